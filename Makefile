@@ -1,0 +1,49 @@
+# Two commands do everything on a machine with Python >= 3.11 and make: `make book` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install book test lint lab clean
+
+# One computing thread per process: the work is spread over processes instead.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export PYTHONHASHSEED ?= 0
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+install: $(STAMP) ## make the virtual environment (the other targets do it by themselves)
+
+# Installed once; again when the pins or the project file change.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; say which to use: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+book: $(STAMP) ## run every notebook, build the book, say where it is
+	$(BIN)/ovss book --jobs $(JOBS)
+
+test: $(STAMP) lint ## lint, types, recomputed numbers, tests and doctests with coverage
+	$(BIN)/ovss regress
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=term
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+clean: ## remove what the builds wrote (the virtual environment stays)
+	rm -rf _build book/executed book/_static/generated results .pytest_cache .mypy_cache .ruff_cache .coverage*
+	find ovsslib tests -name __pycache__ -type d -prune -exec rm -rf {} +
