@@ -1,0 +1,94 @@
+"""Integer pixel counts per image and class: what every figure is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ovsslib.errors import OvssError
+
+COUNT_NAMES = ("intersection", "predicted", "truth")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels per image and class, background first.
+
+    Attributes:
+        intersection: (B, C) int64, predicted as the class and truly of it.
+        predicted: (B, C) int64, predicted as the class (void pixels left out).
+        truth: (B, C) int64, truly of the class.
+    """
+
+    intersection: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.intersection)
+
+    def take(self, images: np.ndarray | slice) -> Counts:
+        """The counts of some images."""
+        return Counts(self.intersection[images], self.predicted[images], self.truth[images])
+
+    @staticmethod
+    def stack(parts: Sequence[Counts]) -> Counts:
+        """Counts of all images of all parts, in order."""
+        return Counts(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in COUNT_NAMES)
+        )
+
+
+def confusion_matrix(
+    pred: np.ndarray, label: np.ndarray, n: int, *, ignore: int | None = 255
+) -> np.ndarray:
+    """Pixels of every pair (true class, predicted class).
+
+    Args:
+        pred: (H, W) integers 0..n-1 (any shape).
+        label: same shape, 0..n-1, or ``ignore`` where a pixel is not scored.
+        n: number of classes, background included.
+        ignore: the label of void pixels, or None when there are none.
+
+    Returns:
+        (n, n) int64; row = true class, column = predicted class.
+
+    Raises:
+        OvssError: shapes differ, or a value is outside its range.
+
+    Example:
+        >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 255]), 2).tolist()
+        [[1, 0], [0, 1]]
+    """
+    pred, label = np.asarray(pred), np.asarray(label)
+    if pred.shape != label.shape:
+        raise OvssError(f"prediction {pred.shape} and label {label.shape} differ in shape")
+    keep = np.ones(label.shape, bool) if ignore is None else label != ignore
+    true, said = label[keep].astype(np.int64), pred[keep].astype(np.int64)
+    for name, values in (("label", true), ("prediction", said)):
+        if values.size and (values.min() < 0 or values.max() >= n):
+            bad = int(values.min() if values.min() < 0 else values.max())
+            raise OvssError(f"a {name} holds {bad}, outside the classes 0..{n - 1}")
+    return np.bincount(true * n + said, minlength=n * n).reshape(n, n)
+
+
+def image_counts(
+    pred: np.ndarray, label: np.ndarray, n: int, *, ignore: int | None = 255
+) -> Counts:
+    """The integers of one image, as `Counts` of length 1 (arguments as `confusion_matrix`)."""
+    return counts_from_confusion(confusion_matrix(pred, label, n, ignore=ignore)[None])
+
+
+def counts_from_confusion(matrix: np.ndarray) -> Counts:
+    """Counts of confusion matrices.
+
+    Args:
+        matrix: (B, C, C) or (C, C) int64, row = true class.
+
+    Returns:
+        Counts of B images (1 for a single matrix).
+    """
+    matrix = matrix[None] if matrix.ndim == 2 else matrix
+    return Counts(np.einsum("bcc->bc", matrix).copy(), matrix.sum(1), matrix.sum(2))
