@@ -1,0 +1,120 @@
+"""What the notebooks share: checked parameters, quiet progress, figures with alternative text.
+
+A notebook begins with its parameters, then ``params = notebook.parameters(globals())`` (see
+`ovsslib.parameters`), and ends with `provenance`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ovsslib.errors import OvssError
+from ovsslib.parameters import parameters
+
+__all__ = ["figure", "glue", "parameters", "progress", "show_json"]
+
+T = TypeVar("T")
+
+#: Set by the book build: nothing but results is written into the executed notebooks.
+QUIET = "OVSS_QUIET"
+#: Where figures are saved; without it, the book's folder of generated pictures.
+FIGURES = "OVSS_FIGURES"
+#: The key in an output's metadata under which `figure` leaves texts for the book build.
+FIGURE_KEY = "ovss-figure"
+
+
+def progress(items: Iterable[T], description: str = "", total: int | None = None) -> Iterable[T]:
+    """Iterate with a plain-text progress bar, silent while the book is built."""
+    from tqdm import tqdm
+
+    quiet = bool(os.environ.get(QUIET))
+    return tqdm(items, desc=description, total=total, file=sys.stderr, disable=quiet, leave=False)
+
+
+def glue(name: str, value: Any) -> None:
+    """Keep a value under a name, for the book's text: ``{glue:text}`name:.1f```.
+
+    Args:
+        name: The name, unique in the notebook.
+        value: A number, a text or anything with a display; numpy numbers become Python's.
+    """
+    try:
+        from myst_nb import glue as keep
+    except ImportError:  # outside the book's environment there is no text to fill
+        return
+    keep(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def figure(
+    fig: Any, name: str, alt: str, caption: str | None = None, dpi: int = 150
+) -> Path | None:
+    """Show a matplotlib figure with alternative text, and save it for the book's pages.
+
+    One figure per cell: the book takes the texts for the whole cell.
+
+    Args:
+        fig: The matplotlib figure; it is closed.
+        name: File name without ending, lower case and hyphens; also the label ``fig-<name>``.
+        alt: What is to be seen, for those who cannot see it.
+        caption: Text under the figure, in MyST.
+        dpi: Pixels per inch.
+
+    Returns:
+        The PNG file, or None outside a checkout of the project.
+
+    Raises:
+        OvssError: There is no alternative text.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image, display
+
+    if not alt.strip():
+        raise OvssError(f"figure {name!r} has no alternative text: say what is to be seen")
+    buffer = io.BytesIO()
+    # opaque white: readable in the book's dark mode too
+    fig.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
+    plt.close(fig)
+    texts = {"name": f"fig-{name}", "alt": " ".join(alt.split()), "caption": caption}
+    display(Image(data=buffer.getvalue()), metadata={FIGURE_KEY: texts})
+    folder = _figures()
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def show_json(record: Mapping[str, Any], title: str, path: Path | None = None) -> None:
+    """Show a record (provenance, settings) as a two-column table, and write it as JSON.
+
+    Args:
+        record: Names and values; nested values are shown as JSON.
+        title: Heading of the table.
+        path: File to write, if any.
+    """
+    from IPython.display import Markdown, display
+
+    def cell(value: Any) -> str:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        return text.replace("|", "\\|").replace("\n", " ")
+
+    rows = [f"| {name} | `{cell(value)}` |" for name, value in record.items()]
+    display(Markdown("\n".join([f"| {title} | |", "|:--|:--|", *rows])))
+    if path is not None:
+        from ovsslib.images import write_atomic
+
+        write_atomic(path, (json.dumps(record, indent=1, default=str) + "\n").encode())
+
+
+def _figures() -> Path | None:
+    if FIGURES in os.environ:
+        return Path(os.environ[FIGURES])
+    book = Path(__file__).resolve().parents[1] / "book"
+    return book / "_static" / "generated" if (book / "_toc.yml").is_file() else None
