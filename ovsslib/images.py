@@ -17,15 +17,17 @@ from ovsslib.palette import voc_palette
 if TYPE_CHECKING:
     ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+)
 """File name endings a folder is searched for."""
 
 
 def open_image(source: ImageLike) -> Image.Image:
     """Open a picture as 8-bit RGB, upright.
 
-    The EXIF orientation is applied; 16-bit greyscale is scaled to 8 bits (value / 257); CMYK, greyscale
-    and palette pictures are converted; transparent pixels are laid over white.
+    The EXIF orientation is applied; 16-bit greyscale is scaled to 8 bits (value / 257); CMYK,
+    greyscale and palette pictures are converted; transparent pixels are laid over white.
 
     Args:
         source: a file's path, a Pillow image (left as it is), or an (H, W, 3) uint8 array.
@@ -34,8 +36,8 @@ def open_image(source: ImageLike) -> Image.Image:
         A new image in mode RGB, at least 1 x 1.
 
     Raises:
-        OvssError: the file is missing, not a picture, damaged or too large, or the array has another
-            shape or type.
+        OvssError: the file is missing, not a picture, damaged or too large, or the array has
+            another shape or type.
 
     Example:
         >>> open_image(Image.new("LA", (4, 3), (0, 0))).getpixel((0, 0))
@@ -60,7 +62,9 @@ def open_image(source: ImageLike) -> Image.Image:
             image.load()
             return _to_rgb(image, str(path))
     except UnidentifiedImageError:
-        raise OvssError(f"{path}: not an image that can be read; convert it to PNG or JPEG") from None
+        raise OvssError(
+            f"{path}: not an image that can be read; convert it to PNG or JPEG"
+        ) from None
     except Image.DecompressionBombError:
         raise OvssError(f"{path}: too many pixels; shrink it first") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -91,8 +95,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def bounded(image: Image.Image, max_side: int) -> Image.Image:
     """The image, or a smaller copy whose longer side is ``max_side``.
 
-    Dense CRF takes time and memory in proportion to pixels times classes; beyond about a megapixel the
-    boundaries it finds are no better than the maps, which come from a small grid.
+    Dense CRF takes time and memory in proportion to pixels times classes; beyond about a megapixel
+    the boundaries it finds are no better than the maps, which come from a small grid.
 
     Args:
         image: RGB.
@@ -177,7 +181,9 @@ def write_atomic(
     make_folder(path.parent)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".part", dir=path.parent
+        )
         with os.fdopen(handle, "wb") as out:
             if callable(content):
                 content(out)
@@ -189,7 +195,9 @@ def write_atomic(
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except OSError as error:
-        raise OvssError(f"{path}: cannot be written ({error.strerror or error}); {_ADVICE}") from error
+        raise OvssError(
+            f"{path}: cannot be written ({error.strerror or error}); {_ADVICE}"
+        ) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -216,9 +224,9 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Files meant by a list of files, folders and glob patterns, in order, each once.
 
-    A folder stands for the images directly in it (by file name ending), sorted by name; a pattern with
-    ``*``, ``?`` or ``[`` for what it matches. Other names are passed on, so that a missing file is
-    reported where it is opened.
+    A folder stands for the images directly in it (by file name ending), sorted by name; a pattern
+    with ``*``, ``?`` or ``[`` for what it matches. Other names are passed on, so that a missing
+    file is reported where it is opened.
 
     Raises:
         OvssError: a folder holds no image or a pattern matches nothing.
@@ -245,4 +253,6 @@ def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )

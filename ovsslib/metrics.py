@@ -2,8 +2,8 @@
 
 Every figure comes from three integers per image and class: pixels predicted and true
 (``intersection``), pixels ``predicted``, pixels of the ``truth``. Their sums do not depend on the
-order of images or on the number of workers, and a bootstrap resample is a weighted sum of them, so it
-is exact. Two conventions for a class without ground truth in the whole set are in use:
+order of images or on the number of workers, and a bootstrap resample is a weighted sum of them, so
+it is exact. Two conventions for a class without ground truth in the whole set are in use:
 
 - ``"count"`` (mmsegmentation; torchmetrics ``multiclass_jaccard_index(average="macro")``): a class
   that is predicted somewhere scores 0; only a class neither true nor predicted is left out;
@@ -247,7 +247,8 @@ def paired_interval(
     return _percentiles(
         value,
         lambda weights: (
-            _resampled(counts, classes, absent, weights) - _resampled(base, classes, absent, weights)
+            _resampled(counts, classes, absent, weights)
+            - _resampled(base, classes, absent, weights)
         ),
         n=len(counts),
         level=level,

@@ -1,7 +1,7 @@
 """Colours of classes: PASCAL VOC's colour map, and the readable ink to write on a colour.
 
-The map is the official one (VOC development kit, ``VOClabelcolormap``): the bits of the class id are
-spread over the high bits of red, green and blue, so that neighbouring ids look different.
+The map is the official one (VOC development kit, ``VOClabelcolormap``): the bits of the class id
+are spread over the high bits of red, green and blue, so that neighbouring ids look different.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def voc_palette() -> np.ndarray:
     palette = np.zeros((256, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            palette[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+            palette[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
     return palette
 
 

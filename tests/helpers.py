@@ -19,16 +19,16 @@ needs_realdata = pytest.mark.skipif(
 )
 
 _WORDS = (
-    "a picture of car bus boat house tree cat dog sheep bird traffic street light hot air balloon "
-    "fire hydrant mushroom sky grass sand water road brick wall"
-).split()
+    "a picture of car bus boat house tree cat dog sheep bird traffic street light hot air balloon"
+    " fire hydrant mushroom sky grass sand water road brick wall"
+)
 
 
 def tiny_vocabulary() -> dict[str, int]:
     """WordPiece vocabulary: special tokens, Diorama's words, every letter and its continuation."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789")
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
-    tokens = special + _WORDS + letters + ["##" + letter for letter in letters]
+    tokens = special + _WORDS.split() + letters + ["##" + letter for letter in letters]
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
 
 
@@ -99,7 +99,12 @@ def write_photo(path: Path, size: tuple[int, int] = (64, 48), *, seed: int = 0) 
 
 
 def write_voc(
-    root: Path, n: int = 3, *, classes: int = 20, size: tuple[int, int] = (48, 36), split: str = "val"
+    root: Path,
+    n: int = 3,
+    *,
+    classes: int = 20,
+    size: tuple[int, int] = (48, 36),
+    split: str = "val",
 ) -> Path:
     """Write ``n`` pictures in VOC's layout: two labelled rectangles, void between them."""
     from ovsslib.palette import voc_palette

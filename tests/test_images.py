@@ -33,7 +33,9 @@ def test_16_bit_png_is_scaled_not_clipped(tmp_path: Path) -> None:
 def test_cmyk_jpeg(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "ink.jpg")
     red, green, blue = open_image(tmp_path / "ink.jpg").getpixel((4, 4))
-    assert red > 200 and green < 60 and blue < 60
+    assert red > 200
+    assert green < 60
+    assert blue < 60
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -76,13 +78,15 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     stored.save(tmp_path / "camera.jpg", exif=exif, quality=95)
     opened = open_image(tmp_path / "camera.jpg")
     assert opened.size == (40, 20)
-    assert opened.getpixel((3, 3))[0] > 180 and opened.getpixel((35, 15))[0] < 70
+    assert opened.getpixel((3, 3))[0] > 180
+    assert opened.getpixel((35, 15))[0] < 70
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "YCbCr", "HSV", "LAB", "F", "I"])
 def test_every_other_mode_becomes_rgb(mode: str) -> None:
     image = open_image(Image.new(mode, (5, 4)))
-    assert image.mode == "RGB" and image.size == (5, 4)
+    assert image.mode == "RGB"
+    assert image.size == (5, 4)
 
 
 def test_array_and_its_errors() -> None:
@@ -115,7 +119,8 @@ def test_unreadable_files_name_themselves(tmp_path: Path) -> None:
     for name, words in cases.items():
         with pytest.raises(OvssError, match=words) as caught:
             open_image(tmp_path / name)
-        assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @needs_realdata
@@ -127,14 +132,16 @@ def test_real_photographs() -> None:
 def test_bounded() -> None:
     image = Image.new("RGB", (4000, 3000))
     assert bounded(image, 1024).size == (1024, 768)
-    assert bounded(image, 0) is image and bounded(image, 4000) is image
+    assert bounded(image, 0) is image
+    assert bounded(image, 4000) is image
     assert bounded(Image.new("RGB", (5000, 1)), 100).size == (100, 1)
 
 
 def test_resize_labels_is_nearest() -> None:
     labels = np.array([[0, 1], [2, 3]], np.int16)
     big = resize_labels(labels, (4, 6))
-    assert big.shape == (6, 4) and big.dtype == np.int16
+    assert big.shape == (6, 4)
+    assert big.dtype == np.int16
     assert (big == np.kron(labels, np.ones((3, 2), np.int16))).all()
     assert (resize_labels(big, (2, 2)) == labels).all()
 
@@ -149,7 +156,9 @@ def test_label_png_holds_indices(tmp_path: Path) -> None:
     assert (colours == voc_palette()).all()
 
 
-@pytest.mark.parametrize("bad", [np.array([[-1]]), np.array([[256]]), np.zeros(3), np.zeros((0, 2))])
+@pytest.mark.parametrize(
+    "bad", [np.array([[-1]]), np.array([[256]]), np.zeros(3), np.zeros((0, 2))]
+)
 def test_label_png_refuses_other_values(tmp_path: Path, bad: np.ndarray) -> None:
     with pytest.raises(OvssError, match="0 to 255"):
         save_label_png(bad, tmp_path / "labels.png")

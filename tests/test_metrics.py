@@ -60,7 +60,8 @@ def test_absent_class_conventions() -> None:
 def test_void_is_not_scored() -> None:
     label = np.array([[0, 1, 255, 255]])
     matrix = confusion_matrix(np.array([[0, 1, 0, 1]]), label, 2)
-    assert matrix.tolist() == [[1, 0], [0, 1]] and matrix.dtype == np.int64
+    assert matrix.tolist() == [[1, 0], [0, 1]]
+    assert matrix.dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,8 @@ def test_precision_recall_accuracy_by_hand() -> None:
     counts = image_counts(np.array([[0, 0, 1, 1, 1, 0]]), np.array([[0, 0, 0, 1, 1, 1]]), 3)
     assert metrics.precision(counts)[:2].tolist() == pytest.approx([2 / 3, 2 / 3])
     assert metrics.recall(counts)[:2].tolist() == pytest.approx([2 / 3, 2 / 3])
-    assert np.isnan(metrics.precision(counts)[2]) and np.isnan(metrics.recall(counts)[2])
+    assert np.isnan(metrics.precision(counts)[2])
+    assert np.isnan(metrics.recall(counts)[2])
     assert metrics.pixel_accuracy(counts) == pytest.approx(4 / 6)
     assert metrics.iou(counts)[:2].tolist() == pytest.approx([0.5, 0.5])
 
@@ -135,7 +137,8 @@ def test_paired_interval_is_narrower_than_the_difference_of_two() -> None:
     base = Counts(hard, hard, truth)
     better = Counts(hard + 2, hard + 2, truth)
     difference = metrics.paired_interval(better, base)
-    assert difference.value == pytest.approx(0.02) and difference.low > 0
+    assert difference.value == pytest.approx(0.02)
+    assert difference.low > 0
     assert difference.high - difference.low < 1e-9
     alone = metrics.interval(base)
     assert alone.high - alone.low > 0.02

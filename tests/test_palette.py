@@ -12,7 +12,8 @@ from ovsslib.palette import class_colours, ink, voc_palette
 
 def test_first_and_last_colours_are_the_official_ones() -> None:
     palette = voc_palette()
-    assert palette.shape == (256, 3) and palette.dtype == np.uint8
+    assert palette.shape == (256, 3)
+    assert palette.dtype == np.uint8
     expected = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 8: (64, 0, 0)}
     expected |= {15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
     assert {k: tuple(palette[k].tolist()) for k in expected} == expected

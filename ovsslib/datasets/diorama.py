@@ -1,0 +1,38 @@
+"""Diorama, the miniature world that ships with the library, in VOC's layout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ovsslib.datasets.voc import VOCDataset
+from ovsslib.diorama.classes import CLASSES, THINGS
+
+SHIPPED = Path(__file__).resolve().parents[2] / "data" / "diorama"
+"""The committed splits (installs are editable, so they lie beside the package)."""
+
+
+def diorama(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
+    """Diorama's pictures and exact masks.
+
+    Args:
+        root: folder made by ``ovss diorama make``; None takes ``$OVSS_DATA/diorama`` where there is
+            one, else the shipped one.
+        split: ``"val"`` (200 pictures; figures are reported on it) or ``"tune"`` (100; choices are
+            made on it).
+
+    Returns:
+        A `Dataset` of 14 things and 6 stuff classes; background is unnamed clutter.
+
+    Raises:
+        OvssError: root or split is missing.
+    """
+    return VOCDataset(
+        root,
+        split,
+        name="diorama",
+        classes=CLASSES,
+        things=range(1, len(THINGS) + 1),
+        covered=True,
+        shipped=SHIPPED,
+    )
