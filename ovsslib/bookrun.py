@@ -124,7 +124,12 @@ def _execute_one(
     target.unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
-            str(source), str(target), given, kernel_name="python3", progress_bar=False
+            str(source),
+            str(target),
+            given,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
         )
         notebook = tidy(nbformat.read(target, as_version=4), source.stem)
         nbformat.write(notebook, target)

@@ -10,14 +10,14 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
 from ovsslib.parameters import parameters
 
-__all__ = ["figure", "glue", "parameters", "progress", "show_json"]
+__all__ = ["figure", "glue", "parameters", "progress", "provenance"]
 
 T = TypeVar("T")
 
@@ -51,12 +51,11 @@ def glue(name: str, value: Any) -> None:
     keep(name, value.item() if hasattr(value, "item") else value, display=False)
 
 
-def figure(
-    fig: Any, name: str, alt: str, caption: str | None = None, dpi: int = 150
-) -> Path | None:
+def figure(fig: Any, name: str, alt: str, caption: str | None = None, dpi: int = 150) -> None:
     """Show a matplotlib figure with alternative text, and save it for the book's pages.
 
-    One figure per cell: the book takes the texts for the whole cell.
+    It is saved as ``book/_static/generated/<name>.png`` (nowhere, outside a checkout). One figure
+    per cell: the book takes the texts for the whole cell.
 
     Args:
         fig: The matplotlib figure; it is closed.
@@ -65,14 +64,13 @@ def figure(
         caption: Text under the figure, in MyST.
         dpi: Pixels per inch.
 
-    Returns:
-        The PNG file, or None outside a checkout of the project.
-
     Raises:
         OvssError: There is no alternative text.
     """
     import matplotlib.pyplot as plt
     from IPython.display import Image, display
+
+    from ovsslib.images import write_atomic
 
     if not alt.strip():
         raise OvssError(f"figure {name!r} has no alternative text: say what is to be seen")
@@ -83,34 +81,35 @@ def figure(
     texts = {"name": f"fig-{name}", "alt": " ".join(alt.split()), "caption": caption}
     display(Image(data=buffer.getvalue()), metadata={FIGURE_KEY: texts})
     folder = _figures()
-    if folder is None:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    path.write_bytes(buffer.getvalue())
-    return path
+    if folder is not None:
+        write_atomic(folder / f"{name}.png", buffer.getvalue())
 
 
-def show_json(record: Mapping[str, Any], title: str, path: Path | None = None) -> None:
-    """Show a record (provenance, settings) as a two-column table, and write it as JSON.
+def provenance(path: Path | None = None, **facts: Any) -> None:
+    """A notebook's last cell: what its numbers come from, as a table and as JSON.
 
     Args:
-        record: Names and values; nested values are shown as JSON.
-        title: Heading of the table.
         path: File to write, if any.
+        facts: What else to keep, such as ``seconds`` or ``config``; ``device`` and ``dtype`` are
+            those of the run.
     """
     from IPython.display import Markdown, display
 
-    def cell(value: Any) -> str:
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        return text.replace("|", "\\|").replace("\n", " ")
+    from ovsslib.images import write_atomic
+    from ovsslib.provenance import provenance as gather
 
-    rows = [f"| {name} | `{cell(value)}` |" for name, value in record.items()]
-    display(Markdown("\n".join([f"| {title} | |", "|:--|:--|", *rows])))
+    run = {name: facts.pop(name) for name in ("device", "dtype") if name in facts}
+    record = {**facts, **gather(**run)}
+    rows = [f"| {name} | `{_cell(value)}` |" for name, value in record.items()]
+    display(Markdown("\n".join(["| made with | |", "|:--|:--|", *rows])))
     if path is not None:
-        from ovsslib.images import write_atomic
+        write_atomic(path, json.dumps(record, indent=1, default=str) + "\n")
 
-        write_atomic(path, (json.dumps(record, indent=1, default=str) + "\n").encode())
+
+def _cell(value: Any) -> str:
+    """A value in one cell of a Markdown table."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _figures() -> Path | None:
