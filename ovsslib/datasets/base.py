@@ -42,17 +42,17 @@ class Dataset(Protocol):
 
 
 def find_root(
-    root: str | os.PathLike[str] | None, needs: str, *, shipped: Path | None = None
+    root: str | os.PathLike[str] | None, below: tuple[str, ...], *, shipped: Path | None = None
 ) -> Path:
     """The data set's folder: the argument, else below ``$OVSS_DATA``, else the shipped one.
 
     Args:
-        root: the user's choice, or None.
-        needs: a folder the root must hold; it tells a data set from its parent.
+        root: the user's choice, or None: the folder itself or one that holds it.
+        below: where the data set usually lies within a folder of data sets.
         shipped: the copy in this repository, if there is one.
 
     Returns:
-        A folder that holds ``needs``.
+        A folder that holds ``SegmentationClass``.
 
     Raises:
         OvssError: there is none; says what to give.
@@ -61,34 +61,21 @@ def find_root(
         path = Path(root)
         if not path.is_dir():
             raise OvssError(f"{path}: no such folder; give the data set's folder with --root")
-        found = _within(path, needs)
-        if found is None:
-            raise OvssError(
-                f"{path}: holds no {needs} folder; give the folder that does with --root"
-            )
-        return found
-    candidates = [Path(os.environ["OVSS_DATA"])] if os.environ.get("OVSS_DATA") else []
-    for candidate in candidates:
-        found = _within(candidate, needs)
-        if found is not None:
+        for found in (path, *(path / name for name in below)):
+            if (found / _MASKS).is_dir():
+                return found
+        raise OvssError(f"{path}: holds no {_MASKS} folder; give the folder that does with --root")
+    shelf = os.environ.get("OVSS_DATA")
+    # Only by name: any of the data sets on the shelf has this layout.
+    candidates = [Path(shelf) / name for name in below] if shelf else []
+    for found in [*candidates, *([shipped] if shipped else [])]:
+        if (found / _MASKS).is_dir():
             return found
-    if shipped is not None and (shipped / needs).is_dir():
-        return shipped
-    where = f"OVSS_DATA={candidates[0]} holds none" if candidates else "OVSS_DATA is not set"
-    raise OvssError(
-        f"no data set with a {needs} folder found ({where}); give its folder with --root"
-    )
+    where = f"OVSS_DATA={shelf} holds no {below[0]}" if shelf else "OVSS_DATA is not set"
+    raise OvssError(f"the data set is not found ({where}); give its folder with --root")
 
 
-_USUAL = ("", "diorama", "VOCdevkit/VOC2012", "VOC2012", "voc", "VOCdevkit/VOC2010", "VOC2010")
-
-
-def _within(path: Path, needs: str) -> Path | None:
-    """``path`` or the usual folder below it that holds ``needs``."""
-    for below in _USUAL:
-        if (path / below / needs).is_dir():
-            return path / below
-    return None
+_MASKS = "SegmentationClass"
 
 
 def read_split(path: Path) -> tuple[str, ...]:

@@ -34,5 +34,6 @@ def diorama(root: str | os.PathLike[str] | None = None, split: str = "val") -> V
         classes=CLASSES,
         things=range(1, len(THINGS) + 1),
         covered=True,
+        below=("diorama",),
         shipped=SHIPPED,
     )

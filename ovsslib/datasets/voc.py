@@ -51,6 +51,7 @@ class VOCDataset:
         classes: names of labels 1..C.
         things: labels of countable objects.
         covered: see `Dataset`.
+        below: where the data set usually lies within a folder of data sets.
         shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
 
     Raises:
@@ -66,6 +67,7 @@ class VOCDataset:
         classes: tuple[str, ...] = VOC_CLASSES,
         things: Iterable[int] = range(1, 21),
         covered: bool = False,
+        below: tuple[str, ...] = ("VOCdevkit/VOC2012", "VOC2012", "voc"),
         shipped: Path | None = None,
     ) -> None:
         self.name = name
@@ -73,7 +75,7 @@ class VOCDataset:
         self.classes = classes
         self.things = frozenset(things)
         self.covered = covered
-        self.root = find_root(root, "SegmentationClass", shipped=shipped)
+        self.root = find_root(root, below, shipped=shipped)
         self.ids = read_split(self.root / "ImageSets" / "Segmentation" / f"{split}.txt")
 
     def image(self, name: str) -> Image.Image:

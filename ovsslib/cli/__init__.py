@@ -1,0 +1,120 @@
+"""The command line, ``ovss``: each command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ovsslib.errors import OvssError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "segment": ("ovsslib.cli.segment", "Segment pictures into classes you name."),
+    "run": ("ovsslib.cli.run", "Measure a method on a data set."),
+    "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
+    "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
+    "train": ("ovsslib.cli.train", "Train the micro models."),
+    "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
+}
+"""Command -> module (which holds a typer ``app``) and what it does."""
+
+
+class LazyGroup(TyperGroup):
+    """A command group that imports a command when it is wanted, and turns errors into one line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of `COMMANDS`."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, imported now; None where there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list in ``ovss --help``, without importing anything."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take ``--debug`` wherever it stands, also after the command's name."""
+        end = args.index("--") if "--" in args else len(args)
+        if "--debug" in args[:end]:
+            args = ["--debug"] + [a for i, a in enumerate(args) if a != "--debug" or i > end]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error becomes ``error: …`` and status 2 unless ``--debug``."""
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except OvssError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        except BrokenPipeError:
+            raise
+        except (
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            OSError,
+        ) as error:
+            if type(error).__module__.startswith(("typer", "click")):
+                raise
+            words = " ".join(str(error).split())
+            typer.echo(
+                f"error: {type(error).__name__}: {words} (unexpected; --debug shows where)",
+                err=True,
+            )
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    r"""Open-vocabulary segmentation out of a frozen vision-language model (PnP-OVSS).
+
+    \b
+    Examples:
+      ovss segment photo.jpg --classes "house, traffic light, grass"
+      ovss run --dataset diorama --filter oracle --limit 20
+      ovss COMMAND --help
+    """
+    del debug
+    if version:
+        from importlib import metadata
+
+        typer.echo(metadata.version("ovsslib"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the ``ovss`` command."""
+    # A page of text in another encoding must not end the run after the work is done.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()

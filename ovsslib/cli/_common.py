@@ -1,0 +1,106 @@
+"""What the commands share: settings on the command line, progress, warnings of one line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import typer
+
+from ovsslib.errors import OvssError
+
+T = TypeVar("T")
+
+
+def split_names(text: str) -> list[str]:
+    """Class names out of ``"house, traffic light"``; an empty text gives none.
+
+    Example:
+        >>> split_names("house, traffic light,")
+        ['house', 'traffic light', '']
+    """
+    return [name.strip() for name in text.split(",")] if text.strip() else []
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Settings given as ``--set key=value``; values are JSON, or else plain text.
+
+    Example:
+        >>> settings(["crf=false", "head=none", "salience=attention", "blur=0.1"])
+        {'crf': False, 'head': None, 'salience': 'attention', 'blur': 0.1}
+    """
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise OvssError(f"--set {pair!r}: write it as key=value, such as --set crf=false")
+        word = text.strip()
+        plain = {"none": None, "true": True, "false": False}
+        try:
+            value = plain[word.lower()] if word.lower() in plain else json.loads(word)
+        except ValueError:
+            value = word
+        out[key.strip().replace("-", "_")] = value
+    return out
+
+
+def progress(items: Iterable[T], description: str = "", total: int | None = None) -> Iterable[T]:
+    """A progress bar on standard error; none where that is no terminal, nor in a quiet build."""
+    if not sys.stderr.isatty() or os.environ.get("OVSS_QUIET"):
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, desc=description, total=total, file=sys.stderr, leave=False)
+
+
+def note(text: str) -> None:
+    """One line on standard error that keeps a progress bar whole."""
+    line = " ".join(text.split())
+    if "tqdm" in sys.modules and sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
+    else:
+        typer.echo(line, err=True)
+
+
+@contextlib.contextmanager
+def plain_output(*, debug: bool = False) -> Iterator[None]:
+    """Show this library's warnings as ``warning: …``, each once; silence other libraries'.
+
+    Args:
+        debug: whether other libraries may speak too.
+    """
+    if not debug:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    seen: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        del where, more
+        text = str(message)
+        if text not in seen and (category is UserWarning or debug):
+            seen.add(text)
+            note(f"warning: {text}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # A library's own modules only: torch and transformers warn of what no user can change.
+        warnings.filterwarnings("always", category=UserWarning, module=r"ovsslib(\.|$)")
+        if debug:
+            warnings.simplefilter("default")
+        warnings.showwarning = show
+        logging.captureWarnings(False)
+        yield
+
+
+def debugging(ctx: typer.Context) -> bool:
+    """Whether ``--debug`` was given."""
+    return bool(ctx.find_root().params.get("debug"))

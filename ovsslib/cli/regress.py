@@ -1,0 +1,64 @@
+"""``ovss regress``: recompute the stored figures and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ovsslib.cli._common import debugging, note, plain_output, progress
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def regress(
+    ctx: typer.Context,
+    *,
+    expected: Path = typer.Option(
+        Path("data/expected/diorama.json"), help="File of expected figures."
+    ),
+    update: bool = typer.Option(
+        False, "--update", help="Write the measured figures into the file; tolerances stay."
+    ),
+    root: Path | None = typer.Option(None, help="Folder of the data set, if it is not the usual."),
+    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+) -> None:
+    r"""Recompute stored figures and compare them within their tolerances.
+
+    The exit status is 1 when a figure has drifted, and 2 when the file is missing or wrong.
+
+    \b
+    Examples:
+      ovss regress
+      ovss regress --expected my-figures.json
+      ovss regress --update        # after a change that is meant to change figures
+    """
+    from ovsslib import regress as library
+
+    runs = library.read_expected(expected)
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib import benchmark
+
+        results = benchmark.run_many(
+            {item.name: item.run for item in runs},
+            root=root,
+            batch=batch,
+            workers=workers,
+            progress=progress,
+        )
+        report = library.check(runs, lambda item: results[item.name])
+    typer.echo(library.table(report))
+    for name, reason in report.failed.items():
+        note(f"error: {name}: {reason}")
+    if update:
+        typer.echo(f"updated: {library.update(expected, report)}")
+    elif not report.ok:
+        drifted = sum(not item.ok for item in report.checks)
+        note(f"error: {drifted} of {len(report.checks)} figures are not as expected")
+        raise typer.Exit(1)

@@ -1,0 +1,124 @@
+"""``ovss run``: a method on a data set under a named protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ovsslib.cli._common import debugging, note, plain_output, progress, settings
+
+if TYPE_CHECKING:
+    from ovsslib.results import RunResult
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def run(
+    ctx: typer.Context,
+    *,
+    method: str = typer.Option("pnp-ovss", help="Segmentation method."),
+    dataset: str = typer.Option("diorama", help="Data set: diorama or voc."),
+    split: str = typer.Option("val", help="Split of the data set."),
+    root: Path | None = typer.Option(
+        None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped pictures."
+    ),
+    protocol: str = typer.Option("pnp-fixed", help="Evaluation protocol."),
+    class_filter: str = typer.Option(
+        "oracle", "--filter", help="Classes looked for: oracle (those in the picture) or all."
+    ),
+    vlm: str = typer.Option("micro-blip", help="Vision-language model: name, folder or hub id."),
+    preset: str | None = typer.Option(
+        None, help="Named settings; without it, those made for the model."
+    ),
+    change: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
+    ),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
+    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+    out: Path = typer.Option(Path("ovss-results"), "--out", "-o", help="Folder for the results."),
+) -> None:
+    r"""Measure a method on a data set: mean IoU with a 95 % bootstrap interval over pictures.
+
+    Writes <name>.json, <name>.classes.parquet and <name>.images.parquet. A picture that cannot be
+    read is reported, the rest is measured, and the exit status is 1.
+
+    \b
+    Examples:
+      ovss run --dataset diorama --filter oracle --limit 20
+      ovss run --dataset diorama --filter all --set crf=false --json
+      ovss run --dataset voc --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
+    """
+    from ovsslib.images import make_folder
+
+    with plain_output(debug=debugging(ctx)):
+        make_folder(out)
+        from ovsslib import benchmark
+        from ovsslib.results import dumps, save, to_dict
+
+        result = benchmark.run_named(
+            method=method,
+            vlm=vlm,
+            preset=preset,
+            config=settings(change),
+            dataset=dataset,
+            root=root,
+            split=split,
+            protocol=protocol,
+            filter=class_filter,
+            limit=limit,
+            batch=batch,
+            workers=workers,
+            device=device,
+            progress=progress,
+        )
+        stored = save(result, out)
+        record = to_dict(result)
+    typer.echo(dumps(record).rstrip() if as_json else text(result, record["metrics"]))
+    if not as_json:
+        typer.echo(f"written: {stored}")
+    for name, reason in result.failed.items():
+        note(f"error: {name}: {reason}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def text(result: RunResult, metrics: dict[str, Any]) -> str:
+    """The figures of a run as a few lines, in percent.
+
+    Args:
+        result: the run.
+        metrics: `ovsslib.results.figures` of it.
+    """
+
+    def percent(value: float | None) -> str:
+        return "    -" if value is None else f"{100 * value:5.1f}"
+
+    lines = [
+        f"{result.method} with {result.vlm} on {result.dataset} {result.split} "
+        f"({len(result.ids)} pictures, protocol {result.protocol['name']}, "
+        f"filter {result.filter}, config {result.config_hash})"
+    ]
+    titles = {"miou": "mIoU", "miou_things": "mIoU things", "miou_stuff": "mIoU stuff"}
+    for key, title in titles.items():
+        if key in metrics:
+            found = metrics[key]
+            span = f"[{percent(found['low']).strip()}, {percent(found['high']).strip()}]"
+            lines.append(f"  {title:<16}{percent(found['value'])}  {span}")
+    lines.append(f"  {'background IoU':<16}{percent(metrics['iou_background'])}")
+    lines.append(f"  {'pixel accuracy':<16}{percent(metrics['pixel_accuracy'])}")
+    width = max(map(len, result.classes))
+    lines.append(f"  {'class':<{width}}    IoU  prec.  recall")
+    for name, row in metrics["classes"].items():
+        cells = "  ".join(percent(row[key]) for key in ("iou", "precision", "recall"))
+        lines.append(f"  {name:<{width}}  {cells}")
+    return "\n".join(lines)

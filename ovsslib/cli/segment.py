@@ -1,0 +1,199 @@
+"""``ovss segment``: pictures in, label maps, overlays and JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ovsslib.cli._common import debugging, note, plain_output, progress, settings, split_names
+
+if TYPE_CHECKING:
+    from ovsslib.segmentation import Segmentation
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def segment(
+    ctx: typer.Context,
+    *,
+    images: list[str] = typer.Argument(
+        ..., metavar="IMAGE…", help="Image files, folders or quoted patterns such as 'in/*.jpg'."
+    ),
+    classes: str = typer.Option(
+        ..., "--classes", "-c", help='Class names, separated by commas: "house, traffic light".'
+    ),
+    vlm: str = typer.Option(
+        "micro-blip", help="Vision-language model: a name, a folder or a hub id."
+    ),
+    preset: str | None = typer.Option(
+        None, help="Named settings; without it, those made for the model."
+    ),
+    change: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
+    ),
+    out: Path = typer.Option(Path("ovss-out"), "--out", "-o", help="Folder for the results."),
+    method: str = typer.Option("pnp-ovss", help="Segmentation method."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+) -> None:
+    r"""Segment pictures into the classes you name.
+
+    Writes for each picture <stem>_labels.png (palette PNG: 0 background, k the k-th class),
+    <stem>_overlay.png (colours and legend) and <stem>.json (shares, scores, settings, provenance).
+    A picture that cannot be read is reported, the rest is done, and the exit status is 1.
+
+    \b
+    Examples:
+      ovss segment photo.jpg --classes "house, traffic light, grass"
+      ovss segment holiday/ 'more/*.png' -c "boat, water, sky" --out results
+      ovss segment photo.jpg -c "cat, grass" --set crf=false --set blur=0.02
+    """
+    from ovsslib.images import find_images, make_folder
+
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.prompt import check_classes
+
+        names = check_classes(split_names(classes))
+        paths = _without_results(find_images(images), images)
+        make_folder(out)
+        stems = output_stems(paths)
+        import ovsslib
+
+        overrides = settings(change)
+        model = ovsslib.load(method, vlm=vlm, preset=preset, device=device, **overrides)
+        failed = _segment_all(model, vlm, paths, stems, names, out)
+    done = len(paths) - failed
+    typer.echo(f"{done} of {len(paths)} pictures segmented into {out}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _segment_all(
+    model: Any,
+    vlm: str,
+    paths: Sequence[Path],
+    stems: Sequence[str],
+    names: Sequence[str],
+    out: Path,
+) -> int:
+    """Segment and write one picture after the other; returns how many failed."""
+    from ovsslib.errors import OvssError
+    from ovsslib.images import open_image
+    from ovsslib.provenance import provenance
+
+    failed = 0
+    facts = provenance(**_where(model))
+    for path, stem in progress(list(zip(paths, stems, strict=True)), "segment", len(paths)):
+        if stem != path.stem:
+            note(f"note: {path} is written as {stem}, because another picture has its name")
+        try:
+            image = open_image(path)
+        except OvssError as error:
+            note(f"error: {error}")
+            failed += 1
+            continue
+        write_segmentation(
+            model.segment(image, names),
+            out,
+            stem,
+            path.name,
+            {
+                "method": model.name,
+                "vlm": _vlm_name(model, vlm),
+                "config": model.config.to_dict(),
+                "config_hash": model.config.hash(),
+                "provenance": facts,
+            },
+        )
+    return failed
+
+
+def write_segmentation(
+    result: Segmentation, out: Path, stem: str, source: str, record: dict[str, Any]
+) -> None:
+    """Write the three files of one picture, the JSON last.
+
+    Args:
+        result: the segmentation.
+        out: folder.
+        stem: name of the files.
+        source: the picture's file name, for the JSON.
+        record: what else the JSON holds.
+    """
+    from ovsslib.images import save_label_png, write_atomic
+    from ovsslib.overlays import overlay_image, shares
+    from ovsslib.results import dumps
+
+    labels = result.labels
+    save_label_png(labels + 1, out / f"{stem}_labels.png")
+    overlay = overlay_image(result.image, labels, result.classes)
+    write_atomic(out / f"{stem}_overlay.png", lambda file: overlay.save(file, format="PNG"))
+    share = shares(labels, len(result.classes))
+    classes = [
+        {"label": k, "name": name, "share": share[k], "score": result.scores[k - 1]}
+        for k, name in enumerate(result.classes, start=1)
+    ]
+    text = dumps(
+        {
+            "schema": 1,
+            "image": source,
+            "size": [labels.shape[1], labels.shape[0]],
+            "match": result.match,
+            "classes": classes,
+            "background": share[0],
+            **record,
+        }
+    )
+    write_atomic(out / f"{stem}.json", text)
+
+
+def output_stems(paths: Sequence[Path]) -> list[str]:
+    """A different name for each picture's results: its stem, or stem-2, stem-3… when taken.
+
+    Example:
+        >>> output_stems([Path("a/x.jpg"), Path("b/x.png"), Path("x-2.jpg"), Path("y.jpg")])
+        ['x', 'x-3', 'x-2', 'y']
+    """
+    # Letter case is no difference on some file systems.
+    wanted = {path.stem.casefold() for path in paths}
+    taken: set[str] = set()
+    stems = []
+    for path in paths:
+        stem, number = path.stem, 1
+        while stem.casefold() in taken or (number > 1 and stem.casefold() in wanted):
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+def _without_results(paths: list[Path], given: Sequence[str]) -> list[Path]:
+    """Leave out earlier results (a picture with the JSON that this command wrote beside it)."""
+    named = {Path(name) for name in given}
+
+    def is_result(path: Path) -> bool:
+        stem, _, kind = path.stem.rpartition("_")
+        return kind in ("labels", "overlay") and path.with_name(f"{stem}.json").is_file()
+
+    return [path for path in paths if path in named or not is_result(path)]
+
+
+def _where(model: Any) -> dict[str, str]:
+    """Device and type a model computes in, as far as it says."""
+    matcher = getattr(model, "matcher", None)
+    device = str(getattr(matcher, "device", "cpu"))
+    dtype = str(getattr(matcher, "dtype", "float32")).removeprefix("torch.")
+    return {"device": device, "dtype": dtype}
+
+
+def _vlm_name(model: Any, given: str) -> str:
+    """The model's own name, which is no path."""
+    return str(getattr(getattr(model, "matcher", None), "name", Path(given).name))
