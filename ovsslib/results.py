@@ -81,7 +81,8 @@ class RunResult:
         what = [self.method, self.vlm, self.config_hash, self.protocol, self.filter]
         key = json.dumps([*what, self.dataset, self.split, self.limit], sort_keys=True)
         short = hashlib.sha256(key.encode()).hexdigest()[:10]
-        return f"{self.method}_{self.vlm}_{self.dataset}-{self.split}_{self.filter}_{short}"
+        vlm = self.vlm.replace("/", "-")
+        return f"{self.method}_{vlm}_{self.dataset}-{self.split}_{self.filter}_{short}"
 
 
 def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:

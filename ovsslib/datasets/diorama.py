@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ovsslib.datasets.voc import VOCDataset
+from ovsslib.datasets.voc import Layout, VOCDataset
 from ovsslib.diorama.classes import CLASSES, THINGS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "diorama"
 """The committed splits (installs are editable, so they lie beside the package)."""
+
+DIORAMA = Layout(
+    name="diorama",
+    classes=CLASSES,
+    things=frozenset(range(1, len(THINGS) + 1)),
+    covered=True,
+    below=("diorama",),
+    shipped=SHIPPED,
+)
 
 
 def diorama(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
@@ -27,13 +36,4 @@ def diorama(root: str | os.PathLike[str] | None = None, split: str = "val") -> V
     Raises:
         OvssError: root or split is missing.
     """
-    return VOCDataset(
-        root,
-        split,
-        name="diorama",
-        classes=CLASSES,
-        things=range(1, len(THINGS) + 1),
-        covered=True,
-        below=("diorama",),
-        shipped=SHIPPED,
-    )
+    return VOCDataset(root, split, DIORAMA)

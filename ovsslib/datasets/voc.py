@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,20 +39,44 @@ VOC_CLASSES: tuple[str, ...] = (
 because a model reads them as text."""
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What tells one data set in VOC's layout from another.
+
+    Attributes:
+        name: the data set's name.
+        classes: names of labels 1..C.
+        things: labels of countable objects.
+        covered: see `Dataset`.
+        below: where it usually lies within a folder of data sets.
+        shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    things: frozenset[int]
+    covered: bool
+    below: tuple[str, ...]
+    shipped: Path | None = None
+
+
+VOC = Layout(
+    name="voc",
+    classes=VOC_CLASSES,
+    things=frozenset(range(1, 21)),
+    covered=False,
+    below=("VOCdevkit/VOC2012", "VOC2012", "voc"),
+)
+
+
 class VOCDataset:
     """Pictures and labels in VOC's layout (a `Dataset`).
 
     Args:
         root: folder with ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation``, or
-        one
-            that holds it under its official name; None looks below ``$OVSS_DATA``.
+            one that holds it under its official name; None looks below ``$OVSS_DATA``.
         split: name of a file in ``ImageSets/Segmentation``.
-        name: the data set's name.
-        classes: names of labels 1..C.
-        things: labels of countable objects.
-        covered: see `Dataset`.
-        below: where the data set usually lies within a folder of data sets.
-        shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
+        layout: which data set it is.
 
     Raises:
         OvssError: root or split is missing.
@@ -62,20 +86,14 @@ class VOCDataset:
         self,
         root: str | os.PathLike[str] | None = None,
         split: str = "val",
-        *,
-        name: str = "voc",
-        classes: tuple[str, ...] = VOC_CLASSES,
-        things: Iterable[int] = range(1, 21),
-        covered: bool = False,
-        below: tuple[str, ...] = ("VOCdevkit/VOC2012", "VOC2012", "voc"),
-        shipped: Path | None = None,
+        layout: Layout = VOC,
     ) -> None:
-        self.name = name
+        self.name = layout.name
         self.split = split
-        self.classes = classes
-        self.things = frozenset(things)
-        self.covered = covered
-        self.root = find_root(root, below, shipped=shipped)
+        self.classes = layout.classes
+        self.things = layout.things
+        self.covered = layout.covered
+        self.root = find_root(root, layout.below, shipped=layout.shipped)
         self.ids = read_split(self.root / "ImageSets" / "Segmentation" / f"{split}.txt")
 
     def image(self, name: str) -> Image.Image:
