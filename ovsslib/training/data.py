@@ -1,0 +1,105 @@
+"""Pictures and captions for training, rendered once to a cache of shards.
+
+A shard holds pictures ``(n, 128, 128, 3)`` uint8 and their captions; smaller inputs are reduced
+from it, so that one cache serves every input size. Masks exist while a scene is
+drawn and are dropped there: nothing in this package sees one.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ovsslib.diorama.make import caption_pair
+from ovsslib.errors import OvssError
+
+SHARD = 500
+CACHE_SIDE = 128
+
+
+@dataclass(frozen=True)
+class CaptionData:
+    """Pictures ``(N, S, S, 3)`` uint8 and the captions of each."""
+
+    pictures: np.ndarray
+    captions: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def _shard_path(cache: Path, split: str, seed: int, start: int, stop: int) -> Path:
+    return cache / f"{split}-s{seed}-{CACHE_SIDE}px-{start:06d}-{stop:06d}.npz"
+
+
+def _write_shard(job: tuple[Path, str, int, int, int]) -> Path:
+    path, split, seed, start, stop = job
+    pairs = [caption_pair(split, seed, index, CACHE_SIDE) for index in range(start, stop)]
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(
+            file,
+            pictures=np.stack([picture for picture, _ in pairs]),
+            captions=np.array(json.dumps([captions for _, captions in pairs])),
+        )
+    temporary.replace(path)
+    return path
+
+
+def prepare(
+    cache: Path, split: str, n: int, seed: int = 0, workers: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Render what the cache lacks and yield ``(shards ready, shards in all)`` as it goes.
+
+    Shards are written to a temporary name and renamed, so that a killed run loses at most the
+    shards in flight.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for start in range(0, n, SHARD):
+        stop = min(n, start + SHARD)
+        jobs.append((_shard_path(cache, split, seed, start, stop), split, seed, start, stop))
+    missing = [job for job in jobs if not job[0].exists()]
+    done = len(jobs) - len(missing)
+    yield done, len(jobs)
+    if not missing:
+        return
+    # spawn: the parent may hold threads of numpy or torch, which a forked child must not inherit.
+    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
+        for _ in pool.imap_unordered(_write_shard, missing):
+            done += 1
+            yield done, len(jobs)
+
+
+def _reduce(pictures: np.ndarray, side: int) -> np.ndarray:
+    if pictures.shape[1] == side:
+        return pictures
+    size = (side, side)
+    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
+
+
+def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionData:
+    """Read ``n`` rendered examples, reduced to ``side`` x ``side`` pixels (at most 128).
+
+    Raises:
+        OvssError: a shard is missing or broken, or ``side`` is too large.
+    """
+    if not 8 <= side <= CACHE_SIDE:
+        raise OvssError(f"the training cache holds {CACHE_SIDE} px pictures: side {side} is not in 8..{CACHE_SIDE}")
+    pictures, captions = [], []
+    for start in range(0, n, SHARD):
+        path = _shard_path(cache, split, seed, start, min(n, start + SHARD))
+        try:
+            with np.load(path) as shard:
+                pictures.append(_reduce(shard["pictures"], side))
+                captions += json.loads(str(shard["captions"]))
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise OvssError(f"cannot read {path.name} ({error}): delete it and render again") from error
+    return CaptionData(np.concatenate(pictures), captions)

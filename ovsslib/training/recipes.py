@@ -1,0 +1,89 @@
+"""The recipes behind ``ovss train``: one function a model, every choice a parameter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ovsslib.training import data
+from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
+from ovsslib.training.loop import Schedule, batch_indices, run
+from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
+from ovsslib.training.negatives import Packer
+from ovsslib.training.words import tokenizer
+
+WEIGHTS = {"match": 1.0, "masked": 0.5, "word": 1.0}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run is given besides its schedule and architecture."""
+
+    pictures: int = 30_000
+    heldout: int = 1_000
+    captions: int = 3
+    data_seed: int = 0
+
+
+@torch.no_grad()
+def blip_scores(
+    trainer: MicroBlipTrainer, pictures: np.ndarray, packer: Packer, batch: int = 100
+) -> Any:
+    """Match scores (logit of match minus logit of no match) of picture-caption pairs."""
+
+    def scores(numbers: Sequence[int], texts: Sequence[str]) -> np.ndarray:
+        out = []
+        rng = np.random.default_rng(0)
+        for start in range(0, len(texts), batch):
+            part = [[t] for t in texts[start : start + batch]]
+            pack = packer.pack(part, rng, 1, false_share=0.0, mask_share=0.0, shift_share=0.0)
+            image = trainer.encode(normalise(pictures[np.array(numbers[start : start + batch])]))
+            logits = trainer.model.itm_head(trainer.read(image, tensors(pack))[:, 0])
+            out.append((logits[:, 1] - logits[:, 0]).numpy())
+        return np.concatenate(out)
+
+    return torch.no_grad()(scores)
+
+
+def evaluate_blip(trainer: MicroBlipTrainer, held: data.CaptionData, packer: Packer) -> dict[str, float]:
+    """Held-out figures of :mod:`ovsslib.training.evaluate`."""
+    trainer.eval()
+    scores = blip_scores(trainer, held.pictures, packer)
+    figures = match_accuracy(scores, held.captions) | retrieval_at_1(scores, held.captions)
+    trainer.train()
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def train_micro_blip(
+    cache: Path, folder: Path, size: BlipSize, schedule: Schedule, recipe: Recipe, evaluate_every: int = 500
+) -> Iterator[dict[str, Any]]:
+    """Train micro-blip from a rendered cache; yields a record a step, with held-out figures at times.
+
+    A snapshot in the hub's format stands in ``folder/model`` after every evaluation.
+    """
+    train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
+    held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
+    torch.manual_seed(schedule.seed)
+    trainer = MicroBlipTrainer(size)
+    packer = Packer(tokenizer(), size.positions)
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        index = batch_indices(schedule, step, len(train))
+        pack = packer.pack([train.captions[i] for i in index], rng, recipe.captions)
+        return trainer(normalise(train.pictures[index], rng), tensors(pack), rng)
+
+    begun = time.perf_counter()
+    everything = {"size": asdict(size), "recipe": asdict(recipe)}
+    for record in run(trainer, losses, WEIGHTS, schedule, folder, everything):
+        if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
+            figures = evaluate_blip(trainer, held, packer)
+            save(trainer, folder / "model")
+            yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
+        else:
+            yield record

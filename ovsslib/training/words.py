@@ -1,0 +1,74 @@
+"""The micro models' vocabulary: WordPiece with ``[ENC]``, some class names in several pieces."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ovsslib.diorama.classes import CLASSES
+from ovsslib.diorama.things import PALETTE
+
+if TYPE_CHECKING:
+    from transformers import BertTokenizer
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# Two names are spelt in pieces, so that the shipped model exercises class names of several pieces.
+PIECES = {"mushroom": ("mush", "##room"), "hydrant": ("hy", "##drant")}
+SCAFFOLD = (
+    "a an and above at background beside can drawing front in is left near next of on photo picture "
+    "right see showing side some that the there this to under we with"
+).split()
+COLOURS = tuple(PALETTE)
+
+
+def vocabulary() -> list[str]:
+    """Tokens in order of id: special, words, pieces, then letters, so that any word can be spelt."""
+    words: list[str] = [*SCAFFOLD, *COLOURS]
+    for name in CLASSES:
+        for word in name.split():
+            words.extend(PIECES.get(word, (word,)))
+    letters = string.ascii_lowercase + string.digits
+    tokens = [*SPECIAL, *words, ",", ".", "-", "'", *letters, *("##" + c for c in letters), "[DEC]", "[ENC]"]
+    return list(dict.fromkeys(tokens))
+
+
+def tokenizer() -> BertTokenizer:
+    """The vocabulary as a `transformers` tokenizer; ``[ENC]`` is the last token, as in BLIP."""
+    from transformers import BertTokenizer
+
+    vocab = {token: i for i, token in enumerate(vocabulary())}
+    return BertTokenizer(vocab=vocab, do_lower_case=True, additional_special_tokens=["[DEC]", "[ENC]"])
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    names = "|".join(sorted(CLASSES, key=len, reverse=True))
+    return re.compile(rf"\b({names})\b"), re.compile(rf"\b({'|'.join(COLOURS)}) (?=({names})\b)")
+
+
+def mentions(caption: str) -> list[tuple[int, int, str]]:
+    """Class names in a caption as ``(start, end, name)`` in characters.
+
+    Example:
+        >>> mentions("a red car next to a street light")
+        [(6, 9, 'car'), (20, 32, 'street light')]
+    """
+    return [(m.start(), m.end(), m.group()) for m in _patterns()[0].finditer(caption)]
+
+
+def colour_mentions(caption: str) -> list[tuple[int, int, str, str]]:
+    """Colours that stand before a class name, as ``(start, end, colour, name)`` in characters.
+
+    Example:
+        >>> colour_mentions("a red car, grass")
+        [(2, 5, 'red', 'car')]
+    """
+    return [(m.start(1), m.end(1), m.group(1), m.group(2)) for m in _patterns()[1].finditer(caption)]
+
+
+def named(captions: Sequence[str]) -> frozenset[str]:
+    """All classes that any of a picture's captions names."""
+    return frozenset(name for caption in captions for _, _, name in mentions(caption))
