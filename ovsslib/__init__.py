@@ -1,0 +1,57 @@
+"""Open-vocabulary semantic segmentation out of frozen vision-language models.
+
+>>> import ovsslib
+>>> ovsslib.preset("blip").layer
+8
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ovsslib.errors import OvssError
+
+if TYPE_CHECKING:
+    from ovsslib.config import PnPConfig, preset
+    from ovsslib.pnp import PnPOVSS
+    from ovsslib.registry import load
+    from ovsslib.segmentation import Segmentation, Segmenter
+    from ovsslib.vlm import load_vlm
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "OvssError",
+    "PnPConfig",
+    "PnPOVSS",
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+    "load",
+    "load_vlm",
+    "preset",
+]
+
+# Public name -> module, imported on first use: `import ovsslib` must stay fast.
+_LAZY = {
+    "PnPConfig": "ovsslib.config",
+    "PnPOVSS": "ovsslib.pnp",
+    "Segmentation": "ovsslib.segmentation",
+    "Segmenter": "ovsslib.segmentation",
+    "load": "ovsslib.registry",
+    "load_vlm": "ovsslib.vlm",
+    "preset": "ovsslib.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

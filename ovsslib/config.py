@@ -1,0 +1,233 @@
+"""The settings of PnP-OVSS: one frozen dataclass, its presets and its hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ovsslib.errors import OvssError
+from ovsslib.registry import pick, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class PnPConfig:
+    """All settings of the five steps (paper: section 3 and Table 2).
+
+    The fields after ``seed`` name the places where the authors' released code departs from the
+    paper or errs; their defaults are the paper's or the mended behaviour, and the preset
+    ``"released-code"`` sets them as released.
+
+    Args:
+        layer: Text-encoder layer whose cross-attention is read, counted from 1.
+        head: Attention head, counted from 1; None takes the mean over heads.
+        salience: ``"gradcam"``, ``"attention"`` (no gradient at all) or ``"random"`` (seeded
+            uniform maps, the baseline).
+        score: What GradCAM differentiates: ``"match"``, the match logit of the paper, or
+            ``"margin"``, the match logit minus the no-match logit.
+        threshold: Values of the min-max normalised map below it become 0, in [0, 1].
+        rounds: Number of salience maps that are summed, round 0 included; 1 means no dropout.
+        patches_per_round: Patches blacked out after each round.
+        blur: Standard deviation of the blur as a fraction of the longer image side; 0 is off.
+        crf: Whether the dense CRF runs.
+        crf_iterations: Mean-field iterations.
+        crf_gaussian_sxy: Standard deviation in pixels of the smoothness kernel.
+        crf_gaussian_compat: Its weight.
+        crf_bilateral_sxy: Standard deviation in pixels of the appearance kernel.
+        crf_bilateral_srgb: Standard deviation in grey levels (0 to 255) of the appearance kernel.
+        crf_bilateral_compat: Its weight.
+        background: When a background plane competes: ``"always"``, ``"never"``, or ``"few"``
+            (only for images with fewer than three classes).
+        max_side: Pictures whose longer side exceeds this many pixels are refined at this size and
+            labels brought back to full size; None refines every picture at its own size.
+        image_size: Side in pixels of the network's square input; None takes the model's own.
+        prompt: Words before the class names.
+        separator: What stands between two class names.
+        classes_per_prompt: Most class names in one prompt; None means as many as the text encoder
+            has positions for.
+        seed: Seed of ``salience="random"``.
+        last_name: Tokens of the last name of a prompt give their ``"mean"``, like every other
+            name's, or their ``"sum"`` (released).
+        name_spaces: False removes spaces within class names (released: ``trafficlight``).
+        drop_value: Dropped patches are ``"black"`` or ``"mean"`` (0 after normalisation,
+            released).
+        drop_zero: Whether a round is filled up with patches without salience, dropped ones
+            among them (released).
+        drop_sep: Whether ``[SEP]`` of a prompt shorter than the longest of its batch counts when
+            patches to drop are chosen (released). It makes results depend on the batch.
+        ties: Among equally salient patches the ``"first"`` are dropped, or those that numpy's
+            default ``argsort`` puts last (``"numpy"``, released; differs between processors).
+        round0_twice: Whether the first map is added twice to the sum (released).
+        align_corners: Whether maps are upsampled with aligned corners (released) instead of
+            aligned patch edges.
+        constant_planes: A plane without contrast after the blur is clipped to [0, 1]
+            (``"keep"``) or becomes NaN (``"nan"``, released: it swallows the image).
+    """
+
+    layer: int = 8
+    head: int | None = 10
+    salience: Literal["gradcam", "attention", "random"] = "gradcam"
+    score: Literal["match", "margin"] = "match"
+    threshold: float = 0.15
+    rounds: int = 4
+    patches_per_round: int = 10
+    blur: float = 0.05
+    crf: bool = True
+    crf_iterations: int = 10
+    crf_gaussian_sxy: float = 3.0
+    crf_gaussian_compat: float = 7.0
+    crf_bilateral_sxy: float = 50.0
+    crf_bilateral_srgb: float = 5.0
+    crf_bilateral_compat: float = 10.0
+    background: Literal["always", "few", "never"] = "always"
+    max_side: int | None = 1024
+    image_size: int | None = None
+    prompt: str = "A picture of"
+    separator: str = " "
+    classes_per_prompt: int | None = None
+    seed: int = 0
+    last_name: Literal["mean", "sum"] = "mean"
+    name_spaces: bool = True
+    drop_value: Literal["black", "mean"] = "black"
+    drop_zero: bool = False
+    drop_sep: bool = False
+    ties: Literal["first", "numpy"] = "first"
+    round0_twice: bool = False
+    align_corners: bool = False
+    constant_planes: Literal["keep", "nan"] = "keep"
+
+    def __post_init__(self) -> None:
+        """Check types and ranges; whole numbers become float where a float is wanted."""
+        for name, kind in _kinds().items():
+            value = getattr(self, name)
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                value = float(value)
+                # A frozen dataclass has no other door for tidying its own fields.
+                object.__setattr__(self, name, value)
+            _check_kind(name, value, kind)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            # Written so that NaN fails too.
+            if value is not None and not low <= value <= high:
+                raise OvssError(f"{name} must lie between {low:g} and {high:g}, got {value!r}")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> PnPConfig:
+        """Make a config from a mapping, such as one read from JSON.
+
+        Args:
+            fields: Field name to value; fields left out keep their defaults.
+
+        Raises:
+            OvssError: A key is unknown (the nearest is named) or a value has the wrong type.
+
+        >>> PnPConfig.from_dict({"layer": 4, "head": None}).layer
+        4
+        """
+        return PnPConfig().replace(**fields)
+
+    def replace(self, **fields: Any) -> PnPConfig:
+        """A copy with some fields changed.
+
+        Raises:
+            OvssError: As :meth:`from_dict`.
+
+        >>> PnPConfig().replace(rounds=1).rounds
+        1
+        """
+        for key in fields:
+            if key not in _kinds():
+                raise unknown("setting", key, _kinds())
+        return dataclasses.replace(self, **fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values, in their order of declaration."""
+        return dataclasses.asdict(self)
+
+    def hash(self) -> str:
+        """Ten hexadecimal characters that change when any field does.
+
+        >>> PnPConfig().hash() == PnPConfig().hash() != PnPConfig(layer=1).hash()
+        True
+        """
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "layer": (1, math.inf),
+    "head": (1, math.inf),
+    "threshold": (0, 1),
+    "rounds": (1, 1000),
+    "patches_per_round": (0, math.inf),
+    "blur": (0, 1),
+    "crf_iterations": (1, 1000),
+    "crf_gaussian_sxy": (1e-3, 1e6),
+    "crf_gaussian_compat": (0, 1e6),
+    "crf_bilateral_sxy": (1e-3, 1e6),
+    "crf_bilateral_srgb": (1e-3, 1e6),
+    "crf_bilateral_compat": (0, 1e6),
+    "max_side": (16, math.inf),
+    "image_size": (1, math.inf),
+    "classes_per_prompt": (1, math.inf),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def _kinds() -> dict[str, Any]:
+    """Field name to declared type."""
+    return get_type_hints(PnPConfig)
+
+
+def _check_kind(name: str, value: object, kind: Any) -> None:
+    """Raise unless the value is of the declared type (bool does not pass for a number)."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise unknown(f"value of {name}", value, get_args(kind))
+        return
+    allowed = get_args(kind) or (kind,)
+    if type(value) not in allowed:
+        wanted = " or ".join("None" if t is type(None) else t.__name__ for t in allowed)
+        raise OvssError(f"{name} must be {wanted}, got {value!r}")
+
+
+_RELEASED: dict[str, Any] = {
+    "max_side": None,
+    "last_name": "sum",
+    "name_spaces": False,
+    "drop_value": "mean",
+    "drop_zero": True,
+    "drop_sep": True,
+    "ties": "numpy",
+    "round0_twice": True,
+    "align_corners": True,
+    "constant_planes": "nan",
+}
+
+# Layers and heads of "blip" and "bridgetower": the poster's Table 2. The released code writes
+# BLIP's head as 9, counted from 0: the tenth.
+PRESETS: dict[str, PnPConfig] = {
+    "blip": PnPConfig(layer=8, head=10, image_size=336, max_side=None),
+    "bridgetower": PnPConfig(layer=2, head=8, max_side=None),
+    "released-code": PnPConfig(layer=8, head=10, image_size=336, **_RELEASED),
+    "micro-blip": PnPConfig(layer=4, head=None, salience="gradcam", patches_per_round=5),
+}
+
+
+def preset(name: str, **overrides: Any) -> PnPConfig:
+    """A named configuration, with some fields changed if wanted.
+
+    Args:
+        name: A key of :data:`PRESETS`.
+        **overrides: Fields of :class:`PnPConfig`.
+
+    Raises:
+        OvssError: The preset or a field is unknown, or a value is out of range.
+
+    >>> preset("blip", crf=False).head
+    10
+    """
+    return pick("preset", name, PRESETS).replace(**overrides)

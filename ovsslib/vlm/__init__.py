@@ -1,0 +1,134 @@
+"""Vision-language models behind one protocol, loaded by name, folder or hub id."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovsslib.errors import OvssError
+from ovsslib.registry import resolve, unknown
+
+if TYPE_CHECKING:
+    import torch
+
+    from ovsslib.vlm.base import ImageTextMatcher
+
+# model_type of a config.json -> "module:function" of its loader.
+ARCHITECTURES: dict[str, str] = {"blip": "ovsslib.vlm.blip:load_blip"}
+# Models that the project trains itself and carries in data/checkpoints.
+MICRO_MODELS: tuple[str, ...] = ("micro-blip",)
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def checkpoint_roots() -> Iterator[Path]:
+    """Folders that may hold the project's own checkpoints, first choice first."""
+    chosen = os.environ.get("OVSS_CHECKPOINTS")
+    if chosen:
+        yield Path(chosen)
+    yield Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+
+
+def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Path:
+    """The folder of a checkpoint.
+
+    Args:
+        name_or_path: ``"micro-blip"``, a local folder, or a hub id (``owner/name``).
+        download: Whether a hub checkpoint that is not in the local cache may be fetched.
+
+    Returns:
+        A folder with a ``config.json``.
+
+    Raises:
+        OvssError: There is no such checkpoint here; the message says what to do.
+    """
+    name = os.fspath(name_or_path)
+    if Path(name).is_dir():
+        folder = Path(name)
+    elif name in MICRO_MODELS:
+        found = [root / name for root in checkpoint_roots() if (root / name).is_dir()]
+        if not found:
+            raise OvssError(
+                f"no checkpoint {name!r} under {' or '.join(map(str, checkpoint_roots()))}; train "
+                f"it with `ovss train {name}`, or set OVSS_CHECKPOINTS to the folder that holds it"
+            )
+        folder = found[0]
+    elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        folder = _hub_folder(name, download=download)
+    else:
+        raise unknown("vision-language model (nor is it a folder or a hub id)", name, MICRO_MODELS)
+    if not (folder / "config.json").is_file():
+        raise OvssError(f"{folder} holds no config.json; give a folder made by save_pretrained")
+    return folder
+
+
+def _hub_folder(repo: str, *, download: bool) -> Path:
+    """Folder of a hub checkpoint in the local cache, filled from the network only if wanted."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, local_files_only=not download))
+    except (OSError, ValueError, RuntimeError) as error:
+        how = (
+            f"the download failed ({(str(error) or type(error).__name__).splitlines()[0]})"
+            if download
+            else f"fetch it with `hf download {repo}`, or load with download=True"
+        )
+        raise OvssError(f"model {repo!r} is not on this machine: {how}") from error
+
+
+def load_vlm(
+    name_or_path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    download: bool = False,
+) -> ImageTextMatcher:
+    """Load a vision-language model.
+
+    Args:
+        name_or_path: ``"micro-blip"``, a local folder, or a hub id such as
+            ``"Salesforce/blip-itm-large-flickr"``.
+        device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
+        dtype: ``"float32"`` (None), ``"bfloat16"`` or ``"float16"``.
+        download: Whether the network may be used for a hub id that is not cached yet.
+
+    Returns:
+        The model, frozen.
+
+    Raises:
+        OvssError: The model, the device or the type is unknown, or files are missing or broken.
+    """
+    folder = find_checkpoint(name_or_path, download=download)
+    kind = _model_type(folder)
+    if kind not in ARCHITECTURES:
+        raise unknown(f"architecture in {folder / 'config.json'}", kind, ARCHITECTURES)
+
+    import torch
+
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    if dtype is not None and dtype not in _DTYPES:
+        raise unknown("dtype", dtype, _DTYPES)
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise OvssError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from error
+    name = os.fspath(name_or_path)
+    label = folder.resolve().name if Path(name).is_dir() else name
+    loader: Any = resolve(ARCHITECTURES[kind])
+    return loader(folder, label, getattr(torch, dtype or "float32"), where)
+
+
+def _model_type(folder: Path) -> str:
+    """The architecture that a checkpoint's config names."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return str(config["model_type"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OvssError(f"{folder / 'config.json'} is not a model's configuration") from error

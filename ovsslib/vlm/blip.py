@@ -1,0 +1,282 @@
+"""BLIP image-text matching (transformers' ``BlipForImageTextRetrieval``) as a matcher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import nn
+
+from ovsslib.errors import OvssError
+from ovsslib.vlm.base import Match, Tokens
+
+# CLIP's statistics, which BLIP's processor uses as well; for folders without a processor.
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@contextmanager
+def watch_attention(module: nn.Module, *, gradient: bool) -> Iterator[list[torch.Tensor]]:
+    """Collect a cross-attention module's probabilities while the block runs.
+
+    The probabilities enter the module's dropout (idle in evaluation) just after the softmax. The
+    hook sits there: where a gradient is wanted it hands on a detached copy that requires one, so
+    that autograd's graph starts at the probabilities and nothing below them is recorded.
+
+    Args:
+        module: The ``self`` part of a text layer's cross-attention.
+        gradient: Whether the probabilities become the leaf of a graph.
+
+    Yields:
+        A list that receives one (R, A, T, 1+P) tensor per forward pass. The hook is removed when
+        the block ends, however it ends.
+    """
+    caught: list[torch.Tensor] = []
+
+    def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        probabilities = args[0].detach()
+        if gradient:
+            probabilities.requires_grad_()
+        caught.append(probabilities)
+        return (probabilities,)
+
+    handle = module.get_submodule("dropout").register_forward_pre_hook(hook)
+    try:
+        yield caught
+    finally:
+        handle.remove()
+
+
+class BlipMatcher:
+    """A frozen BLIP that scores image-text pairs and shows where each token looked.
+
+    Args:
+        model: The network (``BlipForImageTextRetrieval``); its weights are frozen here.
+        tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
+        name: What to call it in results.
+        image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
+        image_std: Their standard deviations.
+        image_size: Side of the square input in pixels; None takes the model's own.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        *,
+        name: str = "blip",
+        image_mean: Sequence[float] = _MEAN,
+        image_std: Sequence[float] = _STD,
+        image_size: int | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        text, vision = model.config.text_config, model.config.vision_config
+        self.layers: int = text.num_hidden_layers
+        self.heads: int = text.num_attention_heads
+        self.max_tokens: int = text.max_position_embeddings
+        self.patch_size: int = vision.patch_size
+        self.image_size: int = image_size or vision.image_size
+        self.image_mean = _triple(image_mean)
+        self.image_std = _triple(image_std)
+        self._enc = _enc_id(tokenizer, text.vocab_size)
+        self._pad = text.pad_token_id or 0
+        self._unk = tokenizer.token_to_id("[UNK]")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.itm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self.model.itm_head.weight.dtype
+
+    def preprocess(self, images: Sequence[Image.Image], size: int | None = None) -> torch.Tensor:
+        """Squash pictures to squares (bicubic) and normalise them.
+
+        Args:
+            images: B pictures in mode RGB, of any size.
+            size: Side S in pixels, a multiple of the patch; None takes ``image_size``.
+
+        Returns:
+            (B, 3, S, S) float32 on the model's device.
+
+        Raises:
+            OvssError: The side is not a multiple of the patch.
+        """
+        side = size or self.image_size
+        if side % self.patch_size:
+            raise OvssError(
+                f"image_size {side} is not a multiple of the {self.patch_size}-pixel patch; "
+                f"try {max(1, round(side / self.patch_size)) * self.patch_size}"
+            )
+        squares = [image.resize((side, side), Image.Resampling.BICUBIC) for image in images]
+        array = np.stack([np.asarray(square, dtype=np.float32) for square in squares]) / 255
+        array = (array - np.float32(self.image_mean)) / np.float32(self.image_std)
+        return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous().to(self.device)
+
+    def tokenize(self, text: str) -> Tokens:
+        """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
+        encoding = self.tokenizer.encode(text)
+        return Tokens(
+            ids=tuple(encoding.ids),
+            offsets=tuple(encoding.offsets),
+            special=tuple(bool(flag) for flag in encoding.special_tokens_mask),
+            unknown=tuple(token == self._unk for token in encoding.ids),
+        )
+
+    @torch.no_grad()
+    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Run the image encoder.
+
+        Args:
+            pixels: (B, 3, S, S) normalised pixels; S a multiple of the patch. Position
+                embeddings are interpolated (bicubic) where S is not the training size.
+
+        Returns:
+            (B, 1+P, D) image tokens, the class token first.
+        """
+        out = self.model.vision_model(
+            pixel_values=pixels.to(self.device, self.dtype), interpolate_pos_encoding=True
+        )
+        return out.last_hidden_state
+
+    def match(
+        self,
+        tokens: torch.Tensor,
+        texts: Sequence[Tokens],
+        layer: int,
+        *,
+        gradient: bool = False,
+    ) -> Match:
+        """Match texts against images, one to one.
+
+        The first text token is replaced by ``[ENC]``, as LAVIS and the original BLIP do (and
+        transformers' own forward pass does not). Shorter texts are padded, and the padding masked.
+
+        Args:
+            tokens: (R, 1+P, D) image tokens.
+            texts: R texts.
+            layer: Text layer whose cross-attention is returned, 1 to L.
+            gradient: Whether the graph from attention to logits is kept.
+
+        Returns:
+            Logits (R, 2) and attention (R, A, T, 1+P), T the longest text's length.
+
+        Raises:
+            OvssError: The layer does not exist.
+        """
+        if not 1 <= layer <= self.layers:
+            raise OvssError(
+                f"layer {layer} does not exist; {self.name} has layers 1 to {self.layers}"
+            )
+        longest = max(len(text.ids) for text in texts)
+        ids = torch.full((len(texts), longest), self._pad)
+        mask = torch.zeros_like(ids)
+        for row, text in enumerate(texts):
+            ids[row, : len(text.ids)] = torch.tensor(text.ids)
+            mask[row, : len(text.ids)] = 1
+        ids[:, 0] = self._enc
+        encoder = self.model.text_encoder
+        cross = encoder.encoder.layer[layer - 1].crossattention.self
+        # Frozen weights and detached images: no graph exists below the watched probabilities.
+        with torch.set_grad_enabled(gradient), watch_attention(cross, gradient=gradient) as caught:
+            hidden = encoder(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                encoder_hidden_states=tokens.detach(),
+            ).last_hidden_state
+            logits = self.model.itm_head(hidden[:, 0])  # (R, 2)
+        return Match(logits=logits, attention=caught[0])
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def _enc_id(tokenizer: Tokenizer, vocab_size: int) -> int:
+    """Id of ``[ENC]``: in the vocabulary, or (hub checkpoints) the last row of the embeddings."""
+    known = tokenizer.token_to_id("[ENC]")
+    if known is not None:
+        return known
+    # The hub's tokenizers lack [DEC] and [ENC], which BLIP appended to BERT's vocabulary.
+    if vocab_size == tokenizer.get_vocab_size() + 2:
+        return vocab_size - 1
+    raise OvssError(
+        f"the tokenizer has no [ENC] token and {tokenizer.get_vocab_size()} entries for "
+        f"{vocab_size} embeddings; this is not a BLIP image-text matching checkpoint"
+    )
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The text tokenizer of a checkpoint folder, without padding or truncation.
+
+    Args:
+        folder: Holds ``tokenizer.json`` (read directly, which is fast) or what transformers can
+            make one from, such as ``vocab.txt``.
+    """
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def read_processor(folder: Path) -> dict[str, Any]:
+    """Mean and standard deviation out of a checkpoint's processor files, as keyword arguments.
+
+    transformers 4 writes ``preprocessor_config.json``; version 5 nests the same fields in
+    ``processor_config.json``.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            fields = json.loads((folder / name).read_text(encoding="utf-8"))
+            fields = fields.get("image_processor", fields)
+            if "image_mean" in fields and "image_std" in fields:
+                return {"image_mean": fields["image_mean"], "image_std": fields["image_std"]}
+    return {}
+
+
+def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> BlipMatcher:
+    """Load a checkpoint folder in transformers' format.
+
+    Args:
+        folder: Holds ``config.json``, the weights, the tokenizer and the processor's settings.
+        name: What to call the model in results.
+        dtype: Type of the weights.
+        device: Where to put them.
+
+    Raises:
+        OvssError: Weights are missing or unreadable, or belong to another architecture.
+    """
+    from safetensors import SafetensorError
+    from transformers.models.blip.modeling_blip import BlipForImageTextRetrieval
+
+    try:
+        model, report = BlipForImageTextRetrieval.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+        tokenizer = load_tokenizer(folder)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OvssError(f"cannot load the model in {folder}: {reason}; fetch it again") from error
+    # transformers fills absent weights with random numbers and only logs it.
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise OvssError(f"{folder} lacks {len(missing)} weights of BLIP ({missing[0]}, ...)")
+    return BlipMatcher(model.to(device), tokenizer, name=name, **read_processor(folder))
