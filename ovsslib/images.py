@@ -92,50 +92,6 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
-def bounded(image: Image.Image, max_side: int) -> Image.Image:
-    """The image, or a smaller copy whose longer side is ``max_side``.
-
-    Dense CRF takes time and memory in proportion to pixels times classes; beyond about a megapixel
-    the boundaries it finds are no better than the maps, which come from a small grid.
-
-    Args:
-        image: RGB.
-        max_side: largest allowed side in pixels, 0 for no bound.
-
-    Returns:
-        The same object when it is small enough.
-
-    Example:
-        >>> bounded(Image.new("RGB", (400, 100)), 200).size
-        (200, 50)
-    """
-    longer = max(image.size)
-    if max_side <= 0 or longer <= max_side:
-        return image
-    size = tuple(max(1, round(side * max_side / longer)) for side in image.size)
-    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0)
-
-
-def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Labels at another size, nearest neighbour (labels cannot be averaged).
-
-    Args:
-        labels: (h, w) integers.
-        size: (W, H), as Pillow orders them.
-
-    Returns:
-        (H, W), same type.
-
-    Example:
-        >>> resize_labels(np.array([[0, 1]], np.int16), (4, 1)).tolist()
-        [[0, 0, 1, 1]]
-    """
-    height, width = labels.shape
-    rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(np.int64)
-    columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(np.int64)
-    return labels[rows[:, None], columns[None, :]]
-
-
 def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
     """Write a label map as a palette PNG in VOC's colours.
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ovsslib.segmentation import Segmentation
+
 
 def alt_heatmap(values: np.ndarray, what: str) -> str:
     """Alternative text of a heat map: where it is highest.
@@ -39,6 +41,25 @@ def alt_heatmap(values: np.ndarray, what: str) -> str:
 
 
 def overlay(
+    result: Segmentation, *, ax: Axes | None = None, alpha: float = 0.55, title: str | None = None
+) -> Axes:
+    """A segmentation over its picture, with a legend of the classes found.
+
+    Args:
+        result: what a method returned.
+        ax: where to draw; None makes a figure.
+        alpha: weight of the colours, 0..1.
+        title: above the picture.
+
+    Returns:
+        The axes.
+    """
+    return overlay_labels(
+        result.image, result.labels, result.classes, ax=ax, alpha=alpha, title=title
+    )
+
+
+def overlay_labels(
     image: np.ndarray | Image.Image,
     labels: np.ndarray,
     classes: Sequence[str],
@@ -47,7 +68,7 @@ def overlay(
     alpha: float = 0.55,
     title: str | None = None,
 ) -> Axes:
-    """Overlay with a legend of the classes found, on matplotlib axes.
+    """Any label map over its picture, such as the ground truth (``label.astype(int) - 1``).
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.

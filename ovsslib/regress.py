@@ -9,8 +9,9 @@ The file of expected figures::
                "expect": {"miou": {"value": 0.55, "tolerance": 0.01},
                           "iou/house": {"value": 0.7, "tolerance": 0.02}}}]}
 
-Only ``name``, ``vlm`` and ``expect`` must be given. Names of figures are those of
-`ovsslib.results.figure`; a ``value`` of null is filled by ``ovss regress --update``.
+Only ``name``, ``vlm`` and ``expect`` must be given; the rest is as in `ovsslib.runs.RunSpec`.
+Names of figures are those of `ovsslib.results.figure`; a ``value`` of null is filled by ``ovss
+regress --update``.
 """
 
 from __future__ import annotations
@@ -24,19 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
 from ovsslib.results import RunResult, dumps, figure, figures
+from ovsslib.runs import RunSpec
 
-DEFAULTS: dict[str, Any] = {
-    "method": "pnp-ovss",
-    "preset": None,
-    "config": {},
-    "dataset": "diorama",
-    "split": "val",
-    "protocol": "pnp-fixed",
-    "filter": "oracle",
-    "limit": None,
-}
 _REQUIRED = ("name", "vlm", "expect")
 
 
@@ -46,12 +37,12 @@ class Expected:
 
     Attributes:
         name: unique in the file.
-        run: what to run: ``vlm`` and the keys of `DEFAULTS`.
+        run: what to run.
         expect: figure -> (value or None, tolerance).
     """
 
     name: str
-    run: dict[str, Any]
+    run: RunSpec
     expect: dict[str, tuple[float | None, float]]
 
 
@@ -116,13 +107,10 @@ def read_expected(path: str | os.PathLike[str]) -> list[Expected]:
 
 
 def _read_run(item: dict[str, Any]) -> Expected:
-    known = {*_REQUIRED, *DEFAULTS}
-    for key in item:
-        if key not in known:
-            raise unknown("key of a run", key, known)
     missing = [key for key in _REQUIRED if key not in item]
     if missing:
         raise OvssError(f"a run lacks {', '.join(missing)}")
+    spec = {key: value for key, value in item.items() if key not in ("name", "expect")}
     name = str(item["name"])
     if not item["expect"]:
         raise OvssError(f"run {name!r} expects no figure")
@@ -134,8 +122,7 @@ def _read_run(item: dict[str, Any]) -> Expected:
         if not good or tolerance < 0:
             raise OvssError(f"{key} of run {name!r} needs a value and a tolerance of at least 0")
         expect[key] = (None if value is None else float(value), float(tolerance))
-    run = {"vlm": item["vlm"], **{key: item.get(key, DEFAULTS[key]) for key in DEFAULTS}}
-    return Expected(name, run, expect)
+    return Expected(name, RunSpec.from_dict(spec), expect)
 
 
 def compare(expected: Expected, result: RunResult) -> list[Check]:
@@ -164,7 +151,7 @@ def check(runs: Iterable[Expected], measure: Callable[[Expected], RunResult]) ->
 
     Args:
         runs: what to measure.
-        measure: runs one of them, such as `ovsslib.benchmark.run_named`.
+        measure: gives the result of one of them (`ovsslib.benchmark.run_many` makes them all).
 
     Returns:
         All checks, and the pictures that could not be read.

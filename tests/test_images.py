@@ -7,18 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SHARED, needs_realdata, write_photo
 from PIL import Image
 
+from helpers import SHARED, needs_realdata, write_photo
 from ovsslib.errors import OvssError
-from ovsslib.images import (
-    bounded,
-    find_images,
-    open_image,
-    resize_labels,
-    save_label_png,
-    write_atomic,
-)
+from ovsslib.images import find_images, open_image, save_label_png, write_atomic
 from ovsslib.palette import voc_palette
 
 
@@ -127,23 +120,6 @@ def test_unreadable_files_name_themselves(tmp_path: Path) -> None:
 def test_real_photographs() -> None:
     for path in sorted((SHARED / "photos").glob("*.jpg")):
         assert open_image(path).mode == "RGB"
-
-
-def test_bounded() -> None:
-    image = Image.new("RGB", (4000, 3000))
-    assert bounded(image, 1024).size == (1024, 768)
-    assert bounded(image, 0) is image
-    assert bounded(image, 4000) is image
-    assert bounded(Image.new("RGB", (5000, 1)), 100).size == (100, 1)
-
-
-def test_resize_labels_is_nearest() -> None:
-    labels = np.array([[0, 1], [2, 3]], np.int16)
-    big = resize_labels(labels, (4, 6))
-    assert big.shape == (6, 4)
-    assert big.dtype == np.int16
-    assert (big == np.kron(labels, np.ones((3, 2), np.int16))).all()
-    assert (resize_labels(big, (2, 2)) == labels).all()
 
 
 def test_label_png_holds_indices(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import SHARED, needs_realdata
 from PIL import Image
 
+from helpers import SHARED, needs_realdata
 from ovsslib.palette import class_colours, ink, voc_palette
 
 

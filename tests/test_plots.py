@@ -12,6 +12,7 @@ import pytest
 
 from ovsslib import plots
 from ovsslib.palette import class_colours
+from ovsslib.segmentation import Segmentation
 
 IMAGE = np.full((30, 40, 3), 90, np.uint8)
 LABELS = np.full((30, 40), -1, np.int16)
@@ -25,7 +26,7 @@ def _close() -> object:
 
 
 def test_overlay_legend_names_the_classes_found() -> None:
-    ax = plots.overlay(IMAGE, LABELS, ["cat", "grass"], title="a cat?")
+    ax = plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"], title="a cat?")
     legend = ax.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["grass 17 %"]
     colour = legend.get_patches()[0].get_facecolor()[:3]
@@ -36,12 +37,12 @@ def test_overlay_legend_names_the_classes_found() -> None:
 
 def test_overlay_draws_into_given_axes() -> None:
     ax = plt.subplots()[1]
-    assert plots.overlay(IMAGE, LABELS, ["cat", "grass"], ax=ax) is ax
+    assert plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"], ax=ax) is ax
     assert (ax.images[0].get_array() != 90).any()
 
 
 def test_overlay_without_classes_has_no_legend() -> None:
-    assert plots.overlay(IMAGE, np.full((30, 40), -1), ["cat"]).get_legend() is None
+    assert plots.overlay_labels(IMAGE, np.full((30, 40), -1), ["cat"]).get_legend() is None
 
 
 def test_heatmap_is_stretched_over_the_picture() -> None:
@@ -62,3 +63,10 @@ def test_heatmap_in_words() -> None:
     values = np.zeros((9, 9))
     values[8, 8] = 1
     assert plots.alt_heatmap(values, "x") == "Heat map of x, highest in the lower right."
+
+
+def test_overlay_of_a_segmentation() -> None:
+    result = Segmentation(LABELS, np.zeros((2, 30, 40)), ("cat", "grass"), 0.5, (0, 1), IMAGE)
+    drawn = result.plot().images[0].get_array()
+    same = plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"]).images[0].get_array()
+    assert (drawn == same).all()

@@ -14,6 +14,7 @@ from ovsslib.results import figures
 from test_results import make_result
 
 FIGURES = figures(make_result())
+GOOD = '{"value": 0.5, "tolerance": 0.1}'
 BOUND = '{"runs": [{"name": "a", "vlm": "t", "expect": {"miou": %s}}]}'
 
 
@@ -69,9 +70,9 @@ def test_update_refuses_what_was_not_measured(tmp_path: Path) -> None:
 
 def test_defaults_and_overrides(tmp_path: Path) -> None:
     (run,) = regress.read_expected(write(tmp_path / "e.json", value=0.5, filter="all"))
-    assert run.run["filter"] == "all"
-    assert run.run["protocol"] == "pnp-fixed"
-    assert run.run["config"] == {"crf": False}
+    assert run.run.filter == "all"
+    assert run.run.protocol == "pnp-fixed"
+    assert run.run.config == {"crf": False}
     assert run.expect == {"miou": (0.5, 0.01)}
 
 
@@ -83,7 +84,9 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
         ('{"runs": []}', "holds no run"),
         ('{"runs": [{"name": "a"}]}', "lacks vlm, expect"),
         ('{"runs": [{"name": "a", "vlm": "t", "expect": {}}]}', "expects no figure"),
-        ('{"runs": [{"name": "a", "vlm": "t", "expekt": {}}]}', "did you mean 'expect'"),
+        (BOUND.replace("vlm", "vml") % "{}", "lacks vlm"),
+        (BOUND.replace('"t"', '"t", "fliter": "all"') % GOOD, "did you mean 'filter'"),
+        (BOUND.replace('"t"', '"t", "limit": 0') % GOOD, "limit must be a positive"),
         (BOUND % '{"value": 1, "tolerance": -1}', "tolerance of at least 0"),
         (BOUND % '{"value": NaN, "tolerance": 1}', "needs a value"),
         (BOUND % '{"value": 1}', "not a file of expected figures"),

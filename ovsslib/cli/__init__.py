@@ -37,6 +37,7 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        _keep_lines(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -44,6 +45,11 @@ class LazyGroup(TyperGroup):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+    def get_help(self, ctx: Any) -> str:
+        """The help text, examples line by line."""
+        self.help = (self.help or "").replace("\\b", "\b")
+        return super().get_help(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take ``--debug`` wherever it stands, also after the command's name."""
@@ -78,6 +84,13 @@ class LazyGroup(TyperGroup):
                 err=True,
             )
         raise typer.Exit(2)
+
+
+def _keep_lines(command: Any) -> None:
+    r"""Make the ``\b`` of raw docstrings the character that stops lines from being rewrapped."""
+    command.help = (command.help or "").replace("\\b", "\b")
+    for below in getattr(command, "commands", {}).values():
+        _keep_lines(below)
 
 
 app = typer.Typer(

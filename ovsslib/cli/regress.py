@@ -28,6 +28,7 @@ def regress(
     root: Path | None = typer.Option(None, help="Folder of the data set, if it is not the usual."),
     batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
     workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
 ) -> None:
     r"""Recompute stored figures and compare them within their tolerances.
 
@@ -44,14 +45,10 @@ def regress(
     runs = library.read_expected(expected)
     with plain_output(debug=debugging(ctx)):
         from ovsslib import benchmark
+        from ovsslib.runs import Execution
 
-        results = benchmark.run_many(
-            {item.name: item.run for item in runs},
-            root=root,
-            batch=batch,
-            workers=workers,
-            progress=progress,
-        )
+        how = Execution(batch, workers, device, root, progress)
+        results = benchmark.run_many({item.name: item.run for item in runs}, how)
         report = library.check(runs, lambda item: results[item.name])
     typer.echo(library.table(report))
     for name, reason in report.failed.items():

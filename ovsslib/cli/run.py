@@ -45,7 +45,9 @@ def run(
     workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
-    out: Path = typer.Option(Path("ovss-results"), "--out", "-o", help="Folder for the results."),
+    out: Path = typer.Option(
+        Path("ovss-results"), "--out", "-o", envvar="OVSS_RESULTS", help="Folder for the results."
+    ),
 ) -> None:
     r"""Measure a method on a data set: mean IoU with a 95 % bootstrap interval over pictures.
 
@@ -64,23 +66,21 @@ def run(
         make_folder(out)
         from ovsslib import benchmark
         from ovsslib.results import dumps, save, to_dict
+        from ovsslib.runs import Execution, RunSpec
 
-        result = benchmark.run_named(
+        spec = RunSpec(
             method=method,
             vlm=vlm,
             preset=preset,
             config=settings(change),
             dataset=dataset,
-            root=root,
             split=split,
             protocol=protocol,
             filter=class_filter,
             limit=limit,
-            batch=batch,
-            workers=workers,
-            device=device,
-            progress=progress,
         )
+        how = Execution(batch, workers, device, root, progress)
+        result = benchmark.run_many({"run": spec}, how)["run"]
         stored = save(result, out)
         record = to_dict(result)
     typer.echo(dumps(record).rstrip() if as_json else text(result, record["metrics"]))

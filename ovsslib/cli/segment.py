@@ -84,12 +84,13 @@ def _segment_all(
     out: Path,
 ) -> int:
     """Segment and write one picture after the other; returns how many failed."""
+    from ovsslib.benchmark import compute_place
     from ovsslib.errors import OvssError
     from ovsslib.images import open_image
     from ovsslib.provenance import provenance
 
     failed = 0
-    facts = provenance(**_where(model))
+    facts = provenance(**compute_place(getattr(model, "matcher", None)))
     for path, stem in progress(list(zip(paths, stems, strict=True)), "segment", len(paths)):
         if stem != path.stem:
             note(f"note: {path} is written as {stem}, because another picture has its name")
@@ -184,14 +185,6 @@ def _without_results(paths: list[Path], given: Sequence[str]) -> list[Path]:
         return kind in ("labels", "overlay") and path.with_name(f"{stem}.json").is_file()
 
     return [path for path in paths if path in named or not is_result(path)]
-
-
-def _where(model: Any) -> dict[str, str]:
-    """Device and type a model computes in, as far as it says."""
-    matcher = getattr(model, "matcher", None)
-    device = str(getattr(matcher, "device", "cpu"))
-    dtype = str(getattr(matcher, "dtype", "float32")).removeprefix("torch.")
-    return {"device": device, "dtype": dtype}
 
 
 def _vlm_name(model: Any, given: str) -> str:

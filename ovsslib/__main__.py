@@ -1,0 +1,8 @@
+"""``python -m ovsslib`` is the ``ovss`` command."""
+
+from __future__ import annotations
+
+from ovsslib.cli import main
+
+if __name__ == "__main__":
+    main()

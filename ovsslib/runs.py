@@ -1,0 +1,97 @@
+"""What to run and how: a run as plain data, so that files and notebooks can name it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ovsslib.errors import OvssError
+from ovsslib.registry import unknown
+
+Progress = Callable[..., Iterable[Any]]
+"""``progress(items, description, total)`` -> the items, such as `ovsslib.notebook.progress`."""
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: everything that changes its figures.
+
+    Attributes:
+        vlm: vision-language model: a name, a folder or a hub id.
+        method: name of the method.
+        preset: named settings; None for those made for the model.
+        config: settings changed from the preset.
+        dataset: name of the data set.
+        split: name of the split.
+        protocol: name of the protocol.
+        filter: name of the class filter.
+        limit: only the first so many pictures of the split; None for all.
+
+    Raises:
+        OvssError: a setting belongs to the protocol, or the limit is no positive number.
+    """
+
+    vlm: str = "micro-blip"
+    method: str = "pnp-ovss"
+    preset: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    dataset: str = "diorama"
+    split: str = "val"
+    protocol: str = "pnp-fixed"
+    filter: str = "oracle"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without loading anything."""
+        if "background" in self.config:
+            raise OvssError("background is set by the protocol; leave it out of the settings")
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise OvssError(f"limit must be a positive whole number, got {self.limit!r}")
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> RunSpec:
+        """A run out of a mapping, such as one read from JSON.
+
+        Raises:
+            OvssError: a key is unknown (the nearest is named).
+
+        Example:
+            >>> RunSpec.from_dict({"filter": "all"}).filter
+            'all'
+        """
+        known = [item.name for item in fields(cls)]
+        for key in record:
+            if key not in known:
+                raise unknown("key of a run", key, known)
+        return cls(**record)
+
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """What two runs must have in common to share their pictures and their model."""
+        what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
+        return (*what, self.limit)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How to run; changes the time, never the figures.
+
+    Attributes:
+        batch: pictures in one pass of the model.
+        workers: processes that refine beside the model; 0 refines in this one.
+        device: such as ``"cpu"`` or ``"cuda:0"``; None for the best there is.
+        root: folder of the data set; None for the usual one.
+        progress: shows progress; None for silence.
+    """
+
+    batch: int = 8
+    workers: int = 0
+    device: str | None = None
+    root: str | os.PathLike[str] | None = None
+    progress: Progress | None = None
+
+
+SERIAL = Execution()
+"""One process, silent."""

@@ -1,0 +1,97 @@
+"""A data set to be scored: which pictures, told which classes, under which protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovsslib.datasets import Dataset, load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.filters import get_filter
+from ovsslib.protocols import Protocol, get_protocol
+from ovsslib.runs import Execution
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which pictures, scored how."""
+
+    dataset: Dataset
+    protocol: Protocol
+    filter: str
+    limit: int | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The pictures of this task."""
+        return self.dataset.ids[: self.limit]
+
+    def read(self, name: str) -> Picture:
+        """Read one picture.
+
+        Raises:
+            OvssError: picture or label is missing or damaged, or their sizes differ.
+        """
+        looked_for = get_filter(self.filter)(self.dataset, name)
+        image, truth = self.dataset.image(name), self.dataset.label(name)
+        if image.size != truth.shape[::-1]:
+            raise OvssError(
+                f"picture ({image.width} x {image.height}) and label ({truth.shape[1]} x "
+                f"{truth.shape[0]}) differ in size"
+            )
+        classes = tuple(self.dataset.classes[k - 1] for k in looked_for)
+        return Picture(name, image, truth, looked_for, classes)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, read, with what the method is told and what is true."""
+
+    name: str
+    image: Image.Image
+    truth: np.ndarray
+    looked_for: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+def task(
+    dataset: str | Dataset,
+    *,
+    split: str = "val",
+    protocol: str = "pnp-fixed",
+    filter: str = "oracle",
+    limit: int | None = None,
+) -> Task:
+    """Name a task; arguments as in `RunSpec`, or an opened data set.
+
+    Raises:
+        OvssError: a name is unknown, or the data set is not there.
+    """
+    data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
+    get_filter(filter)
+    return Task(data, get_protocol(protocol), filter, limit)
+
+
+def batches(work: Task, execution: Execution, failed: dict[str, str]) -> Iterator[list[Picture]]:
+    """Pictures in batches; one that cannot be read goes into ``failed`` with the reason."""
+    ids: Iterable[str] = work.ids
+    if execution.progress is not None:
+        ids = execution.progress(ids, work.dataset.name, len(work.ids))
+    batch: list[Picture] = []
+    for name in ids:
+        try:
+            batch.append(work.read(name))
+        except OvssError as error:
+            # Results name no path of the machine they were made on.
+            failed[name] = str(error).replace(f"{getattr(work.dataset, 'root', '')}/", "")
+        if len(batch) == execution.batch:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,82 @@
+"""Apply a function to a stream of tasks in other processes; results come back in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+from ovsslib.errors import OvssError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) -> Iterator[R]:
+    """``function`` of every task, in the order of the tasks.
+
+    Tasks are drawn as they are needed, a few per worker ahead, so that a long stream never lies in
+    memory whole, and the process that makes the tasks works beside those that do them.
+
+    Args:
+        function: of a module, as it is sent by name.
+        tasks: what to apply it to; each must pickle.
+        workers: number of processes; 0 does everything in this one.
+
+    Yields:
+        One result per task.
+
+    Raises:
+        OvssError: ``workers`` is negative, or a process died (for want of memory, as a rule).
+
+    Example:
+        >>> list(ordered(abs, [-2, 1, -3]))
+        [2, 1, 3]
+    """
+    if workers < 0:
+        raise OvssError(f"workers must be 0 or more, got {workers}")
+    if workers == 0:
+        yield from map(function, tasks)
+        return
+    # Spawned, not forked: a fork copies the locks of torch's threads in whatever state they are.
+    with (
+        _one_thread(),
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
+        waiting: deque[Future[R]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(function, task))
+                while len(waiting) > 3 * workers or (waiting and waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except RuntimeError as error:
+            if type(error).__name__ != "BrokenProcessPool":
+                raise
+            raise OvssError(
+                f"one of {workers} worker processes died; use fewer workers or free memory"
+            ) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have processes that start now use one thread each: one worker is meant to be one core."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
