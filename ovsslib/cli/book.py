@@ -1,0 +1,61 @@
+"""``ovss book``: run the notebooks, build the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ovsslib.cli._common import settings, split_names
+from ovsslib.errors import OvssError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def book(
+    only: str = typer.Option("", metavar="01,02", help="Run these notebooks again, not all."),
+    parameter: list[str] = typer.Option(
+        [], "-p", "--parameter", metavar="NAME=VALUE", help="A parameter of the notebooks."
+    ),
+    jobs: int = typer.Option(2, min=1, help="Notebooks that run at a time, one thread each."),
+    skip_execute: bool = typer.Option(
+        False, "--skip-execute", help="Build from the executed copies that are there."
+    ),
+    readme: bool = typer.Option(
+        False, "--readme", help="Only write the table of results into README.md."
+    ),
+) -> None:
+    r"""Execute the notebooks and build the book; prints where its first page is.
+
+    \b
+    Examples:
+      ovss book
+      ovss book --only 02,04
+      ovss book --skip-execute
+    """
+    root = Path(__file__).resolve().parents[2]
+    if readme:
+        from ovsslib.readme import write
+
+        typer.echo(write(root))
+        return
+    if skip_execute and (only or parameter):
+        raise OvssError("--skip-execute runs nothing: leave out --only and -p, or leave it out")
+    try:
+        from ovsslib.bookbuild import make_book
+    except ImportError as error:  # a plain installation, without the book's tools
+        raise OvssError(f"{error}; install the book's tools: pip install 'ovsslib[book]'") from None
+    page = make_book(
+        root,
+        split_names(only),
+        settings(parameter),
+        jobs=jobs,
+        skip_execute=skip_execute,
+        say=typer.echo,
+    )
+    typer.echo(f"the book: {page}")

@@ -1,0 +1,119 @@
+"""The table of results in README.md, written from the results files and never by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ovsslib.errors import OvssError
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+#: Where the results that README shows are kept: the JSON files of `ovsslib.results.save`.
+FOLDER = Path("data") / "results"
+
+_SALIENCE = {"gradcam": "attention × gradient", "attention": "attention", "random": "random maps"}
+_COLUMNS = ("miou", "miou_things", "miou_stuff")
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Results as a Markdown table, the best first within a class filter.
+
+    Args:
+        records: What results files hold (`ovsslib.results.to_dict`).
+
+    Returns:
+        Lines of Markdown; figures in percent, 95 % intervals in brackets.
+
+    Raises:
+        OvssError: There is nothing to show, or a record lacks a figure.
+    """
+    if not records:
+        raise OvssError(f"no results in {FOLDER}: store them with `ovss run --out {FOLDER}`")
+    lines = [
+        "| model | maps | data | classes given | mIoU | things | stuff |",
+        "|:--|:--|:--|:--|--:|--:|--:|",
+    ]
+    for record in sorted(records, key=lambda r: (r["filter"] != "oracle", -_value(r, "miou"))):
+        low, high = (100 * record["metrics"]["miou"][end] for end in ("low", "high"))
+        cells = [
+            record["vlm"],
+            describe(record["config"]),
+            f"{record['dataset']} {record['split']}, {record['images']} pictures",
+            {"oracle": "those in the picture"}.get(record["filter"], record["filter"]),
+            f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]",
+            *(_percent(record, name) for name in _COLUMNS[1:]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def describe(config: dict[str, Any]) -> str:
+    """A method's settings in a few words.
+
+    >>> describe({"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": False})
+    'attention × gradient, 4 rounds, blur'
+    """
+    words = [_SALIENCE.get(config["salience"], config["salience"])]
+    if config.get("rounds", 1) > 1:
+        words.append(f"{config['rounds']} rounds")
+    words += ["blur"] * bool(config.get("blur")) + ["CRF"] * bool(config.get("crf"))
+    return ", ".join(words)
+
+
+def fill(text: str, content: str) -> str:
+    r"""A text with what stands between the markers replaced.
+
+    >>> fill("a\n<!-- results:begin -->old<!-- results:end -->\nb", "new").splitlines()[3]
+    'new'
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise OvssError(f"README.md must hold {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+
+
+def render(root: Path) -> str:
+    """README.md as it must be, given the results files.
+
+    Args:
+        root: The checkout.
+
+    Returns:
+        The whole text.
+
+    Raises:
+        OvssError: A file is missing or no results file.
+    """
+    records = []
+    for path in sorted((root / FOLDER).glob("*.json")):
+        try:
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+            describe(records[-1]["config"])
+            [_value(records[-1], name) for name in _COLUMNS]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OvssError(f"{path} is no results file of `ovss run`: {error!r}") from error
+    return fill((root / "README.md").read_text(encoding="utf-8"), table(records))
+
+
+def write(root: Path) -> Path:
+    """Fill the table in README.md.
+
+    Args:
+        root: The checkout.
+
+    Returns:
+        The file.
+    """
+    from ovsslib.images import write_atomic
+
+    return write_atomic(root / "README.md", render(root))
+
+
+def _value(record: dict[str, Any], name: str) -> float:
+    return float(record["metrics"][name]["value"])
+
+
+def _percent(record: dict[str, Any], name: str) -> str:
+    return f"{100 * _value(record, name):.1f}"
