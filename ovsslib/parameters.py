@@ -95,7 +95,7 @@ def fits(value: object, kind: Any) -> bool:
     if origin in (list, tuple):  # papermill knows no tuples: a list stands for one
         items = value if isinstance(value, list | tuple) else [object()]
         return all(fits(item, inner[0]) for item in items)
-    allowed = {None: types.NoneType, float: (int, float)}.get(kind, origin or kind)
+    allowed: Any = {None: types.NoneType, float: (int, float)}.get(kind, origin or kind)
     return isinstance(value, allowed) and not (isinstance(value, bool) and kind in (int, float))
 
 
