@@ -130,6 +130,7 @@ def _execute_one(
             kernel_name="python3",
             language="python",
             progress_bar=False,
+            extra_arguments=["--log-level=40"],  # errors only: the terminal is for progress
         )
         notebook = tidy(nbformat.read(target, as_version=4), source.stem)
         nbformat.write(notebook, target)

@@ -24,7 +24,7 @@ MEGABYTE = 1 << 20
 
 @cache
 def tracked() -> list[Path]:
-    """Files that git knows or would add; in an unpacked archive, none."""
+    """Files that git knows or would add."""
     done = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
