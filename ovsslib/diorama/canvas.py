@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -98,7 +99,9 @@ class Pen:
                 [*scaled, scaled[0], scaled[1]], fill=shade(colour, edge), width=width
             )
 
-    def rect(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, **kw: float) -> None:
+    def rect(
+        self, x0: float, y0: float, x1: float, y1: float, colour: Colour, **kw: float | None
+    ) -> None:
         """Filled rectangle between two corners."""
         self.poly([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, **kw)
 
@@ -112,7 +115,7 @@ class Pen:
 
     def stroke(self, points: Sequence[Point], width: float, colour: Colour) -> None:
         """Polyline of the given width (fraction of the object's height), with round joints."""
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             length = float(np.hypot(x1 - x0, y1 - y0)) or 1.0
             nx, ny = -(y1 - y0) / length * width / 2, (x1 - x0) / length * width / 2
             self.poly(

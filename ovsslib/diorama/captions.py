@@ -16,7 +16,17 @@ from ovsslib.diorama.scene import Band, Item, Scene
 CAPTIONS_PER_PICTURE = 8
 # A class is worth naming when it shows at least this share of the picture.
 NOTICEABLE = 0.006
-OPENINGS = ("", "", "", "a picture of ", "a photo of ", "there is ", "we can see ", "this is ", "a drawing of ")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "a picture of ",
+    "a photo of ",
+    "there is ",
+    "we can see ",
+    "this is ",
+    "a drawing of ",
+)
 MATERIAL = frozenset({"grass", "sand", "water"})  # named without an article
 
 
@@ -50,7 +60,7 @@ def _join(phrases: list[str], rng: np.random.Generator) -> str:
 
 
 def _place(item: Item, scene: Scene, bands: dict[str, Band], rng: np.random.Generator) -> str:
-    """Where one thing is: its ground, the sky, what stands behind it, or its side of the picture."""
+    """Where a thing is: its ground, the sky, what is behind it, or its side of the picture."""
     options: list[str] = []
     if item.ground in bands and item.ground not in ("sky", "brick wall"):
         preposition = "in" if item.ground == "water" else "on"
@@ -58,7 +68,9 @@ def _place(item: Item, scene: Scene, bands: dict[str, Band], rng: np.random.Gene
     if item.ground == "sky" and "sky" in bands:
         options += [f"in {_stuff(bands['sky'], rng)}"] * 3
     options += [f"in front of {_stuff(bands[b], rng)}" for b in ("brick wall",) if b in bands]
-    options += [f"under {_stuff(bands[b], rng)}" for b in ("sky",) if b in bands and item.ground != "sky"]
+    options += [
+        f"under {_stuff(bands[b], rng)}" for b in ("sky",) if b in bands and item.ground != "sky"
+    ]
     side = item.x / scene.width
     if side < 0.36 or side > 0.64:
         options.append("on the left" if side < 0.36 else "on the right")
@@ -75,7 +87,9 @@ def _relation(a: Item, b: Item, scene: Scene, rng: np.random.Generator) -> str:
     return str(rng.choice(["near", "next to", "beside"]))
 
 
-def _caption(scene: Scene, things: list[Item], bands: dict[str, Band], rng: np.random.Generator) -> str:
+def _caption(
+    scene: Scene, things: list[Item], bands: dict[str, Band], rng: np.random.Generator
+) -> str:
     opening = str(rng.choice(OPENINGS))
     order = [things[i] for i in rng.permutation(len(things))]
     stuff = [bands[b] for b in rng.permutation(list(bands))] if bands else []
@@ -84,11 +98,15 @@ def _caption(scene: Scene, things: list[Item], bands: dict[str, Band], rng: np.r
         words = [i.name if rng.random() < 0.7 else f"{i.colour} {i.name}" for i in order] + [
             b.name if rng.random() < 0.85 else f"{b.colour} {b.name}" for b in stuff
         ]
-        keep = rng.permutation(len(words))[: int(rng.integers(1, len(words) + 1))]
+        chosen = rng.permutation(len(words))[: int(rng.integers(1, len(words) + 1))]
         lead = str(rng.choice(["a picture of ", "a picture of ", "a photo of ", ""]))
-        return lead + str(rng.choice([" ", " ", ", "])).join(words[i] for i in keep)
+        return lead + str(rng.choice([" ", " ", ", "])).join(words[i] for i in chosen)
     if not order or (stuff and style < 0.38):
-        keep = [_stuff(b, rng, 0.4) for b in stuff[: int(rng.integers(1, len(stuff) + 1))]] if stuff else ["nothing"]
+        keep = (
+            [_stuff(b, rng, 0.4) for b in stuff[: int(rng.integers(1, len(stuff) + 1))]]
+            if stuff
+            else ["nothing"]
+        )
         return opening + _join(keep, rng)
     first = order[0]
     if style < 0.62:
@@ -99,8 +117,11 @@ def _caption(scene: Scene, things: list[Item], bands: dict[str, Band], rng: np.r
         return f"{text}, with {_join(rest, rng)}" if rest else text
     if style < 0.8 and len(order) > 1:
         second = order[1]
-        text = f"{opening}{_thing(first, rng)} {_relation(first, second, scene, rng)} {_thing(second, rng)}"
-        return f"{text} {_place(second, scene, bands, rng)}".rstrip() if rng.random() < 0.4 else text
+        pair = [_thing(first, rng), _relation(first, second, scene, rng), _thing(second, rng)]
+        text = opening + " ".join(pair)
+        return (
+            f"{text} {_place(second, scene, bands, rng)}".rstrip() if rng.random() < 0.4 else text
+        )
     named = [_thing(i, rng) for i in order[: int(rng.integers(1, len(order) + 1))]]
     text = opening + _join(named, rng)
     if stuff and rng.random() < 0.6:

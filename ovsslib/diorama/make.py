@@ -69,7 +69,9 @@ def caption_pair(split: str, seed: int, index: int, side: int) -> tuple[np.ndarr
         ``(side, side, 3)`` uint8 in [0, 255], and eight strings.
     """
     scene = compose(
-        scene_seed(split, seed, index), close_up=index % 2 == 0 and split == "train", novel=split == "heldout"
+        scene_seed(split, seed, index),
+        close_up=index % 2 == 0 and split == "train",
+        novel=split == "heldout",
     )
     picture, mask = render(scene, scale=2)
     captions = describe(scene, noticeable(mask))

@@ -13,8 +13,10 @@ from PIL import Image, ImageFilter
 
 from ovsslib.diorama.canvas import Canvas, Pen, Point, shade
 from ovsslib.diorama.classes import CLASSES, THINGS
+from ovsslib.diorama.clutter import CLUTTER, draw_clutter
+from ovsslib.diorama.colours import COLOURS, HELD_OUT, PALETTE
 from ovsslib.diorama.stuff import STUFF_COLOURS, TEXTURE
-from ovsslib.diorama.things import COLOURS, DRAW, HELD_OUT, PALETTE
+from ovsslib.diorama.things import DRAW
 
 VOID = 255
 # Height of a thing that stands in the foreground, as a fraction of the picture's shorter side.
@@ -49,7 +51,6 @@ HOME: dict[str, tuple[str, ...]] = {
     "dog": ("grass", "sand"),
     "cat": ("brick wall", "grass"),
 }
-CLUTTER = ("stone", "barrel", "flowers", "ball", "crate")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,11 @@ def _bands(rng: np.random.Generator, close_up: bool) -> tuple[Band, ...]:
         (("sky", 0, horizon), (first, horizon, 1)),
         (("sky", 0, horizon - 0.06), (first, horizon - 0.06, split), (second, split, 1)),
         (("brick wall", 0, horizon + 0.06), (first, horizon + 0.06, 1)),
-        (("sky", 0, horizon - 0.16), ("brick wall", horizon - 0.16, horizon + 0.1), (first, horizon + 0.1, 1)),
+        (
+            ("sky", 0, horizon - 0.16),
+            ("brick wall", horizon - 0.16, horizon + 0.1),
+            (first, horizon + 0.1, 1),
+        ),
         ((rng.choice([*grounds, "sky", "brick wall"]), 0, 1),),
     ]
     odds = (0.15, 0.05, 0.2, 0.05, 0.55) if close_up else (0.25, 0.33, 0.17, 0.22, 0.03)
@@ -144,7 +149,9 @@ def compose(seed: int, *, close_up: bool = False, novel: bool = True) -> Scene:
         A scene of about 200 x 150 pixels: landscape, portrait or square.
     """
     rng = np.random.default_rng([seed, int(close_up), 7])
-    width, height = [(200, 150), (208, 144), (150, 200), (168, 168)][rng.choice(4, p=[0.4, 0.2, 0.2, 0.2])]
+    width, height = [(200, 150), (208, 144), (150, 200), (168, 168)][
+        rng.choice(4, p=[0.4, 0.2, 0.2, 0.2])
+    ]
     short = min(width, height)
     bands = _bands(rng, close_up)
     items: list[Item] = []
@@ -165,14 +172,21 @@ def compose(seed: int, *, close_up: bool = False, novel: bool = True) -> Scene:
             if aloft:
                 y = height * rng.uniform(0.34, 0.62)
             elif homes and rng.random() < 0.85:
-                y = height * (homes[0].top + (homes[0].bottom - homes[0].top) * (0.25 + 0.7 * depth))
+                y = height * (
+                    homes[0].top + (homes[0].bottom - homes[0].top) * (0.25 + 0.7 * depth)
+                )
             else:
                 y = height * (floor + (0.98 - floor) * depth)
             near = 1.0 if aloft else 0.72 + 0.38 * (y / height - floor) / (1 - floor)
             size = short * HEIGHT[name] * near * rng.uniform(0.85, 1.15)
-            items.append(_item(rng, name, colour, x, y, size, "sky" if aloft else _ground(bands, y / height)))
+            items.append(
+                _item(rng, name, colour, x, y, size, "sky" if aloft else _ground(bands, y / height))
+            )
         for _ in range(rng.choice([0, 1, 2], p=[0.35, 0.4, 0.25])):
-            x, y = width * rng.uniform(0.04, 0.96), height * rng.uniform(max(floor + 0.08, 0.6), 0.99)
+            x, y = (
+                width * rng.uniform(0.04, 0.96),
+                height * rng.uniform(max(floor + 0.08, 0.6), 0.99),
+            )
             what = str(rng.choice(CLUTTER))
             items.append(_item(rng, what, "", x, y, short * rng.uniform(0.08, 0.14), ""))
     items.sort(key=lambda item: item.y)
@@ -183,30 +197,9 @@ def _item(
     rng: np.random.Generator, name: str, colour: str, x: float, y: float, size: float, ground: str
 ) -> Item:
     flip = int(rng.choice([-1, 1]))
-    return Item(name, colour, x, y, size, flip, float(rng.normal(0, 0.035)), rng.uniform(0.9, 1.1), ground)
-
-
-def _clutter(pen: Pen, name: str, rng: np.random.Generator) -> None:
-    if name == "stone":
-        pen.poly([(-0.7, 0), (-0.62, 0.5), (-0.2, 0.9), (0.35, 0.8), (0.7, 0.35), (0.72, 0)], (132, 128, 124))
-        pen.poly([(-0.5, 0.45), (-0.18, 0.78), (0.1, 0.7), (-0.1, 0.4)], (164, 160, 156), edge=None)
-    elif name == "barrel":
-        pen.poly([(-0.34, 0), (-0.42, 0.5), (-0.34, 1), (0.34, 1), (0.42, 0.5), (0.34, 0)], (150, 108, 66))
-        for y in (0.2, 0.75):
-            pen.rect(-0.41, y, 0.41, y + 0.08, (92, 92, 98), edge=None)
-    elif name == "flowers":
-        for _ in range(5):
-            x, top = rng.uniform(-0.8, 0.8), rng.uniform(0.5, 1.0)
-            pen.stroke([(x, 0), (x, top)], 0.09, (70, 120, 60))
-            pen.ellipse(x, top, 0.2, 0.2, PALETTE[str(rng.choice(["pink", "yellow", "white", "purple"]))])
-            pen.ellipse(x, top, 0.07, 0.07, (240, 200, 80), edge=None)
-    elif name == "ball":
-        pen.ellipse(0, 0.5, 0.5, 0.5, PALETTE[str(rng.choice(["red", "blue", "white"]))])
-        pen.poly([(-0.5, 0.58), (0.5, 0.58), (0.5, 0.42), (-0.5, 0.42)], (250, 240, 220), edge=None)
-    else:
-        pen.rect(-0.5, 0, 0.5, 0.9, (176, 136, 84))
-        pen.stroke([(-0.48, 0.02), (0.48, 0.88)], 0.09, (128, 94, 54))
-        pen.stroke([(-0.48, 0.88), (0.48, 0.02)], 0.09, (128, 94, 54))
+    return Item(
+        name, colour, x, y, size, flip, float(rng.normal(0, 0.035)), rng.uniform(0.9, 1.1), ground
+    )
 
 
 def _outline(scene: Scene, band: Band, rng: np.random.Generator) -> list[Point]:
@@ -216,7 +209,10 @@ def _outline(scene: Scene, band: Band, rng: np.random.Generator) -> list[Point]:
     swing = 0.0 if flat else rng.uniform(0.006, 0.025) * h
     phase, waves = rng.uniform(0, 2 * np.pi), rng.uniform(0.4, 1.3)
     xs = np.linspace(-2, w + 2, 40)
-    top = [(float(x), float(band.top * h + swing * np.sin(phase + waves * 2 * np.pi * x / w))) for x in xs]
+    top = [
+        (float(x), float(band.top * h + swing * np.sin(phase + waves * 2 * np.pi * x / w)))
+        for x in xs
+    ]
     return [*top, (w + 2, h + 2), (-2, h + 2)]
 
 
@@ -247,7 +243,7 @@ def render(scene: Scene, scale: int = 3) -> tuple[Image.Image, np.ndarray]:
             DRAW[item.name](pen, shade(PALETTE[item.colour], rng.uniform(0.88, 1.1)), rng)
             class_of[number], thing[number] = CLASSES.index(item.name) + 1, True
         else:
-            _clutter(pen, item.name, rng)
+            draw_clutter(pen, item.name, rng)
     ids = canvas.instance_map()
     mask = class_of[ids]
     mask[_borders(ids, thing)] = VOID
@@ -266,7 +262,9 @@ def _light(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Uneven light, a little blur and sensor noise."""
     h, w, _ = pixels.shape
     angle = rng.uniform(0, 2 * np.pi)
-    ramp = np.linspace(-1, 1, w)[None] * np.cos(angle) + np.linspace(-1, 1, h)[:, None] * np.sin(angle)
+    ramp = np.linspace(-1, 1, w)[None] * np.cos(angle) + np.linspace(-1, 1, h)[:, None] * np.sin(
+        angle
+    )
     lit = pixels * (rng.uniform(0.9, 1.06) + 0.07 * ramp[..., None])
     lit = lit + rng.normal(0, rng.uniform(0.5, 4.0), pixels.shape)
     image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))

@@ -40,28 +40,36 @@ def sky(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Genera
     h, w = shape
     fade = np.linspace(0.86, 1.18, h, dtype=np.float32)[:, None, None]
     image = Image.fromarray(
-        np.clip(np.asarray(colour, dtype=np.float32) * fade + np.zeros((h, w, 1)), 0, 255).astype(np.uint8)
+        np.clip(np.asarray(colour, dtype=np.float32) * fade + np.zeros((h, w, 1)), 0, 255).astype(
+            np.uint8
+        )
     )
     draw = ImageDraw.Draw(image)
     if rng.random() < 0.3:
-        x, y, r = rng.uniform(0.1, 0.9) * w, rng.uniform(0.04, 0.2) * h, 9 * unit
-        draw.ellipse([x - r, y - r, x + r, y + r], fill=(255, 236, 150))
+        x, y, radius = rng.uniform(0.1, 0.9) * w, rng.uniform(0.04, 0.2) * h, 9 * unit
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(255, 236, 150))
     for _ in range(rng.integers(0, 5)):
         x, y = rng.uniform(0, w), rng.uniform(0, 0.5 * h)
         size = rng.uniform(5, 12) * unit
         for dx in (-1.1, -0.4, 0.4, 1.1):
             r = size * rng.uniform(0.55, 0.9)
             cx = x + dx * size
-            draw.ellipse([cx - 1.2 * r, y - 0.6 * r, cx + 1.2 * r, y + 0.6 * r], fill=shade(colour, 1.3))
+            draw.ellipse(
+                [cx - 1.2 * r, y - 0.6 * r, cx + 1.2 * r, y + 0.6 * r], fill=shade(colour, 1.3)
+            )
     return np.asarray(image)
 
 
-def grass(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator) -> np.ndarray:
+def grass(
+    shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator
+) -> np.ndarray:
     """Mottled green with short upright blades."""
     h, w = shape
     image = Image.fromarray(_base(colour, _speckle(shape, 14 * unit, rng), 14))
     draw = ImageDraw.Draw(image)
-    for x, y, f in zip(rng.uniform(0, w, 520), rng.uniform(0, h, 520), rng.uniform(0.72, 1.22, 520), strict=True):
+    for x, y, f in zip(
+        rng.uniform(0, w, 520), rng.uniform(0, h, 520), rng.uniform(0.72, 1.22, 520), strict=True
+    ):
         lean, tall = rng.uniform(-1.5, 1.5) * unit, rng.uniform(2.5, 5) * unit
         draw.line([x, y, x + lean, y - tall], fill=shade(colour, f), width=unit)
     return np.asarray(image)
@@ -72,12 +80,16 @@ def sand(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Gener
     h, w = shape
     image = Image.fromarray(_base(colour, _speckle(shape, 18 * unit, rng), 8))
     draw = ImageDraw.Draw(image)
-    for x, y, f in zip(rng.uniform(0, w, 900), rng.uniform(0, h, 900), rng.uniform(0.74, 1.1, 900), strict=True):
+    for x, y, f in zip(
+        rng.uniform(0, w, 900), rng.uniform(0, h, 900), rng.uniform(0.74, 1.1, 900), strict=True
+    ):
         draw.ellipse([x, y, x + 0.9 * unit, y + 0.9 * unit], fill=shade(colour, f))
     return np.asarray(image)
 
 
-def water(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator) -> np.ndarray:
+def water(
+    shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator
+) -> np.ndarray:
     """Flat blue with rows of light and dark wavelets."""
     h, w = shape
     image = Image.fromarray(_base(colour, _speckle(shape, 22 * unit, rng), 7))
@@ -93,20 +105,29 @@ def water(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Gene
 def road(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator) -> np.ndarray:
     """Asphalt with grit and rows of white dashes."""
     h, w = shape
-    grit = rng.uniform(-1, 1, (h // unit + 1, w // unit + 1)).repeat(unit, 0).repeat(unit, 1)[:h, :w]
+    grit = (
+        rng.uniform(-1, 1, (h // unit + 1, w // unit + 1)).repeat(unit, 0).repeat(unit, 1)[:h, :w]
+    )
     image = Image.fromarray(_base(colour, grit.astype(np.float32), 9))
     draw = ImageDraw.Draw(image)
     pitch = 30 * unit
     for y in np.arange(rng.uniform(0.2, 1) * pitch, h, pitch):
         for x in np.arange(rng.uniform(-20, 0) * unit, w, 26 * unit):
             draw.polygon(
-                [(x, y), (x + 14 * unit, y), (x + 13 * unit, y + 2.6 * unit), (x - unit, y + 2.6 * unit)],
+                [
+                    (x, y),
+                    (x + 14 * unit, y),
+                    (x + 13 * unit, y + 2.6 * unit),
+                    (x - unit, y + 2.6 * unit),
+                ],
                 fill=(232, 230, 216),
             )
     return np.asarray(image)
 
 
-def brick_wall(shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator) -> np.ndarray:
+def brick_wall(
+    shape: tuple[int, int], colour: Colour, unit: int, rng: np.random.Generator
+) -> np.ndarray:
     """Courses of bricks in varied tones between light mortar."""
     h, w = shape
     image = Image.new("RGB", (w, h), shade(colour, 0.5) if sum(colour) > 420 else (206, 196, 184))

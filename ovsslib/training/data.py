@@ -82,7 +82,9 @@ def _reduce(pictures: np.ndarray, side: int) -> np.ndarray:
     if pictures.shape[1] == side:
         return pictures
     size = (side, side)
-    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
+    return np.stack(
+        [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures]
+    )
 
 
 def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionData:
@@ -92,7 +94,9 @@ def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionDa
         OvssError: a shard is missing or broken, or ``side`` is too large.
     """
     if not 8 <= side <= CACHE_SIDE:
-        raise OvssError(f"the training cache holds {CACHE_SIDE} px pictures: side {side} is not in 8..{CACHE_SIDE}")
+        raise OvssError(
+            f"the cache holds {CACHE_SIDE} px pictures: side {side} is not in 8..{CACHE_SIDE}"
+        )
     pictures, captions = [], []
     for start in range(0, n, SHARD):
         path = _shard_path(cache, split, seed, start, min(n, start + SHARD))
@@ -101,5 +105,7 @@ def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionDa
                 pictures.append(_reduce(shard["pictures"], side))
                 captions += json.loads(str(shard["captions"]))
         except (OSError, ValueError, KeyError, EOFError) as error:
-            raise OvssError(f"cannot read {path.name} ({error}): delete it and render again") from error
+            raise OvssError(
+                f"cannot read {path.name} ({error}): delete it and render again"
+            ) from error
     return CaptionData(np.concatenate(pictures), captions)

@@ -17,7 +17,9 @@ from ovsslib.training.words import mentions, named
 Scores = Callable[[Sequence[int], Sequence[str]], np.ndarray]
 
 
-def hard_negatives(captions: Sequence[Sequence[str]], seed: int = 0) -> tuple[list[int], list[str], np.ndarray]:
+def hard_negatives(
+    captions: Sequence[Sequence[str]], seed: int = 0
+) -> tuple[list[int], list[str], np.ndarray]:
     """For every picture one true caption and one with a class swapped.
 
     Returns:
@@ -39,7 +41,9 @@ def hard_negatives(captions: Sequence[Sequence[str]], seed: int = 0) -> tuple[li
     return numbers, texts, np.array(truth)
 
 
-def match_accuracy(scores: Scores, captions: Sequence[Sequence[str]], seed: int = 0) -> dict[str, float]:
+def match_accuracy(
+    scores: Scores, captions: Sequence[Sequence[str]], seed: int = 0
+) -> dict[str, float]:
     """Share of captions judged right (score above 0 means match) and of pairs ranked right."""
     numbers, texts, truth = hard_negatives(captions, seed)
     score = scores(numbers, texts)
@@ -49,9 +53,15 @@ def match_accuracy(scores: Scores, captions: Sequence[Sequence[str]], seed: int 
     }
 
 
-def retrieval_at_1(scores: Scores, captions: Sequence[Sequence[str]], n: int = 50) -> dict[str, float]:
-    """Among ``n`` pictures and their longest captions: share of captions whose picture comes first,
-    and of pictures whose caption does. Chance is ``1 / n``; two pictures may deserve one caption."""
+def retrieval_at_1(
+    scores: Scores, captions: Sequence[Sequence[str]], n: int = 50
+) -> dict[str, float]:
+    """Retrieval among ``n`` pictures and their longest captions.
+
+    Returns:
+        Share of captions whose picture comes first, and of pictures whose caption does. Chance is
+        ``1 / n``; two pictures may deserve one caption.
+    """
     n = min(n, len(captions))
     longest = [max(options, key=len) for options in captions[:n]]
     grid = scores([i for i in range(n) for _ in range(n)], longest * n).reshape(n, n)

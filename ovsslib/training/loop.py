@@ -23,7 +23,7 @@ from ovsslib.errors import OvssError
 
 @dataclass(frozen=True)
 class Schedule:
-    """One-cycle AdamW: ``rate`` is reached after ``warmup`` (share of ``steps``), then a cosine to 0."""
+    """One-cycle AdamW: up to ``rate`` within ``warmup`` (a share of ``steps``), a cosine to 0."""
 
     steps: int = 3000
     batch: int = 64
@@ -55,16 +55,25 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     decayed = [p for name, p in module.named_parameters() if p.ndim > 1 and "embedding" not in name]
     chosen = {id(p) for p in decayed}
     rest = [p for p in module.parameters() if id(p) not in chosen]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
 
 
-def _restore(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]) -> int:
+def _restore(
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]
+) -> int:
     try:
         state = torch.load(path, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise OvssError(f"cannot resume from {path.name} ({error}): delete it to start again") from error
+        raise OvssError(
+            f"cannot resume from {path.name} ({error}): delete it to start again"
+        ) from error
     if json.loads(state["recipe"]) != json.loads(json.dumps(recipe)):
-        raise OvssError(f"{path.name} belongs to another recipe: use another --run folder or delete it")
+        raise OvssError(
+            f"{path.name} belongs to another recipe: use another --run folder or delete it"
+        )
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
@@ -92,12 +101,17 @@ def run(
         ``step`` (1-based), ``rate``, ``seconds`` and every figure of ``step_losses``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.AdamW(_groups(module, schedule.weight_decay), lr=schedule.rate, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(
+        _groups(module, schedule.weight_decay), lr=schedule.rate, betas=(0.9, 0.98)
+    )
     full_recipe = {"schedule": asdict(schedule), "weights": weights, **recipe}
     state, curve = folder / "state.pt", folder / "curve.jsonl"
+    (folder / "recipe.json").write_text(json.dumps(full_recipe, indent=1) + "\n")
     start = _restore(state, module, optimiser, full_recipe) if state.exists() else 0
     if curve.exists():  # steps after the last saved state are done again
-        records = [json.loads(line) for line in curve.read_text().splitlines() if line.endswith("}")]
+        records = [
+            json.loads(line) for line in curve.read_text().splitlines() if line.endswith("}")
+        ]
         curve.write_text("".join(json.dumps(r) + "\n" for r in records if r["step"] <= start))
     module.train()
     for step in range(start, schedule.steps):
@@ -108,13 +122,19 @@ def run(
         figures = step_losses(step, np.random.default_rng([schedule.seed, 2, step]))
         loss = sum((weight * figures[name] for name, weight in weights.items()), torch.zeros(()))
         if not torch.isfinite(loss):
-            raise OvssError(f"the loss is {float(loss)} at step {step + 1}: lower the learning rate")
+            raise OvssError(
+                f"the loss is {float(loss)} at step {step + 1}: lower the learning rate"
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), schedule.clip)
         optimiser.step()
         record = {name: round(float(value.detach()), 5) for name, value in figures.items()}
-        record |= {"step": step + 1, "rate": schedule.rate_at(step), "seconds": round(time.perf_counter() - begun, 3)}
+        record |= {
+            "step": step + 1,
+            "rate": schedule.rate_at(step),
+            "seconds": round(time.perf_counter() - begun, 3),
+        }
         with curve.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:

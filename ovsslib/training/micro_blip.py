@@ -76,8 +76,8 @@ def build(size: BlipSize) -> BlipForImageTextRetrieval:
 
 
 def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
-    """Pictures ``(B, S, S, 3)`` uint8 to ``(B, 3, S, S)`` float32, with light jitter given a ``rng``."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    """``(B, S, S, 3)`` uint8 to ``(B, 3, S, S)`` float32, with colour jitter given a ``rng``."""
+    pixels = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 255
     if rng is not None:
         gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(pictures), 3, 1, 1))).float()
         shift = torch.from_numpy(rng.uniform(-0.06, 0.06, (len(pictures), 1, 1, 1))).float()
@@ -117,7 +117,13 @@ class MicroBlipTrainer(nn.Module):
         sizes = np.bincount(window)
         keep = max(1, int(sizes.min() * rng.uniform(0.5, 0.8)))
         chosen = torch.from_numpy(
-            np.stack([rng.permuted(np.tile(np.flatnonzero(window == w), (batch, 1)), axis=1)[:, :keep] for w in range(parts**2)], 1)
+            np.stack(
+                [
+                    rng.permuted(np.tile(np.flatnonzero(window == w), (batch, 1)), axis=1)[:, :keep]
+                    for w in range(parts**2)
+                ],
+                1,
+            )
         )  # (B, windows, keep)
         index = 1 + chosen.reshape(batch, -1, 1).expand(-1, -1, tokens.shape[-1])
         patches = tokens.gather(1, index).reshape(batch * parts**2, keep, -1)
@@ -129,7 +135,9 @@ class MicroBlipTrainer(nn.Module):
         joined = torch.cat([local[:, :, 0].mean(1, keepdim=True), local[:, :, 1:].flatten(1, 2)], 1)
         return vision.post_layernorm(joined)
 
-    def read(self, image: Tensor, pack: dict[str, Tensor], hide_cls: Tensor | None = None) -> Tensor:
+    def read(
+        self, image: Tensor, pack: dict[str, Tensor], hide_cls: Tensor | None = None
+    ) -> Tensor:
         """Text states ``(B, T, D)``; packed captions do not see each other.
 
         Args:
@@ -147,12 +155,12 @@ class MicroBlipTrainer(nn.Module):
             cross[:, 0, 0, 0] = torch.where(hide_cls, floor, 0.0)
         states = text.embeddings(input_ids=pack["ids"], position_ids=pack["positions"])
         for layer in text.encoder.layer:
-            states = _states(
-                layer(states, image, attention_mask=own, encoder_attention_mask=cross)
-            )
+            states = _states(layer(states, image, attention_mask=own, encoder_attention_mask=cross))
         return states
 
-    def forward(self, pixels: Tensor, pack: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+    def forward(
+        self, pixels: Tensor, pack: dict[str, Tensor], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
         """Losses ``match``, ``masked``, ``word`` and the counts behind their accuracies."""
         image = self.encode(pixels, rng)
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
@@ -163,7 +171,9 @@ class MicroBlipTrainer(nn.Module):
         at = pack["word"] != IGNORE
         said = self.word_head(states[at])[:, 0]
         truth = pack["word"][at].float()
-        weight = torch.where(truth > 0, 1.0, (truth.sum() / (1 - truth).sum().clamp(min=1)).clamp(max=6.0))
+        weight = torch.where(
+            truth > 0, 1.0, (truth.sum() / (1 - truth).sum().clamp(min=1)).clamp(max=6.0)
+        )
         word = nn.functional.binary_cross_entropy_with_logits(said, truth, weight)
         hidden = pack["masked"] != IGNORE
         embedding = self.model.text_encoder.embeddings.word_embeddings.weight

@@ -140,11 +140,15 @@ class Packer:
                 ids, masked = list(ids), [IGNORE] * len(ids)
                 # False captions are masked as well, or the mask itself would tell true from false;
                 # only the swapped word stays, for it alone makes the caption false.
-                for t in np.flatnonzero(rng.random(len(ids)) < mask_share):
+                for t in np.flatnonzero(rng.random(len(ids)) < mask_share).tolist():
                     if word[t] != 0:
                         masked[t] = IGNORE if false else ids[t]
                         ids[t], word[t] = self.mask, IGNORE
-                shift = int(rng.integers(self.positions - len(ids) - 1)) if rng.random() < shift_share else 0
+                shift = (
+                    int(rng.integers(self.positions - len(ids) - 1))
+                    if rng.random() < shift_share
+                    else 0
+                )
                 starts.append(len(row[0]))
                 match.append(int(not false))
                 row[0] += [self.enc, *ids, self.sep]
@@ -159,7 +163,8 @@ class Packer:
         length = max(len(row[0]) for row, _, _ in rows)
         fill = (self.pad, 0, -1, IGNORE, IGNORE)
         arrays = [
-            np.array([row[k] + [fill[k]] * (length - len(row[k])) for row, _, _ in rows]) for k in range(5)
+            np.array([row[k] + [fill[k]] * (length - len(row[k])) for row, _, _ in rows])
+            for k in range(5)
         ]
         match = np.array([m for _, m, _ in rows])
         starts = np.array([s for _, _, s in rows])

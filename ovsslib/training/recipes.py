@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +32,14 @@ class Recipe:
     data_seed: int = 0
 
 
-@torch.no_grad()
+def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
+    """Append held-out figures to the run's ``heldout.jsonl``; a repeated step replaces its line."""
+    path = folder / "heldout.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["step"] < step]
+    path.write_text("\n".join([*kept, json.dumps({"step": step, **figures})]) + "\n")
+
+
 def blip_scores(
     trainer: MicroBlipTrainer, pictures: np.ndarray, packer: Packer, batch: int = 100
 ) -> Any:
@@ -51,7 +59,9 @@ def blip_scores(
     return torch.no_grad()(scores)
 
 
-def evaluate_blip(trainer: MicroBlipTrainer, held: data.CaptionData, packer: Packer) -> dict[str, float]:
+def evaluate_blip(
+    trainer: MicroBlipTrainer, held: data.CaptionData, packer: Packer
+) -> dict[str, float]:
     """Held-out figures of :mod:`ovsslib.training.evaluate`."""
     trainer.eval()
     scores = blip_scores(trainer, held.pictures, packer)
@@ -61,12 +71,18 @@ def evaluate_blip(trainer: MicroBlipTrainer, held: data.CaptionData, packer: Pac
 
 
 def train_micro_blip(
-    cache: Path, folder: Path, size: BlipSize, schedule: Schedule, recipe: Recipe, evaluate_every: int = 500
+    schedule: Schedule,
+    recipe: Recipe,
+    cache: Path,
+    folder: Path,
+    evaluate_every: int = 250,
+    size: BlipSize | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Train micro-blip from a rendered cache; yields a record a step, with held-out figures at times.
+    """Train micro-blip from a rendered cache; yields a record a step.
 
     A snapshot in the hub's format stands in ``folder/model`` after every evaluation.
     """
+    size = size or BlipSize()
     train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
     held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
@@ -84,6 +100,7 @@ def train_micro_blip(
         if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
             figures = evaluate_blip(trainer, held, packer)
             save(trainer, folder / "model")
+            note_heldout(folder, int(record["step"]), figures)
             yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
         else:
             yield record

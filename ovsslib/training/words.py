@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ovsslib.diorama.classes import CLASSES
-from ovsslib.diorama.things import PALETTE
+from ovsslib.diorama.colours import PALETTE
 
 if TYPE_CHECKING:
     from transformers import BertTokenizer
@@ -18,20 +18,31 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Two names are spelt in pieces, so that the shipped model exercises class names of several pieces.
 PIECES = {"mushroom": ("mush", "##room"), "hydrant": ("hy", "##drant")}
 SCAFFOLD = (
-    "a an and above at background beside can drawing front in is left near next of on photo picture "
-    "right see showing side some that the there this to under we with"
+    "a an and above at background beside can drawing front in is left near next of on photo "
+    "picture right see showing side some that the there this to under we with"
 ).split()
 COLOURS = tuple(PALETTE)
 
 
 def vocabulary() -> list[str]:
-    """Tokens in order of id: special, words, pieces, then letters, so that any word can be spelt."""
+    """Tokens in order of id; letters and their continuations let any word be spelt."""
     words: list[str] = [*SCAFFOLD, *COLOURS]
     for name in CLASSES:
         for word in name.split():
             words.extend(PIECES.get(word, (word,)))
     letters = string.ascii_lowercase + string.digits
-    tokens = [*SPECIAL, *words, ",", ".", "-", "'", *letters, *("##" + c for c in letters), "[DEC]", "[ENC]"]
+    tokens = [
+        *SPECIAL,
+        *words,
+        ",",
+        ".",
+        "-",
+        "'",
+        *letters,
+        *("##" + c for c in letters),
+        "[DEC]",
+        "[ENC]",
+    ]
     return list(dict.fromkeys(tokens))
 
 
@@ -40,7 +51,9 @@ def tokenizer() -> BertTokenizer:
     from transformers import BertTokenizer
 
     vocab = {token: i for i, token in enumerate(vocabulary())}
-    return BertTokenizer(vocab=vocab, do_lower_case=True, additional_special_tokens=["[DEC]", "[ENC]"])
+    return BertTokenizer(
+        vocab=vocab, do_lower_case=True, additional_special_tokens=["[DEC]", "[ENC]"]
+    )
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +79,9 @@ def colour_mentions(caption: str) -> list[tuple[int, int, str, str]]:
         >>> colour_mentions("a red car, grass")
         [(2, 5, 'red', 'car')]
     """
-    return [(m.start(1), m.end(1), m.group(1), m.group(2)) for m in _patterns()[1].finditer(caption)]
+    return [
+        (m.start(1), m.end(1), m.group(1), m.group(2)) for m in _patterns()[1].finditer(caption)
+    ]
 
 
 def named(captions: Sequence[str]) -> frozenset[str]:

@@ -1,0 +1,42 @@
+"""``ovss diorama``: make the miniature data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ovsslib.cli._common import progress
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def group() -> None:
+    """Make pictures, exact masks and captions of the miniature world."""
+
+
+@app.command()
+def make(
+    split: str = typer.Option("val", help="val, tune, heldout or train."),
+    n: int = typer.Option(200, min=1, help="Number of pictures."),
+    seed: int = typer.Option(0, min=0, help="Another seed gives other pictures."),
+    out: Path = typer.Option(Path("diorama"), help="Folder, in Pascal VOC's layout."),
+) -> None:
+    r"""Draw a split: pictures, masks and captions, in Pascal VOC's directory layout.
+
+    \b
+    Examples:
+      ovss diorama make --split val --n 200 --out data/diorama
+      ovss diorama make --split train --n 1000 --seed 1 --out /data/diorama
+    """
+    from ovsslib.diorama.make import write_split
+
+    for _ in progress(write_split(out, split, n, seed), f"drawing {split}", n):
+        pass
+    typer.echo(f"{n} pictures of split {split} are in {out}")

@@ -1,0 +1,107 @@
+"""The model card and the learning curve that are shipped with a micro model."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ovsslib.errors import OvssError
+
+WHAT = {
+    "micro-blip": "BLIP for image-text retrieval (`transformers`), small",
+    "micro-clip": "CLIP ViT (`open_clip`), small",
+}
+
+
+def thin_curve(records: list[dict[str, Any]], points: int = 150) -> list[dict[str, Any]]:
+    """Average the curve down to about ``points`` records; held-out figures stay as they are."""
+    width = max(1, len(records) // points)
+    out = []
+    for start in range(0, len(records), width):
+        part = records[start : start + width]
+        names = [n for n in part[0] if n not in ("step", "seconds", "rate")]
+        means = {n: round(sum(r[n] for r in part if n in r) / len(part), 5) for n in names}
+        out.append({"step": part[-1]["step"], **means})
+    return out
+
+
+def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
+    """Put card and curve beside the saved model and copy it to ``out``.
+
+    Args:
+        folder: the run's folder, with ``model/``, ``curve.jsonl`` and ``heldout.jsonl``.
+        out: where the shipped model goes; None leaves it in ``folder/model``.
+        name: micro-blip or micro-clip.
+        begun: date of the run.
+
+    Raises:
+        OvssError: the run has no finished model.
+    """
+    model = folder / "model"
+    if not model.is_dir():
+        raise OvssError(f"{folder} holds no trained model: run ovss train {name} to its end")
+    records = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    held = [json.loads(line) for line in (folder / "heldout.jsonl").read_text().splitlines()]
+    recipe = json.loads((folder / "recipe.json").read_text())
+    seconds = sum(record["seconds"] for record in records)
+    training = {
+        "model": name,
+        "date": begun,
+        "recipe": recipe,
+        "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()}), no accelerator used",
+        "training_minutes": round(seconds / 60, 1),
+        "heldout": held,
+        "curve": thin_curve(records),
+    }
+    (model / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    (model / "README.md").write_text(_card(name, training))
+    if out is None or out.resolve() == model.resolve():
+        return model
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(model.iterdir()):
+        shutil.copy2(path, out / path.name)
+    return out
+
+
+def _card(name: str, training: dict[str, Any]) -> str:
+    last = training["heldout"][-1]
+    schedule, recipe = training["recipe"]["schedule"], training["recipe"]["recipe"]
+    figures = "\n".join(
+        f"| {key.replace('_', ' ')} | {value} |"
+        for key, value in last.items()
+        if key in ("match_accuracy", "pairs_ranked", "picture_at_1", "caption_at_1")
+    )
+    options = " ".join(f"--{key} {schedule[key]}" for key in ("steps", "batch", "rate", "seed"))
+    size = training["recipe"]["size"]
+    architecture = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in size.items())
+    return f"""# {name}
+
+{WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
+
+## Data
+{recipe["pictures"]:,} drawn Diorama pictures (half of them close-ups of one thing) with eight
+captions each. Supervision: captions alone. No mask, no box, no image-level class list; a word
+swapped into a false caption is one that none of the picture's own captions names (the list of
+class names says which words can be swapped). Six (colour, thing) pairs never occur in training.
+
+## Recipe
+`ovss train {name} {options}`
+(AdamW, one-cycle). {training["training_minutes"]} minutes on {training["hardware"]}, {training["date"]}.
+The learning curve is in `training.json`.
+
+## Figures on {recipe["heldout"]:,} held-out pictures
+| figure | value |
+|---|---|
+{figures}
+
+Match accuracy: a true caption and one with a single class name swapped, judged by the sign of the
+match logit minus the no-match logit. Pairs ranked: the true one scores higher. Picture and caption
+at 1: retrieval among 50 pictures and their longest captions (chance 0.02).
+
+## Use
+For tests, tutorials and regression figures on Diorama. It knows nothing about real photographs.
+"""
