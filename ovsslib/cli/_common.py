@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import sys
 import warnings
@@ -81,6 +80,11 @@ def plain_output(*, debug: bool = False) -> Iterator[None]:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        if "transformers" in sys.modules:  # imported before: the variables are read no more
+            from transformers.utils import logging as transformers_logging
+
+            transformers_logging.disable_progress_bar()
+            transformers_logging.set_verbosity_error()
     seen: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -97,7 +101,6 @@ def plain_output(*, debug: bool = False) -> Iterator[None]:
         if debug:
             warnings.simplefilter("default")
         warnings.showwarning = show
-        logging.captureWarnings(False)
         yield
 
 

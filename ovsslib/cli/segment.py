@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ovsslib.cli._common import debugging, note, plain_output, progress, settings, split_names
+from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
     from ovsslib.segmentation import Segmentation
+
+MOST_CLASSES = 254
+"""Label values 1 to 254: 0 is background and 255 void."""
 
 app = typer.Typer(
     add_completion=False,
@@ -61,6 +65,11 @@ def segment(
         from ovsslib.prompt import check_classes
 
         names = check_classes(split_names(classes))
+        if len(names) > MOST_CLASSES:
+            raise OvssError(
+                f"{len(names)} classes: a label PNG holds at most {MOST_CLASSES} classes; "
+                "give fewer, or segment in Python"
+            )
         paths = _without_results(find_images(images), images)
         make_folder(out)
         stems = output_stems(paths)
@@ -85,7 +94,6 @@ def _segment_all(
 ) -> int:
     """Segment and write one picture after the other; returns how many failed."""
     from ovsslib.benchmark import compute_place
-    from ovsslib.errors import OvssError
     from ovsslib.images import open_image
     from ovsslib.provenance import provenance
 
