@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ovsslib.diorama.make import caption_pair
 from ovsslib.errors import OvssError
 
 SHARD = 500
@@ -40,6 +39,9 @@ def _shard_path(cache: Path, split: str, seed: int, start: int, stop: int) -> Pa
 
 
 def _write_shard(job: tuple[Path, str, int, int, int]) -> Path:
+    # Imported here, so that training from a finished cache never loads the code that draws masks.
+    from ovsslib.diorama.make import caption_pair
+
     path, split, seed, start, stop = job
     pairs = [caption_pair(split, seed, index, CACHE_SIDE) for index in range(start, stop)]
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
