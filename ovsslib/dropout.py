@@ -38,7 +38,7 @@ def start(classes: int, patches: int) -> DropState:
 
 def visible_maps(maps: np.ndarray, dropped: np.ndarray) -> np.ndarray:
     """Maps (..., P) with the salience of dropped patches set to 0."""
-    return np.where(dropped, np.float32(0), maps).astype(np.float32)
+    return np.where(dropped, 0, maps).astype(maps.dtype)
 
 
 def choose_patches(

@@ -25,7 +25,7 @@ def patch_grid(count: int) -> tuple[int, int]:
     >>> patch_grid(37)
     (6, 6)
     """
-    side = round((count - 1) ** 0.5)
+    side = round(max(0, count - 1) ** 0.5)
     if count < 2 or side * side != count - 1:
         raise OvssError(f"{count} image tokens are not a class token and a square grid of patches")
     return side, side

@@ -122,7 +122,9 @@ class BlipMatcher:
             )
         squares = [image.resize((side, side), Image.Resampling.BICUBIC) for image in images]
         array = np.stack([np.asarray(square, dtype=np.float32) for square in squares]) / 255
-        array = (array - np.float32(self.image_mean)) / np.float32(self.image_std)
+        array = (array - np.asarray(self.image_mean, np.float32)) / np.asarray(
+            self.image_std, np.float32
+        )
         return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous().to(self.device)
 
     def tokenize(self, text: str) -> Tokens:
