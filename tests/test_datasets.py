@@ -101,11 +101,7 @@ def test_a_voc_folder_is_not_taken_for_diorama(
 ) -> None:
     write_voc(tmp_path / "VOCdevkit" / "VOC2012", 1)
     monkeypatch.setenv("OVSS_DATA", str(tmp_path))
-    if SHIPPED.is_dir():
-        assert load_dataset("diorama").root == SHIPPED  # type: ignore[attr-defined]
-    else:
-        with pytest.raises(OvssError, match="is not found"):
-            load_dataset("diorama")
+    assert load_dataset("diorama").root == SHIPPED  # type: ignore[attr-defined]
 
 
 def test_split_files(tmp_path: Path) -> None:
@@ -151,7 +147,6 @@ def test_real_voc_labels() -> None:
         assert data.image(name).size == data.label(name).shape[::-1]
 
 
-@pytest.mark.skipif(not SHIPPED.is_dir(), reason="data/diorama is not in this checkout")
 @pytest.mark.parametrize(("split", "n"), [("val", 200), ("tune", 100)])
 def test_shipped_diorama(split: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OVSS_DATA", raising=False)
