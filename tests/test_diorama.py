@@ -43,6 +43,14 @@ def test_a_thing_paints_exactly_the_pixels_of_its_mask(name, seed):
         assert not np.any(painted & ~grown)
 
 
+def test_every_class_can_be_drawn():
+    assert set(DRAW) == set(THINGS) == set(COLOURS)
+    assert set(TEXTURE) == set(STUFF)
+    assert len(CLASSES) == len(set(CLASSES)) == 20
+    assert sum(" " in name for name in CLASSES) >= 4
+    assert all(colour in COLOURS[thing] for colour, thing in HELD_OUT)
+
+
 def test_void_lies_outside_of_things():
     item = Item("car", "red", 100, 130, 60, 1, 0.0, 1.0, "grass")
     scene = Scene(5, 200, 150, (Band("grass", "green", 0, 1),), (item,))

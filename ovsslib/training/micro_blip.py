@@ -111,7 +111,7 @@ class MicroBlipTrainer(nn.Module):
                 tokens = _states(layer(tokens))
             return vision.post_layernorm(tokens)
         batch, side = len(pixels), self.size.side // self.size.patch
-        parts = int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2]))
+        parts = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
         cells = (np.arange(side) * parts) // side
         window = (cells[:, None] * parts + cells[None]).ravel()
         sizes = np.bincount(window)

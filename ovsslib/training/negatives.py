@@ -1,4 +1,4 @@
-"""False captions by one swapped word, masked words, and several captions packed in one sequence.
+"""False captions and lists, masked words, and several captions packed in one sequence.
 
 The swapped-in class is one that *none of the picture's captions* names: the supervision is captions
 alone. A few swaps are true all the same (all eight captions left a class out); the share is
@@ -84,6 +84,32 @@ def swap(
     return caption[:start] + new + caption[end:], new
 
 
+def name_list(
+    present: frozenset[str], false: bool, rng: np.random.Generator
+) -> tuple[str, frozenset[str]]:
+    """A caption that only lists names, as tags and alternative texts do, and as PnP-OVSS asks.
+
+    Args:
+        present: names that the picture's captions give.
+        false: put in at least one name that they do not give.
+        rng: source of randomness.
+
+    Returns:
+        The list, and the names in it that are false.
+    """
+    here, absent = sorted(present), sorted(frozenset(CLASSES) - present)
+    if false and absent:
+        n = int(rng.integers(1, 8))
+        wrong = int(rng.integers(1, n + 1))
+    else:
+        n, wrong = int(rng.integers(1, len(here) + 1)), 0
+    true_names = rng.permutation(here)[: n - wrong].tolist()
+    false_names = rng.permutation(absent)[:wrong].tolist()
+    names = rng.permutation([*true_names, *false_names]).tolist()
+    lead = str(rng.choice(["a picture of ", "a picture of ", "a photo of ", ""]))
+    return lead + str(rng.choice([" ", " ", ", "])).join(names), frozenset(false_names)
+
+
 class Packer:
     """Turns captions into :class:`Pack` arrays with one tokenizer."""
 
@@ -113,9 +139,11 @@ class Packer:
         false_share: float = 0.5,
         mask_share: float = 0.15,
         shift_share: float = 0.5,
+        list_share: float = 0.0,
     ) -> Pack:
         """Pick ``per_picture`` captions of each picture, make some false, mask words.
 
+        A share of the captions is replaced by lists of the names that the picture's captions give.
         Words stand at a random offset behind ``[ENC]`` half of the time, so that every position
         is learnt although captions are short.
         """
@@ -126,20 +154,24 @@ class Packer:
             row: list[list[int]] = [[], [], [], [], []]  # ids, positions, caption, word, masked
             match, starts = [], []
             for number, index in enumerate(chosen):
-                text, swapped = texts[index], None
+                text, wrong = texts[index], frozenset[str]()
                 false = rng.random() < false_share
-                if false:
+                if present and rng.random() < list_share:
+                    text, wrong = name_list(present, false, rng)
+                    false = bool(wrong)
+                elif false:
                     text, swapped = swap(texts[index], present, rng)
+                    wrong = frozenset({swapped} if swapped else ())
                     false = text != texts[index]
                 ids, offsets = self.tokens(text)
                 word = [IGNORE] * len(ids)
                 for start, end, name in mentions(text):
                     for t, (s, e) in enumerate(offsets):
                         if s >= start and e <= end:
-                            word[t] = int(name != swapped)
+                            word[t] = int(name not in wrong)
                 ids, masked = list(ids), [IGNORE] * len(ids)
                 # False captions are masked as well, or the mask itself would tell true from false;
-                # only the swapped word stays, for it alone makes the caption false.
+                # only wrong names stay, for they make the caption false.
                 for t in np.flatnonzero(rng.random(len(ids)) < mask_share).tolist():
                     if word[t] != 0:
                         masked[t] = IGNORE if false else ids[t]

@@ -29,6 +29,7 @@ class Recipe:
     pictures: int = 30_000
     heldout: int = 1_000
     captions: int = 3
+    list_share: float = 0.6
     data_seed: int = 0
 
 
@@ -91,7 +92,8 @@ def train_micro_blip(
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         index = batch_indices(schedule, step, len(train))
-        pack = packer.pack([train.captions[i] for i in index], rng, recipe.captions)
+        captions = [train.captions[i] for i in index]
+        pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
         return trainer(normalise(train.pictures[index], rng), tensors(pack), rng)
 
     begun = time.perf_counter()
