@@ -22,9 +22,17 @@ from ovsslib.training.card import finish, thin_curve
 from ovsslib.training.evaluate import hard_negatives, match_accuracy, retrieval_at_1
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
-from ovsslib.training.negatives import IGNORE, Packer, swap
+from ovsslib.training.negatives import IGNORE, Packer, name_list, swap
 from ovsslib.training.recipes import Recipe, evaluate_blip, train_micro_blip
-from ovsslib.training.words import colour_mentions, mentions, named, tokenizer, vocabulary
+from ovsslib.training.words import (
+    BAG,
+    bag_of_words,
+    colour_mentions,
+    mentions,
+    named,
+    tokenizer,
+    vocabulary,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
@@ -91,10 +99,32 @@ def test_a_swap_changes_one_name_and_is_false():
     assert swap("hello", present, rng) == ("hello", None)
 
 
-def test_packs_mark_words_matches_and_masks():
+def test_name_lists_say_what_is_wrong():
+    rng = np.random.default_rng(0)
+    present = named(CAPTIONS)
+    lengths = set()
+    for false in (True, False) * 100:
+        text, wrong = name_list(present, false, rng)
+        names = [name for _, _, name in mentions(text)]
+        assert len(names) == len(set(names))
+        assert wrong == set(names) - present
+        assert bool(wrong) == false
+        lengths.add((false, len(names)))
+    assert {n for false, n in lengths if false} == set(range(1, 8))
+    assert {n for false, n in lengths if not false} == set(range(1, 8))
+
+
+def test_bags_hold_the_words_of_the_captions():
+    words = {BAG[i] for i in bag_of_words(CAPTIONS).nonzero()[0]}
+    assert words == named(CAPTIONS) | {"red"}
+    assert bag_of_words(["hello"]).sum() == 0
+
+
+@pytest.mark.parametrize("list_share", [0.0, 0.6])
+def test_packs_mark_words_matches_and_masks(list_share):
     packer = Packer(tokenizer(), 48)
     rng = np.random.default_rng(1)
-    pack = packer.pack([CAPTIONS] * 40, rng, 3)
+    pack = packer.pack([CAPTIONS] * 40, rng, 3, list_share=list_share)
     assert pack.ids.shape == pack.word.shape == pack.masked.shape
     assert pack.match.shape == pack.starts.shape == (40, 3)
     assert 0.3 < pack.match.mean() < 0.7

@@ -77,7 +77,8 @@ def _card(name: str, training: dict[str, Any]) -> str:
     )
     options = " ".join(f"--{key} {schedule[key]}" for key in ("steps", "batch", "rate", "seed"))
     size = training["recipe"]["size"]
-    architecture = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in size.items())
+    parts = [f"{key.replace('_', ' ')} {value}" for key, value in size.items()]
+    architecture = ", ".join(parts)
     return f"""# {name}
 
 {WHAT.get(name, name)}: {architecture}. Weights are stored in float16.

@@ -1,12 +1,15 @@
-"""micro-blip: transformers' BLIP for image-text retrieval, small, with three losses on one pass.
+"""micro-blip: transformers' BLIP for image-text retrieval, small, with four losses on one pass.
 
 1. *Match*: ``[ENC]`` says whether the caption is true (BLIP's ITM loss).
 2. *Masked words*: true captions, some words masked (as BERT and ALBEF do).
 3. *Word match*: a linear head says for every class word whether the picture shows it
    (replaced-token detection). Without it matching is solved through ``[ENC]`` alone and the class
    words' cross-attention stays at chance.
+4. *Bag of words*: from the mean of its patch tokens, the image encoder says which class names and
+   colours the picture's captions use. It does for the image encoder what the contrastive loss does
+   in BLIP's own training: without it things, unlike stuff, were hardly learnt in 1,000 steps.
 
-The heads of 2 and 3 are dropped when the model is saved.
+The heads of 2, 3 and 4 are dropped when the model is saved.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BlipConfig, BlipForImageTextRetrieval, BlipImageProcessor, BlipProcessor
 
 from ovsslib.training.negatives import IGNORE, Pack
-from ovsslib.training.words import tokenizer, vocabulary
+from ovsslib.training.words import BAG, tokenizer, vocabulary
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -86,13 +89,14 @@ def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> T
 
 
 class MicroBlipTrainer(nn.Module):
-    """The model with its two training-only heads; ``forward`` gives the losses of one batch."""
+    """The model with its training-only heads; ``forward`` gives the losses of one batch."""
 
     def __init__(self, size: BlipSize) -> None:
         super().__init__()
         self.size = size
         self.model = build(size)
         self.word_head = nn.Linear(size.width, 1)
+        self.bag_head = nn.Linear(size.width, len(BAG))
         self.mask_head = nn.Sequential(
             nn.Linear(size.width, size.width), nn.GELU(), nn.LayerNorm(size.width)
         )
@@ -159,10 +163,20 @@ class MicroBlipTrainer(nn.Module):
         return states
 
     def forward(
-        self, pixels: Tensor, pack: dict[str, Tensor], rng: np.random.Generator
+        self, pixels: Tensor, pack: dict[str, Tensor], bags: Tensor, rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Losses ``match``, ``masked``, ``word`` and the counts behind their accuracies."""
+        """Losses ``match``, ``masked``, ``word``, ``bag``, and accuracies.
+
+        Args:
+            pixels: ``(B, 3, S, S)`` normalised.
+            pack: tensors of a :class:`~ovsslib.training.negatives.Pack`.
+            bags: ``(B, len(BAG))`` from :func:`~ovsslib.training.words.bag_of_words`.
+            rng: source of randomness.
+        """
         image = self.encode(pixels, rng)
+        bag = nn.functional.binary_cross_entropy_with_logits(
+            self.bag_head(image[:, 1:].mean(1)), bags
+        )
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
         states = self.read(image, pack, hide)
         first = states.gather(1, pack["starts"][..., None].expand(-1, -1, states.shape[-1]))
@@ -183,6 +197,7 @@ class MicroBlipTrainer(nn.Module):
             "match": match,
             "masked": masked,
             "word": word,
+            "bag": bag,
             "match_accuracy": (logits.argmax(-1) == pack["match"]).float().mean().detach(),
             "word_accuracy": ((said > 0) == (truth > 0)).float()[truth == 0].mean().detach(),
         }

@@ -17,9 +17,9 @@ from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
 from ovsslib.training.negatives import Packer
-from ovsslib.training.words import tokenizer
+from ovsslib.training.words import bag_of_words, tokenizer
 
-WEIGHTS = {"match": 1.0, "masked": 0.5, "word": 1.0}
+WEIGHTS = {"match": 1.0, "masked": 0.5, "word": 1.0, "bag": 5.0}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Recipe:
 
     pictures: int = 30_000
     heldout: int = 1_000
-    captions: int = 3
+    captions: int = 2
     list_share: float = 0.6
     data_seed: int = 0
 
@@ -45,6 +45,9 @@ def blip_scores(
     trainer: MicroBlipTrainer, pictures: np.ndarray, packer: Packer, batch: int = 100
 ) -> Any:
     """Match scores (logit of match minus logit of no match) of picture-caption pairs."""
+    with torch.no_grad():
+        parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+        images = torch.cat([trainer.encode(normalise(part)) for part in parts])
 
     def scores(numbers: Sequence[int], texts: Sequence[str]) -> np.ndarray:
         out = []
@@ -52,7 +55,7 @@ def blip_scores(
         for start in range(0, len(texts), batch):
             part = [[t] for t in texts[start : start + batch]]
             pack = packer.pack(part, rng, 1, false_share=0.0, mask_share=0.0, shift_share=0.0)
-            image = trainer.encode(normalise(pictures[np.array(numbers[start : start + batch])]))
+            image = images[torch.tensor(numbers[start : start + batch])]
             logits = trainer.model.itm_head(trainer.read(image, tensors(pack))[:, 0])
             out.append((logits[:, 1] - logits[:, 0]).numpy())
         return np.concatenate(out)
@@ -89,12 +92,14 @@ def train_micro_blip(
     torch.manual_seed(schedule.seed)
     trainer = MicroBlipTrainer(size)
     packer = Packer(tokenizer(), size.positions)
+    bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         index = batch_indices(schedule, step, len(train))
         captions = [train.captions[i] for i in index]
         pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
-        return trainer(normalise(train.pictures[index], rng), tensors(pack), rng)
+        bag = torch.from_numpy(bags[index])
+        return trainer(normalise(train.pictures[index], rng), tensors(pack), bag, rng)
 
     begun = time.perf_counter()
     everything = {"size": asdict(size), "recipe": asdict(recipe)}

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ovsslib.diorama.classes import CLASSES
 from ovsslib.diorama.colours import PALETTE
 
@@ -22,6 +24,7 @@ SCAFFOLD = (
     "picture right see showing side some that the there this to under we with"
 ).split()
 COLOURS = tuple(PALETTE)
+BAG = (*CLASSES, *COLOURS)
 
 
 def vocabulary() -> list[str]:
@@ -87,3 +90,16 @@ def colour_mentions(caption: str) -> list[tuple[int, int, str, str]]:
 def named(captions: Sequence[str]) -> frozenset[str]:
     """All classes that any of a picture's captions names."""
     return frozenset(name for caption in captions for _, _, name in mentions(caption))
+
+
+def bag_of_words(captions: Sequence[str]) -> np.ndarray:
+    """Which class names and colours a picture's captions use: ``(len(BAG),)`` float32, 0 or 1.
+
+    Example:
+        >>> bag = bag_of_words(["a red car", "grass"])
+        >>> [BAG[i] for i in bag.nonzero()[0]]
+        ['car', 'grass', 'red']
+    """
+    used = set(named(captions))
+    used |= {colour for caption in captions for _, _, colour, _ in colour_mentions(caption)}
+    return np.array([word in used for word in BAG], dtype=np.float32)
