@@ -91,9 +91,12 @@ def overlay_labels(
         for k, name, share in found_classes(labels, classes)
     ]
     if handles:
-        columns = min(3, len(handles))
+        # As many columns as the axes are wide for, or the layout would shrink the picture instead.
+        inches = ax.get_window_extent().width / ax.figure.dpi
+        columns = max(1, min(3, len(handles), int(inches / 1.25)))
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncol": columns}
-        ax.legend(handles=handles, fontsize="small", frameon=False, **place)
+        style = {"handlelength": 1.0, "columnspacing": 1.0, "handletextpad": 0.5}
+        ax.legend(handles=handles, fontsize="x-small", frameon=False, **place, **style)
     return _bare(ax, title)
 
 
