@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from ovsslib.errors import OvssError
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 #: Where the results that README shows are kept: the JSON files of `ovsslib.results.save`.
 FOLDER = Path("data") / "results"
+#: The picture in README, drawn by `draw`.
+PICTURE = Path("book") / "_static" / "readme.png"
 
 _SALIENCE = {"gradcam": "attention × gradient", "attention": "attention", "random": "random maps"}
 _COLUMNS = ("miou", "miou_things", "miou_stuff")
@@ -109,6 +112,52 @@ def write(root: Path) -> Path:
     from ovsslib.images import write_atomic
 
     return write_atomic(root / "README.md", render(root))
+
+
+def draw(root: Path, pictures: Sequence[int] = (3, 11, 40, 57)) -> Path:
+    """Draw README's picture: scenes of the val split above their segmentation by micro-blip.
+
+    Args:
+        root: The checkout.
+        pictures: Which of the split.
+
+    Returns:
+        The PNG file.
+    """
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    import ovsslib
+    from ovsslib.datasets import load_dataset
+    from ovsslib.filters import get_filter
+    from ovsslib.images import write_atomic
+    from ovsslib.overlays import overlay_image
+
+    data = load_dataset("diorama", root / "data" / "diorama", "val")
+    model = ovsslib.load("pnp-ovss", vlm="micro-blip", background="few")
+    columns = []
+    for index in pictures:
+        name = data.ids[index]
+        classes = [data.classes[k - 1] for k in get_filter("oracle")(data, name)]
+        found = model.segment(data.image(name), classes)
+        result = overlay_image(found.image, found.labels, classes)
+        picture = data.image(name)
+        tall = round(picture.height * result.width / picture.width)
+        columns.append((picture.resize((result.width, tall)), result))
+    gap, width = 12, sum(max(a.width, b.width) for a, b in columns)
+    tops, bottoms = (max(pair[row].height for pair in columns) for row in (0, 1))
+    size = (width + gap * (len(columns) - 1), tops + gap + bottoms)
+    sheet = Image.fromarray(np.full((size[1], size[0], 3), 255, np.uint8))
+    x = 0
+    for picture, result in columns:
+        sheet.paste(picture, (x, tops - picture.height))
+        sheet.paste(result, (x, tops + gap))
+        x += max(picture.width, result.width) + gap
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return write_atomic(root / PICTURE, buffer.getvalue())
 
 
 def _value(record: dict[str, Any], name: str) -> float:

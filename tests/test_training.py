@@ -214,7 +214,8 @@ from ovsslib.training.recipes import Recipe, train_micro_blip
 from ovsslib.training.micro_blip import BlipSize
 size = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
 schedule = Schedule(steps=int(sys.argv[3]), batch=8, save_every=3)
-for r in train_micro_blip(schedule, Recipe(24, 24, 2), Path(sys.argv[1]), Path(sys.argv[2]), 50, size):
+recipe, cache, run = Recipe(24, 24, 2), Path(sys.argv[1]), Path(sys.argv[2])
+for r in train_micro_blip(schedule, recipe, cache, run, 50, size):
     print(r["step"], flush=True)
 """
 
@@ -225,7 +226,7 @@ def blind(cache: Path, folder: Path, steps: int = 30) -> list[str]:
 
 @pytest.mark.slow
 def test_training_sees_no_mask_and_survives_kill_9(cache, tmp_path):
-    """It runs where nothing that draws or reads a mask can be imported; killed, it ends the same."""
+    """It runs where nothing that draws or reads masks can be imported; killed, it ends alike."""
     subprocess.run(blind(cache, tmp_path / "calm"), check=True, cwd=ROOT, capture_output=True)
     kills = 0
     dice = random.Random(3)

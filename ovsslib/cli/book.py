@@ -27,7 +27,7 @@ def book(
         False, "--skip-execute", help="Build from the executed copies that are there."
     ),
     readme: bool = typer.Option(
-        False, "--readme", help="Only write the table of results into README.md."
+        False, "--readme", help="Only write README's table of results and draw its picture."
     ),
 ) -> None:
     r"""Execute the notebooks and build the book; prints where its first page is.
@@ -40,8 +40,9 @@ def book(
     """
     root = Path(__file__).resolve().parents[2]
     if readme:
-        from ovsslib.readme import write
+        from ovsslib.readme import draw, write
 
+        typer.echo(draw(root))
         typer.echo(write(root))
         return
     if skip_execute and (only or parameter):

@@ -91,7 +91,8 @@ class names says which words can be swapped). Six (colour, thing) pairs never oc
 
 ## Recipe
 `ovss train {name} {options}`
-(AdamW, one-cycle). {training["training_minutes"]} minutes on {training["hardware"]}, {training["date"]}.
+(AdamW, one-cycle). {training["training_minutes"]} minutes on {training["hardware"]},
+{training["date"]}.
 The learning curve is in `training.json`.
 
 ## Figures on {recipe["heldout"]:,} held-out pictures
