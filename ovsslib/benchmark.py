@@ -46,6 +46,7 @@ REFINEMENT: frozenset[str] = frozenset(
         "background",
         "max_side",
         "align_corners",
+        "normalise",
         "constant_planes",
     }
 )

@@ -31,7 +31,8 @@ class PnPConfig:
         threshold: Values of the min-max normalised map below it become 0, in [0, 1].
         rounds: Number of salience maps that are summed, round 0 included; 1 means no dropout.
         patches_per_round: Patches blacked out after each round.
-        blur: Standard deviation of the blur as a fraction of the longer image side; 0 is off.
+        blur: Standard deviation of the blur as a fraction of the longer image side; 0 is off. Each
+            plane is min-max normalised after it.
         crf: Whether the dense CRF runs.
         crf_iterations: Mean-field iterations.
         crf_gaussian_sxy: Standard deviation in pixels of the smoothness kernel.
@@ -63,6 +64,8 @@ class PnPConfig:
         round0_twice: Whether the first map is added twice to the sum (released).
         align_corners: Whether maps are upsampled with aligned corners (released) instead of
             aligned patch edges.
+        normalise: Whether planes are min-max normalised also when the blur is off (released code:
+            not, so that names with strong raw salience win).
         constant_planes: A plane without contrast after the blur is clipped to [0, 1]
             (``"keep"``) or becomes NaN (``"nan"``, released: it swallows the image).
     """
@@ -97,6 +100,7 @@ class PnPConfig:
     ties: Literal["first", "numpy"] = "first"
     round0_twice: bool = False
     align_corners: bool = False
+    normalise: bool = True
     constant_planes: Literal["keep", "nan"] = "keep"
 
     def __post_init__(self) -> None:
@@ -195,6 +199,7 @@ def _check_kind(name: str, value: object, kind: Any) -> None:
 
 
 _RELEASED: dict[str, Any] = {
+    "normalise": False,
     "max_side": None,
     "last_name": "sum",
     "name_spaces": False,
@@ -213,7 +218,7 @@ PRESETS: dict[str, PnPConfig] = {
     "blip": PnPConfig(layer=8, head=10, image_size=336, max_side=None),
     "bridgetower": PnPConfig(layer=2, head=8, max_side=None),
     "released-code": PnPConfig(layer=8, head=10, image_size=336, **_RELEASED),
-    "micro-blip": PnPConfig(layer=4, head=None, salience="gradcam", patches_per_round=5),
+    "micro-blip": PnPConfig(layer=3, head=None, salience="gradcam", patches_per_round=5),
 }
 
 

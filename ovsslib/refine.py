@@ -100,7 +100,7 @@ def add_background(planes: np.ndarray) -> np.ndarray:
 
 
 def blur(planes: np.ndarray, fraction: float, constant: str = "keep") -> np.ndarray:
-    """Gaussian blur and min-max normalisation of each plane.
+    """Gaussian blur and min-max normalisation of each plane; 0 only normalises.
 
     Args:
         planes: (C, H, W); not changed.
@@ -119,7 +119,7 @@ def blur(planes: np.ndarray, fraction: float, constant: str = "keep") -> np.ndar
     sigma = fraction * max(planes.shape[1:])
     out = np.empty(planes.shape, np.float32)
     for index, plane in enumerate(planes):
-        smooth = gaussian_filter(plane, sigma)
+        smooth = gaussian_filter(plane, sigma) if sigma else plane
         low, high = smooth.min(), smooth.max()
         if plane.min() == plane.max():
             # The filter's rounding would otherwise be stretched into a pattern.
@@ -240,7 +240,7 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         planes = add_background(planes)
     stages = dict(maps.stages or {}) | {"thresholded": kept, "planes": planes}
     nothing = not kept.any() and not background
-    if config.blur:
+    if config.blur or config.normalise:
         planes = stages["blurred"] = blur(planes, config.blur, config.constant_planes)
     # Without background plane or blur, a pixel that no class claims is left unlabelled.
     bare = planes.max(axis=0) == 0

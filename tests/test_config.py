@@ -25,7 +25,7 @@ def test_released_preset_differs_from_blip_in_deviations_only() -> None:
     blip, released = preset("blip").to_dict(), preset("released-code").to_dict()
     assert {key for key in blip if blip[key] != released[key]} == {
         "last_name", "name_spaces", "drop_value", "drop_zero", "drop_sep", "ties", "round0_twice",
-        "align_corners", "constant_planes",
+        "align_corners", "constant_planes", "normalise",
     }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_hash_changes_with_every_field() -> None:
         "drop_value": "mean", "drop_zero": True, "drop_sep": True, "ties": "numpy",
         "round0_twice": True, "align_corners": True, "constant_planes": "nan",
         "crf_gaussian_sxy": 1.0, "crf_gaussian_compat": 1.0, "crf_bilateral_sxy": 1.0,
-        "crf_bilateral_srgb": 1.0, "crf_bilateral_compat": 1.0,
+        "crf_bilateral_srgb": 1.0, "crf_bilateral_compat": 1.0, "normalise": False,
     }  # fmt: skip
     assert set(other) == {field.name for field in dataclasses.fields(PnPConfig)}
     hashes = {PnPConfig().replace(**{key: value}).hash() for key, value in other.items()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_blip  # noqa: F401
 from sklearn.metrics import roc_auc_score
 
+from helpers import tiny_blip  # noqa: F401
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.localisation import auc, layer_head_auc, patch_share
@@ -55,7 +55,7 @@ def test_a_planted_attention_gets_its_own_figure(tiny_blip):  # noqa: F811
             real = matcher.match(tokens, texts, layer, gradient=gradient)
             label = data.label(data.ids[0])
             # The first name of the prompt gets the mask of the first class, in head 2.
-            first = [int(k) for k in np.unique(label) if 0 < k <= 20][0]
+            first = next(int(k) for k in np.unique(label) if 0 < k <= 20)
             side = round((tokens.shape[1] - 1) ** 0.5)
             share = torch.tensor(patch_share(label, first, side) >= 0.5).float()
             attention = torch.zeros_like(real.attention)

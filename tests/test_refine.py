@@ -270,9 +270,20 @@ def test_stages_on_request_only() -> None:
     full = (3, 20, 30)
     assert shapes == {"thresholded": (2, 6, 6), "planes": full, "blurred": full, "crf": full}
     assert maps.stages == {}
-    bare = refine_maps(maps, PnPConfig(blur=0, crf=False)).stages
+    bare = refine_maps(maps, PnPConfig(blur=0, crf=False, normalise=False)).stages
     assert bare is not None
     assert set(bare) == {"thresholded", "planes"}
+
+
+def test_without_blur_planes_are_still_normalised() -> None:
+    """A class with ten times the salience of another must not win by scale alone."""
+    weak = np.zeros((1, 6, 6), np.float32)
+    weak[0, :, :3] = np.linspace(0.5, 1, 6)[:, None]
+    strong = np.full((1, 6, 6), 4, np.float32) + np.arange(6, dtype=np.float32)
+    maps = Maps(np.concatenate([weak, strong]), ("a", "b"), 1.0, np.zeros((12, 12, 3), np.uint8))
+    plain = PnPConfig(blur=0, crf=False, background="never", threshold=0.0)
+    assert set(np.unique(refine_maps(maps, plain.replace(normalise=False)).labels)) == {1}
+    assert set(np.unique(refine_maps(maps, plain).labels)) == {0, 1}
 
 
 def test_large_pictures_are_refined_smaller() -> None:
