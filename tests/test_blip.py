@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,7 @@ from PIL import Image
 
 from helpers import tiny_blip  # noqa: F401 - a fixture
 from ovsslib.errors import OvssError
-from ovsslib.vlm.blip import (
-    BlipMatcher,
-    load_blip,
-    load_tokenizer,
-    read_processor,
-    watch_attention,
-)
+from ovsslib.vlm.blip import BlipMatcher, load_blip, load_tokenizer, read_processor
 
 CPU = torch.device("cpu")
 TEXTS = ["a picture of cat", "a picture of traffic light hot air balloon sky", "a picture of sky"]
@@ -38,6 +33,15 @@ def matcher(tiny_blip: Path) -> BlipMatcher:  # noqa: F811
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
     return torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(2))
+
+
+def transformers_model(folder: Path, matcher: BlipMatcher) -> Any:
+    """The class of transformers with the matcher's weights."""
+    from transformers import BlipForImageTextRetrieval
+
+    model = BlipForImageTextRetrieval.from_pretrained(folder, dtype=matcher.dtype)
+    model.load_state_dict(matcher.model.state_dict())
+    return model.eval()
 
 
 def hooks_of(model: torch.nn.Module) -> int:
@@ -80,13 +84,17 @@ def test_position_embeddings_are_interpolated_bicubically(matcher: BlipMatcher) 
     grid = embeddings.position_embedding[:, 1:].reshape(1, 12, 12, 32).permute(0, 3, 1, 2)
     expected = torch.nn.functional.interpolate(grid, size=(16, 16), mode="bicubic")
     blank = torch.zeros(1, 3, 128, 128)
-    added = embeddings(blank, interpolate_pos_encoding=True)[:, 1:]
+    added = embeddings(blank)[:, 1:]
     added = added - embeddings.patch_embedding(blank).flatten(2).transpose(1, 2)
     assert torch.allclose(added, expected.flatten(2).transpose(1, 2), atol=1e-5)
 
 
-def test_encoder_token_replaces_cls(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
-    model, text = matcher.model, matcher.tokenize(TEXTS[0])
+def test_encoder_token_replaces_cls(
+    tiny_blip: Path,  # noqa: F811
+    matcher: BlipMatcher,
+    pixels: torch.Tensor,
+) -> None:
+    model, text = transformers_model(tiny_blip, matcher), matcher.tokenize(TEXTS[0])
     tokens = matcher.encode_images(pixels[:1])
     mine = matcher.match(tokens, [text], 1).logits
     enc = matcher.tokenizer.token_to_id("[ENC]")
@@ -147,25 +155,36 @@ def test_graph_starts_at_the_attention(matcher: BlipMatcher, pixels: torch.Tenso
     assert not any(weight.requires_grad for weight in matcher.model.parameters())
 
 
-def test_hook_is_removed_when_the_forward_pass_fails(
+def test_a_failed_forward_pass_leaves_nothing_behind(
     matcher: BlipMatcher, pixels: torch.Tensor
 ) -> None:
     text = matcher.tokenize(TEXTS[0])
+    tokens = matcher.encode_images(pixels[:1])
+    before = matcher.match(tokens, [text], 1, gradient=True)
     with pytest.raises(RuntimeError):
         matcher.match(torch.zeros(1, 5, 7), [text], 1, gradient=True)  # width 7 is not 32
+    assert torch.is_grad_enabled()
+    after = matcher.match(tokens, [text], 1, gradient=True)
+    assert torch.equal(after.logits, before.logits)
+    assert torch.equal(_slopes(after), _slopes(before))
+    # Nothing is watched through hooks: the network hands the attention back.
     assert hooks_of(matcher.model) == 0
-    cross = matcher.model.text_encoder.encoder.layer[0].crossattention.self
 
-    def fail_inside() -> None:
-        with watch_attention(cross, gradient=True):
-            assert hooks_of(matcher.model) == 1
-            raise KeyError
 
-    with pytest.raises(KeyError):
-        fail_inside()
-    assert hooks_of(matcher.model) == 0
-    matcher.match(matcher.encode_images(pixels[:1]), [text], 1, gradient=True)
-    assert hooks_of(matcher.model) == 0
+def test_takes_the_model_of_transformers(
+    tiny_blip: Path,  # noqa: F811
+    matcher: BlipMatcher,
+    pixels: torch.Tensor,
+) -> None:
+    theirs = transformers_model(tiny_blip, matcher)
+    wrapped = BlipMatcher(theirs, matcher.tokenizer)
+    text = matcher.tokenize(TEXTS[1])
+    mine = matcher.match(matcher.encode_images(pixels[:1]), [text], 2)
+    again = wrapped.match(wrapped.encode_images(pixels[:1]), [text], 2)
+    assert torch.equal(again.logits, mine.logits)
+    # Its tensors are shared, and it may be trained on.
+    assert wrapped.model.itm_head.weight.data_ptr() == theirs.itm_head.weight.data_ptr()
+    assert theirs.itm_head.weight.requires_grad
 
 
 @pytest.mark.parametrize("layer", [0, 3])
@@ -228,6 +247,20 @@ def test_tokenizer_from_a_vocabulary_file(tiny_blip: Path, tmp_path: Path) -> No
         assert tokenizer.encode(text).ids == expected.encode(text).ids
 
 
+def test_folder_without_a_tokenizer(tiny_blip: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_blip, folder)
+    (folder / "tokenizer.json").unlink()
+    message = f"^{re.escape(str(folder))} holds no tokenizer.json; fetch the checkpoint again$"
+    with pytest.raises(OvssError, match=message):
+        load_tokenizer(folder)
+    with pytest.raises(OvssError, match=message):
+        load_blip(folder, "bare", torch.float32, CPU)
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(OvssError, match=r"cannot load the tokenizer in .*; fetch it again"):
+        load_blip(folder, "bare", torch.float32, CPU)
+
+
 @pytest.mark.parametrize("name", ["preprocessor_config.json", "processor_config.json"])
 def test_processor_files_of_both_generations(tmp_path: Path, name: str) -> None:
     fields: dict[str, Any] = {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3]}
@@ -236,6 +269,19 @@ def test_processor_files_of_both_generations(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(json.dumps(fields))
     assert read_processor(tmp_path) == {"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3]}
     assert read_processor(tmp_path / "nowhere") == {}
+
+
+def test_broken_settings(tiny_blip: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_blip, folder)
+    (folder / "processor_config.json").write_text("[")
+    with pytest.raises(OvssError, match=r"processor_config\.json cannot be read; fetch it again"):
+        load_blip(folder, "broken", torch.float32, CPU)
+    fields = json.loads((folder / "config.json").read_text())
+    fields["vision_config"]["patch_size"] = -1
+    (folder / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(OvssError, match=r"config\.json: the model's patch_size must be a positive"):
+        load_blip(folder, "broken", torch.float32, CPU)
 
 
 def test_absent_weights_are_an_error(tiny_blip: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -1,10 +1,9 @@
-"""BLIP image-text matching (transformers' ``BlipForImageTextRetrieval``) as a matcher."""
+"""BLIP image-text matching as a matcher; reads checkpoints in transformers' format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,24 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
-from torch import nn
 
 from ovsslib.errors import OvssError
 from ovsslib.vlm.base import Match, Tokens
+from ovsslib.vlm.blip_net import BlipNet
+from ovsslib.vlm.blip_shape import BlipShape
+from ovsslib.vlm.weights import fill, read_weights
 
 # CLIP's statistics, which BLIP's processor uses as well; for folders without a processor.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-@contextmanager
-def watch_attention(module: nn.Module, *, gradient: bool) -> Iterator[list[torch.Tensor]]:
-    """Collect a cross-attention module's probabilities while the block runs.
-
-    The probabilities enter the module's dropout (idle in evaluation) just after the softmax. The
-    hook sits there: where a gradient is wanted it hands on a detached copy that requires one, so
-    that autograd's graph starts at the probabilities and nothing below them is recorded.
-
-    Args:
-        module: The ``self`` part of a text layer's cross-attention.
-        gradient: Whether the probabilities become the leaf of a graph.
-
-    Yields:
-        A list that receives one (R, A, T, 1+P) tensor per forward pass. The hook is removed when
-        the block ends, however it ends.
-    """
-    caught: list[torch.Tensor] = []
-
-    def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        probabilities = args[0].detach()
-        if gradient:
-            probabilities.requires_grad_()
-        caught.append(probabilities)
-        return (probabilities,)
-
-    handle = module.get_submodule("dropout").register_forward_pre_hook(hook)
-    try:
-        yield caught
-    finally:
-        handle.remove()
-
-
 class BlipMatcher:
     """A frozen BLIP that scores image-text pairs and shows where each token looked.
 
     Args:
-        model: The network (``BlipForImageTextRetrieval``); its weights are frozen here.
+        model: The network, a :class:`BlipNet` or transformers' ``BlipForImageTextRetrieval`` (whose
+            tensors a :class:`BlipNet` then shares); its weights are frozen here.
         tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
         name: What to call it in results.
         image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
@@ -76,19 +46,20 @@ class BlipMatcher:
         image_std: Sequence[float] = _STD,
         image_size: int | None = None,
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        net = model if isinstance(model, BlipNet) else _as_net(model)
+        self.model = net.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
-        text, vision = model.config.text_config, model.config.vision_config
-        self.layers: int = text.num_hidden_layers
-        self.heads: int = text.num_attention_heads
-        self.max_tokens: int = text.max_position_embeddings
-        self.patch_size: int = vision.patch_size
-        self.image_size: int = image_size or vision.image_size
+        shape = net.shape
+        self.layers: int = shape.text.layers
+        self.heads: int = shape.text.heads
+        self.max_tokens: int = shape.positions
+        self.patch_size: int = shape.patch
+        self.image_size: int = image_size or shape.image_size
         self.image_mean = _triple(image_mean)
         self.image_std = _triple(image_std)
-        self._enc = _enc_id(tokenizer, text.vocab_size)
-        self._pad = text.pad_token_id or 0
+        self._enc = _enc_id(tokenizer, shape.vocabulary)
+        self._pad = shape.pad
         self._unk = tokenizer.token_to_id("[UNK]")
 
     @property
@@ -148,10 +119,7 @@ class BlipMatcher:
         Returns:
             (B, 1+P, D) image tokens, the class token first.
         """
-        out = self.model.vision_model(
-            pixel_values=pixels.to(self.device, self.dtype), interpolate_pos_encoding=True
-        )
-        return out.last_hidden_state
+        return self.model.vision_model(pixels.to(self.device, self.dtype))
 
     def match(
         self,
@@ -184,22 +152,27 @@ class BlipMatcher:
             )
         longest = max(len(text.ids) for text in texts)
         ids = torch.full((len(texts), longest), self._pad)
-        mask = torch.zeros_like(ids)
+        mask = torch.zeros_like(ids, dtype=torch.bool)
         for row, text in enumerate(texts):
             ids[row, : len(text.ids)] = torch.tensor(text.ids)
-            mask[row, : len(text.ids)] = 1
+            mask[row, : len(text.ids)] = True
         ids[:, 0] = self._enc
-        encoder = self.model.text_encoder
-        cross = encoder.encoder.layer[layer - 1].crossattention.self
+        padding = None if bool(mask.all()) else mask.to(self.device)
         # Frozen weights and detached images: no graph exists below the watched probabilities.
-        with torch.set_grad_enabled(gradient), watch_attention(cross, gradient=gradient) as caught:
-            hidden = encoder(
-                input_ids=ids.to(self.device),
-                attention_mask=mask.to(self.device),
-                encoder_hidden_states=tokens.detach(),
-            ).last_hidden_state
+        with torch.set_grad_enabled(gradient):
+            hidden, attention = self.model.text_encoder(
+                ids.to(self.device), padding, tokens.detach(), layer, gradient
+            )
             logits = self.model.itm_head(hidden[:, 0])  # (R, 2)
-        return Match(logits=logits, attention=caught[0])
+        return Match(logits=logits, attention=attention)
+
+
+def _as_net(model: Any) -> BlipNet:
+    """The plain network with the tensors of transformers' model."""
+    with torch.device("meta"):
+        net = BlipNet(BlipShape.from_dict(model.config.to_dict()))
+    fill(net, model.state_dict(), "BLIP")
+    return net
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
@@ -225,15 +198,26 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """The text tokenizer of a checkpoint folder, without padding or truncation.
 
     Args:
-        folder: Holds ``tokenizer.json`` (read directly, which is fast) or what transformers can
-            make one from, such as ``vocab.txt``.
-    """
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    else:
-        from transformers import AutoTokenizer
+        folder: Holds ``tokenizer.json`` (read directly, which is fast) or ``vocab.txt``, from which
+            transformers makes one.
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
+    Raises:
+        OvssError: The folder holds neither, or the file cannot be read.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        raise OvssError(f"{folder} holds no tokenizer.json; fetch the checkpoint again")
+    try:
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
+    except Exception as error:  # all that tokenizers raises is Exception itself
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OvssError(
+            f"cannot load the tokenizer in {folder}: {reason}; fetch it again"
+        ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -247,8 +231,11 @@ def read_processor(folder: Path) -> dict[str, Any]:
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            fields = json.loads((folder / name).read_text(encoding="utf-8"))
-            fields = fields.get("image_processor", fields)
+            try:
+                fields = json.loads((folder / name).read_text(encoding="utf-8"))
+                fields = fields.get("image_processor", fields)
+            except (OSError, ValueError, AttributeError) as error:
+                raise OvssError(f"{folder / name} cannot be read; fetch it again") from error
             if "image_mean" in fields and "image_std" in fields:
                 return {"image_mean": fields["image_mean"], "image_std": fields["image_std"]}
     return {}
@@ -264,21 +251,17 @@ def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device)
         device: Where to put them.
 
     Raises:
-        OvssError: Weights are missing or unreadable, or belong to another architecture.
+        OvssError: Weights or the tokenizer are missing or unreadable, or belong to another
+            architecture.
     """
-    from safetensors import SafetensorError
-    from transformers.models.blip.modeling_blip import BlipForImageTextRetrieval
-
     try:
-        model, report = BlipForImageTextRetrieval.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        tokenizer = load_tokenizer(folder)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OvssError(f"cannot load the model in {folder}: {reason}; fetch it again") from error
-    # transformers fills absent weights with random numbers and only logs it.
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise OvssError(f"{folder} lacks {len(missing)} weights of BLIP ({missing[0]}, ...)")
-    return BlipMatcher(model.to(device), tokenizer, name=name, **read_processor(folder))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        shape = BlipShape.from_dict(config)
+    except (OvssError, OSError, ValueError, AttributeError) as error:
+        raise OvssError(f"{folder / 'config.json'}: {error}") from error
+    # On meta no weight is drawn at random, only to be replaced.
+    with torch.device("meta"):
+        net = BlipNet(shape)
+    fill(net, read_weights(folder), "BLIP", where=folder)
+    tokenizer = load_tokenizer(folder)
+    return BlipMatcher(net.to(device, dtype), tokenizer, name=name, **read_processor(folder))

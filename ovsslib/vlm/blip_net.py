@@ -1,0 +1,204 @@
+"""BLIP's image-text matching network in plain torch, for inference.
+
+The same network, under the same parameter names, as ``BlipForImageTextRetrieval`` of transformers,
+whose import alone takes longer than segmenting a picture. All attention is fused, except the one
+cross-attention that is read: it is computed step by step and handed back, so no hook is needed.
+Architecture: BLIP (arXiv 2201.12086), section 3.1: a ViT, and a BERT with cross-attention.
+
+Letters: B images, R texts, A heads, T text tokens, P patches, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, empty, nn
+from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
+
+from ovsslib.vlm.blip_shape import BlipShape, EncoderShape
+
+
+def _split(values: Tensor, heads: int) -> Tensor:
+    """(B, N, D) to (B, A, N, D/A)."""
+    return values.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _merge(values: Tensor) -> Tensor:
+    """(B, A, N, D/A) to (B, N, D)."""
+    return values.transpose(1, 2).flatten(2)
+
+
+class ImageLayer(nn.Module):
+    """A layer of the image encoder: norms before attention and MLP."""
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__()
+        width, self.heads = shape.width, shape.heads
+        qkv, projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.self_attn = nn.ModuleDict({"qkv": qkv, "projection": projection})
+        self.layer_norm1 = nn.LayerNorm(width, eps=shape.eps)
+        self.layer_norm2 = nn.LayerNorm(width, eps=shape.eps)
+        first, second = nn.Linear(width, shape.inner), nn.Linear(shape.inner, width)
+        self.mlp = nn.ModuleDict({"fc1": first, "fc2": second})
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(B, 1+P, D) to the same shape."""
+        parts = self.self_attn["qkv"](self.layer_norm1(states)).chunk(3, dim=-1)
+        query, key, value = (_split(part, self.heads) for part in parts)
+        seen = scaled_dot_product_attention(query, key, value)
+        states = states + self.self_attn["projection"](_merge(seen))
+        return states + self.mlp["fc2"](gelu(self.mlp["fc1"](self.layer_norm2(states))))
+
+
+class ImageEmbeddings(nn.Module):
+    """Patches, the class token before them, and their positions."""
+
+    def __init__(self, shape: BlipShape) -> None:
+        super().__init__()
+        width, self.side = shape.image.width, shape.image_size // shape.patch
+        self.class_embedding = nn.Parameter(torch.zeros(1, 1, width))
+        self.patch_embedding = nn.Conv2d(3, width, shape.patch, stride=shape.patch)
+        self.position_embedding = nn.Parameter(torch.zeros(1, 1 + self.side**2, width))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, 1+P, D); positions are interpolated where S is not the model's."""
+        patches = self.patch_embedding(pixels)
+        rows, columns = patches.shape[-2:]
+        positions: Tensor = self.position_embedding
+        if (rows, columns) != (self.side, self.side):
+            grid = positions[:, 1:].transpose(1, 2).unflatten(-1, (self.side, self.side))
+            grid = interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+            positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+        first = self.class_embedding.expand(len(pixels), -1, -1)
+        return torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + positions
+
+
+class ImageEncoder(nn.Module):
+    """The ViT."""
+
+    def __init__(self, shape: BlipShape) -> None:
+        super().__init__()
+        self.embeddings = ImageEmbeddings(shape)
+        layers = [ImageLayer(shape.image) for _ in range(shape.image.layers)]
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(layers)})
+        self.post_layernorm = nn.LayerNorm(shape.image.width, eps=shape.image.eps)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, S, S) to image tokens (B, 1+P, D)."""
+        states = self.embeddings(pixels)
+        for layer in self.encoder["layers"].children():
+            states = layer(states)
+        return self.post_layernorm(states)
+
+
+def _dense_and_norm(source: int, shape: EncoderShape) -> nn.ModuleDict:
+    norm = nn.LayerNorm(shape.width, eps=shape.eps)
+    return nn.ModuleDict({"dense": nn.Linear(source, shape.width), "LayerNorm": norm})
+
+
+class TextAttention(nn.Module):
+    """Self- or cross-attention of a text layer, with the norm after it."""
+
+    def __init__(self, shape: EncoderShape, source: int) -> None:
+        super().__init__()
+        width, self.heads = shape.width, shape.heads
+        sources = {"query": width, "key": source, "value": source}
+        self.self = nn.ModuleDict({name: nn.Linear(n, width) for name, n in sources.items()})
+        self.output = _dense_and_norm(width, shape)
+
+    def forward(self, states: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Fused attention of ``states`` (R, T, D) to ``source``."""
+        query, key, value = self._project(states, source)
+        return self._finish(states, scaled_dot_product_attention(query, key, value, mask))
+
+    def watched(self, states: Tensor, source: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
+        """The same step by step, and the probabilities (R, A, T, 1+P).
+
+        With ``gradient`` the probabilities are a fresh leaf, where autograd's graph starts.
+        """
+        query, key, value = self._project(states, source)
+        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        looks = scores.softmax(dim=-1).detach().requires_grad_(gradient)
+        return self._finish(states, looks @ value), looks
+
+    def _project(self, states: Tensor, source: Tensor) -> tuple[Tensor, ...]:
+        parts = {"query": states, "key": source, "value": source}
+        return tuple(_split(self.self[name](x), self.heads) for name, x in parts.items())
+
+    def _finish(self, states: Tensor, seen: Tensor) -> Tensor:
+        return self.output["LayerNorm"](self.output["dense"](_merge(seen)) + states)
+
+
+class TextLayer(nn.Module):
+    """Self-attention, cross-attention to the image, MLP."""
+
+    def __init__(self, shape: EncoderShape, image_width: int) -> None:
+        super().__init__()
+        self.attention = TextAttention(shape, shape.width)
+        self.crossattention = TextAttention(shape, image_width)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(shape.width, shape.inner)})
+        self.output = _dense_and_norm(shape.inner, shape)
+
+    def mlp(self, states: Tensor) -> Tensor:
+        """(R, T, D) to the same shape."""
+        inner = gelu(self.intermediate["dense"](states))
+        return self.output["LayerNorm"](self.output["dense"](inner) + states)
+
+
+class TextEncoder(nn.Module):
+    """BERT with cross-attention in every layer."""
+
+    def __init__(self, shape: BlipShape) -> None:
+        super().__init__()
+        width = shape.text.width
+        # nn.Embedding(n, width) would import torch's compiler to draw weights on the meta device.
+        rows = {"word_embeddings": shape.vocabulary, "position_embeddings": shape.positions}
+        tables = {k: nn.Embedding.from_pretrained(empty(n, width)) for k, n in rows.items()}
+        norm = nn.LayerNorm(width, eps=shape.text.eps)
+        self.embeddings = nn.ModuleDict({**tables, "LayerNorm": norm})
+        layers = [TextLayer(shape.text, shape.image.width) for _ in range(shape.text.layers)]
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
+
+    def forward(
+        self, ids: Tensor, mask: Tensor | None, image: Tensor, watch: int, gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Read texts against images.
+
+        Args:
+            ids: (R, T) token ids.
+            mask: (R, T) bool, False for padding; None where no text is padded.
+            image: (R, 1+P, D) image tokens.
+            watch: Layer whose cross-attention is returned, 1 to L (the caller checks).
+            gradient: See :meth:`TextAttention.watched`.
+
+        Returns:
+            States (R, T, D) and attention (R, A, T, 1+P).
+        """
+        parts = self.embeddings
+        places = torch.arange(ids.shape[1], device=ids.device)
+        states = parts["word_embeddings"](ids) + parts["position_embeddings"](places)
+        states = parts["LayerNorm"](states)
+        mask = None if mask is None else mask[:, None, None, :]
+        layer: Any  # a TextLayer, which nn.ModuleList forgets
+        for number, layer in enumerate(self.encoder["layer"].children(), start=1):
+            states = layer.attention(states, states, mask)
+            if number == watch:
+                states, looks = layer.crossattention.watched(states, image, gradient)
+            else:
+                states = layer.crossattention(states, image)
+            states = layer.mlp(states)
+        return states, looks
+
+
+class BlipNet(nn.Module):
+    """Image encoder, text encoder and the heads."""
+
+    def __init__(self, shape: BlipShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.vision_model = ImageEncoder(shape)
+        self.text_encoder = TextEncoder(shape)
+        self.vision_proj = nn.Linear(shape.image.width, shape.shared)
+        self.text_proj = nn.Linear(shape.text.width, shape.shared)
+        self.itm_head = nn.Linear(shape.text.width, 2)

@@ -1,0 +1,99 @@
+"""Weights out of a checkpoint folder, straight into a module, none missing and none left over."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ovsslib.errors import OvssError
+
+# In the order in which transformers looks for them; an index names the parts of a large model.
+_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint folder on the CPU, as stored.
+
+    Args:
+        folder: Holds ``model.safetensors`` or ``pytorch_model.bin``, whole or in parts with an
+            index. Pickles are read with ``weights_only``, so they cannot run code.
+
+    Raises:
+        OvssError: There are no weights, or they cannot be read.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        first = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+        if first is None:
+            raise FileNotFoundError(f"it holds no {_FILES[0]}")
+        if first.suffix != ".json":
+            return _read_file(first)
+        parts = json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()
+        weights: dict[str, Tensor] = {}
+        for part in sorted(set(parts)):
+            weights.update(_read_file(folder / part))
+        return weights
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OvssError(f"cannot load the model in {folder}: {reason}; fetch it again") from error
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def fill(
+    module: nn.Module, weights: Mapping[str, Tensor], what: str, *, where: Path | str = "the model"
+) -> None:
+    """Give a module its weights; it keeps the tensors themselves, without a copy.
+
+    Args:
+        module: Its own parameters may lie on the ``meta`` device.
+        weights: Parameter name to tensor. Position indices, which old checkpoints hold, are
+            ignored.
+        what: The architecture, for messages.
+        where: The checkpoint, for messages.
+
+    Raises:
+        OvssError: Weights are missing, left over, or of another shape.
+    """
+    given = {k: v.detach() for k, v in weights.items() if not k.endswith("position_ids")}
+    wanted = module.state_dict()
+    missing = sorted(wanted.keys() - given.keys())
+    if missing:
+        raise OvssError(f"{where} lacks {len(missing)} weights of {what} ({missing[0]}, ...)")
+    over = sorted(given.keys() - wanted.keys())
+    if over:
+        raise OvssError(f"{where} holds {len(over)} weights that {what} lacks ({over[0]}, ...)")
+    for name, value in wanted.items():
+        if given[name].shape != value.shape:
+            raise OvssError(
+                f"{where}: {name} has the shape {tuple(given[name].shape)} but config.json asks "
+                f"for {tuple(value.shape)}; fetch the checkpoint again"
+            )
+    module.load_state_dict(given, assign=True)
