@@ -1,6 +1,6 @@
 """From class maps on the patch grid to labels per pixel (step 5).
 
-Needs numpy, scipy and pydensecrf but not torch, so that worker processes start fast.
+Needs numpy and pydensecrf but not torch, so that worker processes start fast.
 Letters: K classes, C = K planes or 1 + K with the background first, h x w patches, H x W pixels.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ovsslib.config import PnPConfig
 from ovsslib.errors import OvssError
+from ovsslib.gaussian import gaussian
 from ovsslib.segmentation import Maps, Segmentation
 
 
@@ -114,12 +115,9 @@ def blur(planes: np.ndarray, fraction: float, constant: str = "keep") -> np.ndar
     >>> blur(np.zeros((1, 4, 4)), 0.1).max().item()
     0.0
     """
-    from scipy.ndimage import gaussian_filter
-
     sigma = fraction * max(planes.shape[1:])
     out = np.empty(planes.shape, np.float32)
-    for index, plane in enumerate(planes):
-        smooth = gaussian_filter(plane, sigma) if sigma else plane
+    for index, (plane, smooth) in enumerate(zip(planes, gaussian(planes, sigma), strict=True)):
         low, high = smooth.min(), smooth.max()
         if plane.min() == plane.max():
             # The filter's rounding would otherwise be stretched into a pattern.

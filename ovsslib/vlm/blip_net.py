@@ -1,9 +1,8 @@
 """BLIP's image-text matching network in plain torch, for inference.
 
-The same network, under the same parameter names, as ``BlipForImageTextRetrieval`` of transformers,
-whose import alone takes longer than segmenting a picture. All attention is fused, except the one
-cross-attention that is read: it is computed step by step and handed back, so no hook is needed.
-Architecture: BLIP (arXiv 2201.12086), section 3.1: a ViT, and a BERT with cross-attention.
+The parameter names are those of transformers' ``BlipForImageTextRetrieval``, whose import takes
+longer than segmenting a picture. Attention is fused, except the one cross-attention that is read:
+it is computed step by step and handed back. Architecture: BLIP (arXiv 2201.12086), section 3.1.
 
 Letters: B images, R texts, A heads, T text tokens, P patches, D width.
 """
@@ -39,8 +38,8 @@ class ImageLayer(nn.Module):
         self.self_attn = nn.ModuleDict({"qkv": qkv, "projection": projection})
         self.layer_norm1 = nn.LayerNorm(width, eps=shape.eps)
         self.layer_norm2 = nn.LayerNorm(width, eps=shape.eps)
-        first, second = nn.Linear(width, shape.inner), nn.Linear(shape.inner, width)
-        self.mlp = nn.ModuleDict({"fc1": first, "fc2": second})
+        fc1, fc2 = nn.Linear(width, shape.inner), nn.Linear(shape.inner, width)
+        self.mlp = nn.ModuleDict({"fc1": fc1, "fc2": fc2})
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, 1+P, D) to the same shape."""
@@ -70,8 +69,8 @@ class ImageEmbeddings(nn.Module):
             grid = positions[:, 1:].transpose(1, 2).unflatten(-1, (self.side, self.side))
             grid = interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
             positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
-        first = self.class_embedding.expand(len(pixels), -1, -1)
-        return torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + positions
+        parts = [self.class_embedding.expand(len(pixels), -1, -1), patches.flatten(2).mT]
+        return torch.cat(parts, dim=1) + positions
 
 
 class ImageEncoder(nn.Module):
@@ -113,10 +112,7 @@ class TextAttention(nn.Module):
         return self._finish(states, scaled_dot_product_attention(query, key, value, mask))
 
     def watched(self, states: Tensor, source: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
-        """The same step by step, and the probabilities (R, A, T, 1+P).
-
-        With ``gradient`` the probabilities are a fresh leaf, where autograd's graph starts.
-        """
+        """The same, and the probabilities (R, A, T, 1+P): with ``gradient`` the graph's leaf."""
         query, key, value = self._project(states, source)
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
         looks = scores.softmax(dim=-1).detach().requires_grad_(gradient)
@@ -153,10 +149,10 @@ class TextEncoder(nn.Module):
         super().__init__()
         width = shape.text.width
         # nn.Embedding(n, width) would import torch's compiler to draw weights on the meta device.
-        rows = {"word_embeddings": shape.vocabulary, "position_embeddings": shape.positions}
-        tables = {k: nn.Embedding.from_pretrained(empty(n, width)) for k, n in rows.items()}
-        norm = nn.LayerNorm(width, eps=shape.text.eps)
-        self.embeddings = nn.ModuleDict({**tables, "LayerNorm": norm})
+        words = nn.Embedding.from_pretrained(empty(shape.vocabulary, width))
+        places = nn.Embedding.from_pretrained(empty(shape.positions, width))
+        self.embeddings = nn.ModuleDict({"word_embeddings": words, "position_embeddings": places})
+        self.embeddings["LayerNorm"] = nn.LayerNorm(width, eps=shape.text.eps)
         layers = [TextLayer(shape.text, shape.image.width) for _ in range(shape.text.layers)]
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
 
