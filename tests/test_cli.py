@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,11 @@ def test_every_command_has_examples(command: str) -> None:
 
 
 def test_version() -> None:
-    assert ovss("--version").output.strip()
+    for arguments in (["--version"], ["--debug", "--version"], ["--version", "segment"]):
+        done = ovss(*arguments)
+        assert done.exit_code == 0
+        assert done.stderr == ""
+        assert done.stdout == f"{metadata.version('ovsslib')}\n"
 
 
 def test_segment_writes_three_files_per_picture(tmp_path: Path, tiny: Path) -> None:
@@ -246,16 +251,19 @@ def test_the_installed_command_from_start_to_files(tmp_path: Path, tiny: Path) -
     assert done.stderr == ""
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     # Shared cores are slower than free ones, even by their own clock.
-    assert spent < 14
+    assert spent < 8
 
 
-def test_segment_imports_no_tables_and_no_figures(tmp_path: Path, tiny: Path) -> None:
+def test_segment_imports_only_what_it_needs(tmp_path: Path, tiny: Path) -> None:
     photo = write_photo(tmp_path / "photo.jpg")
     arguments = ["segment", photo, "-c", "house", "--vlm", tiny, "--out", tmp_path / "o", *SMALL]
+    # sympy and torch._dynamo come with torch's compiler, which a stray operation can wake up.
+    heavy = {"matplotlib", "pandas", "pyarrow", "scipy", "transformers", "torchvision"}
+    heavy |= {"open_clip", "timm", "huggingface_hub", "sympy", "torch._dynamo"}
     code = (
         "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
         f"print(CliRunner().invoke(app, {[str(a) for a in arguments]}).exit_code, "
-        "{'matplotlib', 'pandas', 'pyarrow', 'open_clip', 'timm'} & set(sys.modules))"
+        f"{heavy} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0 set()"

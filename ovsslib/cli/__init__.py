@@ -103,9 +103,24 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    """Print the version and stop, before a command is missed."""
+    if wanted:
+        import ovsslib
+
+        typer.echo(ovsslib.__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and stop.",
+        callback=_show_version,
+        is_eager=True,
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     r"""Open-vocabulary segmentation out of a frozen vision-language model (PnP-OVSS).
@@ -116,12 +131,7 @@ def root(
       ovss run --dataset diorama --filter oracle --limit 20
       ovss COMMAND --help
     """
-    del debug
-    if version:
-        from importlib import metadata
-
-        typer.echo(metadata.version("ovsslib"))
-        raise typer.Exit
+    del version, debug
 
 
 def main() -> None:

@@ -1,0 +1,30 @@
+"""The error that users read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import ovsslib
+from ovsslib.errors import OvssError
+
+
+def test_it_is_an_ordinary_exception_with_its_message() -> None:
+    assert issubclass(OvssError, Exception)
+    # Not caught by those who handle a wrong value of Python's own.
+    assert not issubclass(OvssError, (ValueError, RuntimeError, OSError))
+    assert str(OvssError("no such thing")) == "no such thing"
+    assert ovsslib.OvssError is OvssError
+
+
+def test_the_command_prints_one_line(tmp_path: Path) -> None:
+    words = ["segment", tmp_path / "a.jpg", "-c", "cat, cat", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ovsslib", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "given twice" in line
