@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.config import PRESETS, PnPConfig
+from ovsslib.config import PnPConfig
 from ovsslib.config import preset as get_preset
+from ovsslib.defaults import default_config
 from ovsslib.errors import OvssError
 from ovsslib.prompt import Prompt, build_prompts, check_classes
 from ovsslib.refine import refine_maps
@@ -271,8 +272,8 @@ def build(
 
     Args:
         vlm: Model name, folder or hub id (see :func:`ovsslib.vlm.load_vlm`), or a loaded model.
-        preset: A key of :data:`ovsslib.config.PRESETS`; None takes the one called like the model,
-            or ``"blip"``.
+        preset: A key of :data:`ovsslib.config.PRESETS`; None takes the one made for the model (see
+            :func:`ovsslib.defaults.default_config`).
         device: See :func:`ovsslib.vlm.load_vlm`.
         dtype: See there.
         download: See there.
@@ -281,11 +282,14 @@ def build(
     Raises:
         OvssError: Something is unknown, out of range or missing.
     """
-    label = os.path.basename(os.fspath(vlm)) if isinstance(vlm, (str, os.PathLike)) else vlm.name
     # Settings first: a mistyped key should not wait for a model to load.
-    config = get_preset(preset or (label if label in PRESETS else "blip"), **overrides)
+    config = get_preset(preset or "blip", **overrides)
+    folder = None
     if isinstance(vlm, (str, os.PathLike)):
-        from ovsslib.vlm import load_vlm
+        from ovsslib.vlm import find_checkpoint, load_vlm
 
-        vlm = load_vlm(vlm, device, dtype, download=download)
+        name, vlm = vlm, load_vlm(vlm, device, dtype, download=download)
+        folder = find_checkpoint(name)
+    if preset is None:
+        config = default_config(vlm, folder, **overrides)
     return PnPOVSS(vlm, config)
