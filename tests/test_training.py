@@ -339,7 +339,7 @@ def test_figures_of_perfect_blind_and_inverted_scorers():
 
     def perfect(numbers, texts):
         return np.array(
-            [1.0 if CLASSES[n] in t else -1.0 for n, t in zip(numbers, texts, strict=True)]
+            [1.0 if CLASSES[n] in named([t]) else -1.0 for n, t in zip(numbers, texts, strict=True)]
         )
 
     assert len(known) >= 30

@@ -156,7 +156,8 @@ class Packer:
             for number, index in enumerate(chosen):
                 text, wrong = texts[index], frozenset[str]()
                 false = rng.random() < false_share
-                if present and rng.random() < list_share:
+                listed = bool(present) and rng.random() < list_share
+                if listed:
                     text, wrong = name_list(present, false, rng)
                     false = bool(wrong)
                 elif false:
@@ -170,12 +171,14 @@ class Packer:
                         if s >= start and e <= end:
                             word[t] = int(name not in wrong)
                 ids, masked = list(ids), [IGNORE] * len(ids)
-                # False captions are masked as well, or the mask itself would tell true from false;
-                # only wrong names stay, for they make the caption false.
-                for t in np.flatnonzero(rng.random(len(ids)) < mask_share).tolist():
-                    if word[t] != 0:
-                        masked[t] = IGNORE if false else ids[t]
-                        ids[t], word[t] = self.mask, IGNORE
+                # False captions are masked as much as true ones, or the masks would tell them
+                # apart; only wrong names stay, for they make the caption false. Lists may hold
+                # nothing else, so they are not masked at all.
+                free = [t for t in range(len(ids)) if word[t] != 0 and not listed]
+                count = min(int(rng.binomial(len(ids), mask_share)), len(free))
+                for t in rng.permutation(free)[:count].tolist():
+                    masked[t] = IGNORE if false else ids[t]
+                    ids[t], word[t] = self.mask, IGNORE
                 shift = (
                     int(rng.integers(self.positions - len(ids) - 1))
                     if rng.random() < shift_share
