@@ -398,3 +398,23 @@ def test_shipped_micro_blip_reads_pictures(tmp_path):
         assert figures[name] > 0.7, "chance is 0.5"
         assert figures[name] == pytest.approx(training["heldout"][-1][name], abs=0.08)
     assert sum(p.stat().st_size for p in folder.iterdir()) < 12e6
+
+
+@pytest.mark.slow
+def test_shipped_micro_clip_ranks_captions(tmp_path):
+    """Loaded through open_clip's own API it does what its card says, within sampling error."""
+    import open_clip
+
+    from ovsslib.training.micro_clip import Words, evaluate_clip
+
+    folder = ROOT / "data" / "checkpoints" / "micro-clip"
+    training = json.loads((folder / "training.json").read_text())
+    model = open_clip.create_model(f"local-dir:{folder}").float()
+    list(data.prepare(tmp_path, "heldout", 150, workers=1))
+    held = data.load(tmp_path, "heldout", 150, training["recipe"]["size"]["side"])
+    figures = evaluate_clip(model, held, Words())
+    assert figures["pairs_ranked"] > 0.7, "chance is 0.5"
+    assert figures["pairs_ranked"] == pytest.approx(
+        training["heldout"][-1]["pairs_ranked"], abs=0.08
+    )
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 12e6
