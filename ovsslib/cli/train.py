@@ -116,7 +116,7 @@ def micro_blip(
     _train(
         "micro-blip",
         start,
-        {"steps": 3000, "batch": 48, "rate": 1.5e-3},
+        {"steps": 2800, "batch": 64, "rate": 1.5e-3, "warmup": 0.05},
         steps,
         batch,
         rate,
@@ -157,7 +157,7 @@ def micro_clip(
     _train(
         "micro-clip",
         train_micro_clip,
-        {"steps": 2000, "batch": 96, "rate": 1e-3},
+        {"steps": 1200, "batch": 64, "rate": 1e-3},
         steps,
         batch,
         rate,
