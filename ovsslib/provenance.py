@@ -92,13 +92,11 @@ def _cpus() -> int:
 
 def processor() -> str:
     """The processor's model as it calls itself, or its architecture."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.lower().startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    listing = Path("/proc/cpuinfo")  # Linux; elsewhere the standard library knows
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 

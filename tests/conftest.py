@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # before torch and transformers are imported: both read these once
@@ -33,3 +34,42 @@ def results_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     folder = tmp_path_factory.mktemp("results")
     monkeypatch.setenv("OVSS_RESULTS", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training cache of 24 pictures a split."""
+    from ovsslib.training import data
+
+    folder = tmp_path_factory.mktemp("drawn")
+    for split in ("train", "heldout"):
+        assert list(data.prepare(folder, split, 24, workers=1))[-1] == (1, 1)
+    return folder
+
+
+SMALL = ["--preset", "micro-blip", "--set", "layer=1", "--set", "rounds=2"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BLIP in a folder."""
+    from helpers import make_tiny_blip
+
+    return make_tiny_blip(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def segment(tmp_path: Path, tiny: Path) -> Callable[..., object]:
+    """Run ``ovss segment`` on paths; keywords replace the usual options."""
+
+    from typer.testing import CliRunner
+
+    from ovsslib.cli import app
+
+    def call(*images: Path, classes: str = "house, grass", **options: object) -> object:
+        chosen = {"vlm": tiny, "out": tmp_path / "out"} | options
+        words = [w for key, value in chosen.items() for w in (f"--{key}", str(value))]
+        more = [] if "preset" in chosen else SMALL
+        return CliRunner().invoke(app, ["segment", *map(str, images), "-c", classes, *words, *more])
+
+    return call

@@ -129,3 +129,13 @@ def write_voc(
     with (root / "captions.jsonl").open("a") as out:
         out.writelines(json.dumps(line) + "\n" for line in captions)
     return root
+
+
+def one_error(done: object, status: int, *words: str) -> None:
+    """Exactly one line on standard error, an error with these words, and no traceback."""
+    assert done.exit_code == status, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    assert "Traceback" not in done.output

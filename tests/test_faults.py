@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,38 +14,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from helpers import make_tiny_blip, write_photo, write_voc
+from conftest import SMALL
+from helpers import one_error, write_photo, write_voc
 from ovsslib.cli import app
-
-SMALL = ["--preset", "micro-blip", "--set", "layer=1", "--set", "rounds=2"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_blip(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def segment(tmp_path: Path, tiny: Path) -> Callable[..., object]:
-    """Run ``ovss segment`` on paths; keywords replace the usual options."""
-
-    def call(*images: Path, classes: str = "house, grass", **options: object) -> object:
-        chosen = {"vlm": tiny, "out": tmp_path / "out"} | options
-        words = [w for key, value in chosen.items() for w in (f"--{key}", str(value))]
-        more = [] if "preset" in chosen else SMALL
-        return CliRunner().invoke(app, ["segment", *map(str, images), "-c", classes, *words, *more])
-
-    return call
-
-
-def one_error(done: object, status: int, *words: str) -> None:
-    """Exactly one line on standard error, an error with these words, and no traceback."""
-    assert done.exit_code == status, done.output
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    for word in words:
-        assert word in line
-    assert "Traceback" not in done.output
 
 
 def works(done: object, tmp_path: Path, stem: str, size: tuple[int, int]) -> dict:
@@ -247,30 +217,6 @@ def test_truncated_safetensors(segment: Callable, tmp_path: Path, copy: Path, ke
 def test_broken_config(segment: Callable, tmp_path: Path, copy: Path) -> None:
     (copy / "config.json").write_text("{")
     one_error(segment(write_photo(tmp_path / "a.jpg"), vlm=copy), 2, "config.json")
-
-
-# Output
-
-
-def test_output_below_a_file(segment: Callable, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    photo = write_photo(tmp_path / "a.jpg")
-    one_error(segment(photo, out=tmp_path / "file" / "out"), 2, "cannot be made")
-    one_error(segment(photo, out=tmp_path / "file"), 2, "cannot be made")
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc on this system")
-def test_output_where_the_system_allows_no_file(segment: Callable, tmp_path: Path) -> None:
-    """Not even the administrator may write there, so this holds for root too."""
-    one_error(segment(write_photo(tmp_path / "a.jpg"), out="/proc/ovss"), 2, "/proc/ovss")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the administrator")
-def test_read_only_folder(segment: Callable, tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    photo = write_photo(tmp_path / "a.jpg")
-    one_error(segment(photo, out=folder), 2, "locked", "Permission denied")
 
 
 # The same for measuring, and the switch that shows where an error comes from

@@ -75,7 +75,9 @@ def _card(name: str, training: dict[str, Any]) -> str:
         for key, value in last.items()
         if key in ("match_accuracy", "pairs_ranked", "picture_at_1", "caption_at_1")
     )
-    options = " ".join(f"--{key} {schedule[key]}" for key in ("steps", "batch", "rate", "seed"))
+    keys = ("steps", "batch", "rate", "matrix_rate", "seed")
+    options = " ".join(f"--{key.replace('_', '-')} {schedule[key]}" for key in keys)
+    optimiser = "Muon and AdamW" if schedule["matrix_rate"] else "AdamW"
     size = training["recipe"]["size"]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in size.items()]
     architecture = ", ".join(parts)
@@ -91,7 +93,7 @@ class names says which words can be swapped). Six (colour, thing) pairs never oc
 
 ## Recipe
 `ovss train {name} {options}`
-(AdamW, one-cycle). {training["training_minutes"]} minutes on {training["hardware"]},
+({optimiser}, one cycle). {training["training_minutes"]} minutes on {training["hardware"]},
 {training["date"]}.
 The learning curve is in `training.json`.
 

@@ -19,27 +19,32 @@ import torch
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
+from ovsslib.training.optim import optimisers
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One-cycle AdamW: up to ``rate`` within ``warmup`` (a share of ``steps``), a cosine to 0."""
+    """One cycle: up to the rates within ``warmup`` (a share of ``steps``), a cosine to 0.
+
+    ``rate`` is AdamW's, ``matrix_rate`` Muon's (see :mod:`ovsslib.training.optim`).
+    """
 
     steps: int = 3000
     batch: int = 64
     rate: float = 1.5e-3
+    matrix_rate: float = 0.008
     warmup: float = 0.1
     weight_decay: float = 0.05
     clip: float = 1.0
     save_every: int = 100
     seed: int = 0
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a 0-based step."""
+    def share_at(self, step: int) -> float:
+        """Share of the peak rates that a 0-based step takes, in 0..1."""
         ramp = max(1, int(self.warmup * self.steps))
         if step < ramp:
-            return self.rate * (step + 1) / ramp
-        return self.rate * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, self.steps - ramp)))
+            return (step + 1) / ramp
+        return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, self.steps - ramp)))
 
 
 def batch_indices(schedule: Schedule, step: int, n: int) -> np.ndarray:
@@ -50,19 +55,11 @@ def batch_indices(schedule: Schedule, step: int, n: int) -> np.ndarray:
     return order[within * schedule.batch : (within + 1) * schedule.batch]
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, gains, biases and embeddings do not."""
-    decayed = [p for name, p in module.named_parameters() if p.ndim > 1 and "embedding" not in name]
-    chosen = {id(p) for p in decayed}
-    rest = [p for p in module.parameters() if id(p) not in chosen]
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-
-
 def _restore(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]
+    path: Path,
+    module: nn.Module,
+    chosen: list[torch.optim.Optimizer],
+    recipe: dict[str, Any],
 ) -> int:
     try:
         state = torch.load(path, weights_only=True)
@@ -75,7 +72,8 @@ def _restore(
             f"{path.name} belongs to another recipe: use another --run folder or delete it"
         )
     module.load_state_dict(state["module"])
-    optimiser.load_state_dict(state["optimiser"])
+    for optimiser, saved in zip(chosen, state["optimisers"], strict=True):
+        optimiser.load_state_dict(saved)
     return int(state["step"])
 
 
@@ -101,13 +99,12 @@ def run(
         ``step`` (1-based), ``rate``, ``seconds`` and every figure of ``step_losses``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimiser = torch.optim.AdamW(
-        _groups(module, schedule.weight_decay), lr=schedule.rate, betas=(0.9, 0.98)
-    )
+    chosen = optimisers(module, schedule.rate, schedule.matrix_rate, schedule.weight_decay)
+    peaks = [[group["lr"] for group in optimiser.param_groups] for optimiser in chosen]
     full_recipe = {"schedule": asdict(schedule), "weights": weights, **recipe}
     state, curve = folder / "state.pt", folder / "curve.jsonl"
     (folder / "recipe.json").write_text(json.dumps(full_recipe, indent=1) + "\n")
-    start = _restore(state, module, optimiser, full_recipe) if state.exists() else 0
+    start = _restore(state, module, chosen, full_recipe) if state.exists() else 0
     if curve.exists():  # steps after the last saved state are done again
         records = [
             json.loads(line) for line in curve.read_text().splitlines() if line.endswith("}")
@@ -117,22 +114,25 @@ def run(
     for step in range(start, schedule.steps):
         begun = time.perf_counter()
         torch.manual_seed(schedule.seed * 1_000_003 + step)
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(step)
+        share = schedule.share_at(step)
+        for optimiser, rates in zip(chosen, peaks, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * share
         figures = step_losses(step, np.random.default_rng([schedule.seed, 2, step]))
         loss = sum((weight * figures[name] for name, weight in weights.items()), torch.zeros(()))
         if not torch.isfinite(loss):
             raise OvssError(
-                f"the loss is {float(loss)} at step {step + 1}: lower the learning rate"
+                f"the loss is {loss.item()} at step {step + 1}: lower the learning rate"
             )
-        optimiser.zero_grad(set_to_none=True)
+        module.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), schedule.clip)
-        optimiser.step()
+        for optimiser in chosen:
+            optimiser.step()
         record = {name: round(float(value.detach()), 5) for name, value in figures.items()}
         record |= {
             "step": step + 1,
-            "rate": schedule.rate_at(step),
+            "rate": schedule.rate * share,
             "seconds": round(time.perf_counter() - begun, 3),
         }
         with curve.open("a") as file:
@@ -142,7 +142,7 @@ def run(
             torch.save(
                 {
                     "module": module.state_dict(),
-                    "optimiser": optimiser.state_dict(),
+                    "optimisers": [optimiser.state_dict() for optimiser in chosen],
                     "step": step + 1,
                     "recipe": json.dumps(full_recipe),
                 },

@@ -5,15 +5,19 @@
 3. *Word match*: a linear head says for every class word whether the picture shows it
    (replaced-token detection). Without it matching is solved through ``[ENC]`` alone and the class
    words' cross-attention stays at chance.
-4. *Bag of words*: from the mean of its patch tokens, the image encoder says which class names and
-   colours the picture's captions use. It does for the image encoder what the contrastive loss does
-   in BLIP's own training: without it things, unlike stuff, were hardly learnt in 1,000 steps.
+4. *Bag of words*: every patch token scores the class names and colours; a smooth maximum over the
+   patches says which of them the picture's captions use (multiple-instance learning). It does for
+   the image encoder what the contrastive loss does in BLIP's own training: without it things,
+   unlike stuff, were hardly learnt in 1,000 steps. Pooling the patches' scores, not their tokens,
+   lets a thing of a few patches be learnt: the image encoder alone reached after 240 steps a mean
+   average precision of 0.36 on things instead of 0.32, with Muon 0.56 instead of 0.33.
 
 The heads of 2, 3 and 4 are dropped when the model is saved.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +34,15 @@ from ovsslib.training.words import BAG, tokenizer, vocabulary
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
+# Share of the patches that a training step keeps, drawn evenly from this range.
+KEPT = (0.4, 0.65)
+
+
 @dataclass(frozen=True)
 class BlipSize:
     """Architecture of micro-blip. ``side`` and ``patch`` in pixels."""
 
-    side: int = 96
+    side: int = 112
     patch: int = 8
     width: int = 128
     heads: int = 4
@@ -88,6 +96,15 @@ def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> T
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
+def smooth_max(scores: Tensor, sharpness: float = 4.0) -> Tensor:
+    """``(B, P, K)`` scores of patches to ``(B, K)``: log-mean-exp, between mean and maximum.
+
+    Source: Pinheiro and Collobert (2015), equation of the aggregation layer.
+    """
+    shift = math.log(scores.shape[1])
+    return (torch.logsumexp(sharpness * scores, 1) - shift) / sharpness
+
+
 class MicroBlipTrainer(nn.Module):
     """The model with its training-only heads; ``forward`` gives the losses of one batch."""
 
@@ -104,7 +121,7 @@ class MicroBlipTrainer(nn.Module):
     def encode(self, pixels: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         """Image tokens ``(B, 1 + P', D)``.
 
-        With a ``rng`` (training) 20 to 50 % of the patches are left out and the rest is encoded in
+        With a ``rng`` (training) 35 to 60 % of the patches are left out and the rest is encoded in
         1, 2 x 2 or 3 x 3 separate windows, each with its own copy of CLS: cheaper, and tokens stay
         local. CLS is then the mean of its copies.
         """
@@ -119,7 +136,7 @@ class MicroBlipTrainer(nn.Module):
         cells = (np.arange(side) * parts) // side
         window = (cells[:, None] * parts + cells[None]).ravel()
         sizes = np.bincount(window)
-        keep = max(1, int(sizes.min() * rng.uniform(0.5, 0.8)))
+        keep = max(1, int(sizes.min() * rng.uniform(*KEPT)))
         chosen = torch.from_numpy(
             np.stack(
                 [
@@ -175,7 +192,7 @@ class MicroBlipTrainer(nn.Module):
         """
         image = self.encode(pixels, rng)
         bag = nn.functional.binary_cross_entropy_with_logits(
-            self.bag_head(image[:, 1:].mean(1)), bags
+            smooth_max(self.bag_head(image[:, 1:])), bags
         )
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
         states = self.read(image, pack, hide)

@@ -84,7 +84,8 @@ def train_micro_blip(
 ) -> Iterator[dict[str, Any]]:
     """Train micro-blip from a rendered cache; yields a record a step.
 
-    A snapshot in the hub's format stands in ``folder/model`` after every evaluation.
+    After every evaluation the model stands in ``folder/model`` and in ``folder/snapshots/STEP``, in
+    the hub's format.
     """
     size = size or BlipSize()
     train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
@@ -107,6 +108,7 @@ def train_micro_blip(
         if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
             figures = evaluate_blip(trainer, held, packer)
             save(trainer, folder / "model")
+            save(trainer, folder / "snapshots" / f"{record['step']:06d}")
             note_heldout(folder, int(record["step"]), figures)
             yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
         else:
