@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
+    "localise": ("ovsslib.cli.localise", "Show which layer and head looks where its words are."),
+    "doctor": ("ovsslib.cli.doctor", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
 }
 """Command -> module (which holds a typer ``app``) and what it does."""

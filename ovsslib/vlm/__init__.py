@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ARCHITECTURES: dict[str, str] = {"blip": "ovsslib.vlm.blip:load_blip"}
 # Models that the project trains itself and carries in data/checkpoints.
 MICRO_MODELS: tuple[str, ...] = ("micro-blip",)
+# A checkpoint that is a single file is LAVIS's; its endings tell a missing one from a hub id.
+_FILE_LOADER = "ovsslib.vlm.lavis:load_lavis"
+_FILE_ENDINGS = (".pth", ".pt", ".ckpt")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -32,19 +35,23 @@ def checkpoint_roots() -> Iterator[Path]:
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Path:
-    """The folder of a checkpoint.
+    """The folder of a checkpoint, or its file where LAVIS wrote it.
 
     Args:
-        name_or_path: ``"micro-blip"``, a local folder, or a hub id (``owner/name``).
-        download: Whether a hub checkpoint that is not in the local cache may be fetched.
+        name_or_path: ``"micro-blip"``, a local folder, a hub id (``owner/name``), a ``.pth`` file
+            of LAVIS, or the address of one with its checksum (see :func:`ovsslib.fetch.fetch`).
+        download: Whether a checkpoint that is not in the local cache may be fetched.
 
     Returns:
-        A folder with a ``config.json``.
+        A folder with a ``config.json``, or a LAVIS file.
 
     Raises:
         OvssError: There is no such checkpoint here; the message says what to do.
     """
     name = os.fspath(name_or_path)
+    file = _checkpoint_file(name, download=download)
+    if file is not None:
+        return file
     if Path(name).is_dir():
         folder = Path(name)
     elif name in MICRO_MODELS:
@@ -62,6 +69,19 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     if not (folder / "config.json").is_file():
         raise OvssError(f"{folder} holds no config.json; give a folder made by save_pretrained")
     return folder
+
+
+def _checkpoint_file(name: str, *, download: bool) -> Path | None:
+    """The file that a name stands for; None where it cannot stand for one."""
+    from ovsslib.fetch import fetch, is_url
+
+    if is_url(name):
+        return fetch(name, download=download)
+    if Path(name).is_file():
+        return Path(name)
+    if name.endswith(_FILE_ENDINGS) and not Path(name).is_dir():
+        raise OvssError(f"{name}: no such file; give a checkpoint that LAVIS wrote")
+    return None
 
 
 def _hub_folder(repo: str, *, download: bool) -> Path:
@@ -89,11 +109,12 @@ def load_vlm(
     """Load a vision-language model.
 
     Args:
-        name_or_path: ``"micro-blip"``, a local folder, or a hub id such as
-            ``"Salesforce/blip-itm-large-flickr"``.
+        name_or_path: ``"micro-blip"``, a local folder, a hub id such as
+            ``"Salesforce/blip-itm-large-flickr"``, or LAVIS's file: its path or its address with
+            ``#sha256=`` and its checksum.
         device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
         dtype: ``"float32"`` (None), ``"bfloat16"`` or ``"float16"``.
-        download: Whether the network may be used for a hub id that is not cached yet.
+        download: Whether the network may be used for a hub id or address not cached yet.
 
     Returns:
         The model, frozen.
@@ -102,9 +123,7 @@ def load_vlm(
         OvssError: The model, the device or the type is unknown, or files are missing or broken.
     """
     folder = find_checkpoint(name_or_path, download=download)
-    kind = _model_type(folder)
-    if kind not in ARCHITECTURES:
-        raise unknown(f"architecture in {folder / 'config.json'}", kind, ARCHITECTURES)
+    target = _FILE_LOADER if folder.is_file() else _loader(folder)
 
     import torch
 
@@ -121,14 +140,19 @@ def load_vlm(
         ) from error
     name = os.fspath(name_or_path)
     label = folder.resolve().name if Path(name).is_dir() else name
-    loader: Any = resolve(ARCHITECTURES[kind])
+    if folder.is_file():
+        label = folder.stem
+    loader: Any = resolve(target)
     return loader(folder, label, getattr(torch, dtype or "float32"), where)
 
 
-def _model_type(folder: Path) -> str:
-    """The architecture that a checkpoint's config names."""
+def _loader(folder: Path) -> str:
+    """The loader of the architecture that a checkpoint's config names."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(config["model_type"])
+        kind = str(config["model_type"])
     except (ValueError, KeyError, TypeError) as error:
         raise OvssError(f"{folder / 'config.json'} is not a model's configuration") from error
+    if kind not in ARCHITECTURES:
+        raise unknown(f"architecture in {folder / 'config.json'}", kind, ARCHITECTURES)
+    return ARCHITECTURES[kind]

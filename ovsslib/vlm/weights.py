@@ -93,7 +93,7 @@ def fill(
     for name, value in wanted.items():
         if given[name].shape != value.shape:
             raise OvssError(
-                f"{where}: {name} has the shape {tuple(given[name].shape)} but config.json asks "
-                f"for {tuple(value.shape)}; fetch the checkpoint again"
+                f"{where}: {name} has the shape {tuple(given[name].shape)} but the network "
+                f"has {tuple(value.shape)}; fetch the checkpoint again"
             )
     module.load_state_dict(given, assign=True)
