@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ovsslib.cli._common import note, progress
+from ovsslib.cli._common import debugging, note, plain_output, progress
 from ovsslib.errors import OvssError
 from ovsslib.registry import pick
 
@@ -52,6 +52,7 @@ def _start(model: str) -> tuple[Start, type]:
 
 @app.command()
 def train(
+    ctx: typer.Context,
     model: str = typer.Argument(..., help=f"One of: {', '.join(SCHEDULES)}."),
     steps: int | None = typer.Option(None, min=1, help="Steps of the one-cycle schedule."),
     batch: int | None = typer.Option(None, min=1, help="Pictures a step."),
@@ -87,32 +88,32 @@ def train(
       ovss train micro-clip --batch 128
     """
     defaults = pick("model to train", model, SCHEDULES)
+    with plain_output(debug=debugging(ctx)):
+        import torch
 
-    import torch
+        from ovsslib.training.card import finish
+        from ovsslib.training.data import SHARD, prepare
+        from ovsslib.training.loop import Schedule
+        from ovsslib.training.recipes import Recipe
 
-    from ovsslib.training.card import finish
-    from ovsslib.training.data import SHARD, prepare
-    from ovsslib.training.loop import Schedule
-    from ovsslib.training.recipes import Recipe
-
-    begin, sizes = _start(model)
-    if threads:
-        torch.set_num_threads(threads)
-    folder = run or Path("runs") / model
-    for split, n in (("heldout", heldout), ("train", pictures)):
-        for _ in progress(prepare(cache, split, n), f"drawing {split}", -(-n // SHARD)):
-            pass
-    timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
-    schedule = Schedule(seed=seed, **(defaults | _given(timing)))  # type: ignore[arg-type]
-    size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
-    if size.side % size.patch:
-        raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")
-    begun = time.strftime("%Y-%m-%d")
-    records = begin(schedule, Recipe(pictures, heldout), cache, folder, every, size)
-    for record in progress(records, model, schedule.steps):
-        if "elapsed" in record:
-            note(json.dumps(record))
-    typer.echo(f"{model} is in {finish(folder, out, model, begun)}")
+        begin, sizes = _start(model)
+        if threads:
+            torch.set_num_threads(threads)
+        folder = run or Path("runs") / model
+        for split, n in (("heldout", heldout), ("train", pictures)):
+            for _ in progress(prepare(cache, split, n), f"drawing {split}", -(-n // SHARD)):
+                pass
+        timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
+        schedule = Schedule(seed=seed, **(defaults | _given(timing)))  # type: ignore[arg-type]
+        size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
+        if size.side % size.patch:
+            raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")
+        begun = time.strftime("%Y-%m-%d")
+        records = begin(schedule, Recipe(pictures, heldout), cache, folder, every, size)
+        for record in progress(records, model, schedule.steps):
+            if "elapsed" in record:
+                note(json.dumps(record))
+        typer.echo(f"{model} is in {finish(folder, out, model, begun)}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
