@@ -19,8 +19,9 @@ def default_preset(matcher: ImageTextMatcher, folder: Path | None = None) -> str
     """The preset made for a model.
 
     The first of these whose layer and head the model has: the preset called like the model; the
-    one that ``training.json`` in its folder names (``ovss train`` writes it); ``"blip"``. A model
-    too small for all of them gets ``"micro-blip"``.
+    one that ``training.json`` in its folder names (``ovss train`` writes it); that of its
+    architecture, ``"blip"`` or ``"bridgetower"``. A model too small for all of them gets
+    ``"micro-blip"``.
 
     Args:
         matcher: The model.
@@ -30,7 +31,8 @@ def default_preset(matcher: ImageTextMatcher, folder: Path | None = None) -> str
         A key of :data:`ovsslib.config.PRESETS`.
     """
     trained = trained_model(folder) if folder is not None else None
-    for name in (matcher.name, trained, "blip"):
+    family = getattr(matcher, "family", "blip")
+    for name in (matcher.name, trained, family):
         if name is not None and name in PRESETS and _fits(PRESETS[name], matcher):
             return name
     return "micro-blip"

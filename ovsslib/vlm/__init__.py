@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ovsslib.vlm.base import ImageTextMatcher
 
 # model_type of a config.json -> "module:function" of its loader.
-ARCHITECTURES: dict[str, str] = {"blip": "ovsslib.vlm.blip:load_blip"}
+ARCHITECTURES: dict[str, str] = {
+    "blip": "ovsslib.vlm.blip:load_blip",
+    "bridgetower": "ovsslib.vlm.bridgetower:load_bridgetower",
+}
 # Models that the project trains itself and carries in data/checkpoints.
 MICRO_MODELS: tuple[str, ...] = ("micro-blip",)
 # A checkpoint that is a single file is LAVIS's; its endings tell a missing one from a hub id.

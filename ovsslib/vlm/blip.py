@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
@@ -16,11 +15,17 @@ from ovsslib.errors import OvssError
 from ovsslib.vlm.base import Match, Tokens
 from ovsslib.vlm.blip_net import BlipNet
 from ovsslib.vlm.blip_shape import BlipShape
+from ovsslib.vlm.inputs import (
+    CLIP_MEAN,
+    CLIP_STD,
+    check_layer,
+    load_tokenizer,
+    pad_texts,
+    read_processor,
+    squash,
+    triple,
+)
 from ovsslib.vlm.weights import fill, read_weights
-
-# CLIP's statistics, which BLIP's processor uses as well; for folders without a processor.
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class BlipMatcher:
@@ -42,8 +47,8 @@ class BlipMatcher:
         tokenizer: Tokenizer,
         *,
         name: str = "blip",
-        image_mean: Sequence[float] = _MEAN,
-        image_std: Sequence[float] = _STD,
+        image_mean: Sequence[float] = CLIP_MEAN,
+        image_std: Sequence[float] = CLIP_STD,
         image_size: int | None = None,
     ) -> None:
         net = model if isinstance(model, BlipNet) else _as_net(model)
@@ -56,8 +61,8 @@ class BlipMatcher:
         self.max_tokens: int = shape.positions
         self.patch_size: int = shape.patch
         self.image_size: int = image_size or shape.image_size
-        self.image_mean = _triple(image_mean)
-        self.image_std = _triple(image_std)
+        self.image_mean = triple(image_mean)
+        self.image_std = triple(image_std)
         self._enc = _enc_id(tokenizer, shape.vocabulary)
         self._pad = shape.pad
         self._unk = tokenizer.token_to_id("[UNK]")
@@ -85,18 +90,8 @@ class BlipMatcher:
         Raises:
             OvssError: The side is not a multiple of the patch.
         """
-        side = size or self.image_size
-        if side % self.patch_size:
-            raise OvssError(
-                f"image_size {side} is not a multiple of the {self.patch_size}-pixel patch; "
-                f"try {max(1, round(side / self.patch_size)) * self.patch_size}"
-            )
-        squares = [image.resize((side, side), Image.Resampling.BICUBIC) for image in images]
-        array = np.stack([np.asarray(square, dtype=np.float32) for square in squares]) / 255
-        array = (array - np.asarray(self.image_mean, np.float32)) / np.asarray(
-            self.image_std, np.float32
-        )
-        return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous().to(self.device)
+        side, mean, std = size or self.image_size, self.image_mean, self.image_std
+        return squash(images, side, self.patch_size, mean, std).to(self.device)
 
     def tokenize(self, text: str) -> Tokens:
         """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
@@ -146,18 +141,10 @@ class BlipMatcher:
         Raises:
             OvssError: The layer does not exist.
         """
-        if not 1 <= layer <= self.layers:
-            raise OvssError(
-                f"layer {layer} does not exist; {self.name} has layers 1 to {self.layers}"
-            )
-        longest = max(len(text.ids) for text in texts)
-        ids = torch.full((len(texts), longest), self._pad)
-        mask = torch.zeros_like(ids, dtype=torch.bool)
-        for row, text in enumerate(texts):
-            ids[row, : len(text.ids)] = torch.tensor(text.ids)
-            mask[row, : len(text.ids)] = True
+        check_layer(layer, self)
+        ids, mask = pad_texts(texts, self._pad)
         ids[:, 0] = self._enc
-        padding = None if bool(mask.all()) else mask.to(self.device)
+        padding = None if mask is None else mask.to(self.device)
         # Frozen weights and detached images: no graph exists below the watched probabilities.
         with torch.set_grad_enabled(gradient):
             hidden, attention = self.model.text_encoder(
@@ -175,11 +162,6 @@ def _as_net(model: Any) -> BlipNet:
     return net
 
 
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return float(red), float(green), float(blue)
-
-
 def _enc_id(tokenizer: Tokenizer, vocab_size: int) -> int:
     """Id of ``[ENC]``: in the vocabulary, or (hub checkpoints) the last row of the embeddings."""
     known = tokenizer.token_to_id("[ENC]")
@@ -192,53 +174,6 @@ def _enc_id(tokenizer: Tokenizer, vocab_size: int) -> int:
         f"the tokenizer has no [ENC] token and {tokenizer.get_vocab_size()} entries for "
         f"{vocab_size} embeddings; this is not a BLIP image-text matching checkpoint"
     )
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The text tokenizer of a checkpoint folder, without padding or truncation.
-
-    Args:
-        folder: Holds ``tokenizer.json`` (read directly, which is fast) or ``vocab.txt``, from which
-            transformers makes one.
-
-    Raises:
-        OvssError: The folder holds neither, or the file cannot be read.
-    """
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        raise OvssError(f"{folder} holds no tokenizer.json; fetch the checkpoint again")
-    try:
-        if (folder / "tokenizer.json").is_file():
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        else:
-            from transformers import AutoTokenizer
-
-            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
-    except Exception as error:  # all that tokenizers raises is Exception itself
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OvssError(
-            f"cannot load the tokenizer in {folder}: {reason}; fetch it again"
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-def read_processor(folder: Path) -> dict[str, Any]:
-    """Mean and standard deviation out of a checkpoint's processor files, as keyword arguments.
-
-    transformers 4 writes ``preprocessor_config.json``; version 5 nests the same fields in
-    ``processor_config.json``.
-    """
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).is_file():
-            try:
-                fields = json.loads((folder / name).read_text(encoding="utf-8"))
-                fields = fields.get("image_processor", fields)
-            except (OSError, ValueError, AttributeError) as error:
-                raise OvssError(f"{folder / name} cannot be read; fetch it again") from error
-            if "image_mean" in fields and "image_std" in fields:
-                return {"image_mean": fields["image_mean"], "image_std": fields["image_std"]}
-    return {}
 
 
 def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> BlipMatcher:

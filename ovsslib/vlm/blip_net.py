@@ -28,6 +28,15 @@ def _merge(values: Tensor) -> Tensor:
     return values.transpose(1, 2).flatten(2)
 
 
+def resize_positions(positions: Tensor, side: int, rows: int, columns: int) -> Tensor:
+    """Position embeddings (1, 1+P, D) of a square grid for another grid (bicubic)."""
+    if (rows, columns) == (side, side):
+        return positions
+    grid = positions[:, 1:].transpose(1, 2).unflatten(-1, (side, side))
+    grid = interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
 class ImageLayer(nn.Module):
     """A layer of the image encoder: norms before attention and MLP."""
 
@@ -64,11 +73,7 @@ class ImageEmbeddings(nn.Module):
         """(B, 3, S, S) to (B, 1+P, D); positions are interpolated where S is not the model's."""
         patches = self.patch_embedding(pixels)
         rows, columns = patches.shape[-2:]
-        positions: Tensor = self.position_embedding
-        if (rows, columns) != (self.side, self.side):
-            grid = positions[:, 1:].transpose(1, 2).unflatten(-1, (self.side, self.side))
-            grid = interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
-            positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+        positions = resize_positions(self.position_embedding, self.side, rows, columns)
         parts = [self.class_embedding.expand(len(pixels), -1, -1), patches.flatten(2).mT]
         return torch.cat(parts, dim=1) + positions
 

@@ -1,0 +1,137 @@
+"""What goes into a matcher: pictures, texts, and the files that say how to prepare both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+
+from ovsslib.errors import OvssError
+
+if TYPE_CHECKING:
+    from ovsslib.vlm.base import ImageTextMatcher, Tokens
+
+# CLIP's statistics, which the processors of BLIP and BridgeTower use as well; for folders without
+# a processor.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def triple(values: Sequence[float]) -> tuple[float, float, float]:
+    """One number for each of red, green and blue."""
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def squash(
+    images: Sequence[Image.Image],
+    side: int,
+    patch: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> torch.Tensor:
+    """Squash pictures to squares (bicubic) and normalise them.
+
+    Args:
+        images: B pictures in mode RGB, of any size.
+        side: Side S in pixels, a multiple of the patch.
+        patch: Side of a patch in pixels.
+        mean: Means of the red, green and blue channel, on a scale of 0 to 1.
+        std: Their standard deviations.
+
+    Returns:
+        (B, 3, S, S) float32.
+
+    Raises:
+        OvssError: The side is not a multiple of the patch.
+    """
+    if side % patch:
+        raise OvssError(
+            f"image_size {side} is not a multiple of the {patch}-pixel patch; "
+            f"try {max(1, round(side / patch)) * patch}"
+        )
+    squares = [image.resize((side, side), Image.Resampling.BICUBIC) for image in images]
+    array = np.stack([np.asarray(square, dtype=np.float32) for square in squares]) / 255
+    array = (array - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
+
+
+def pad_texts(texts: Sequence[Tokens], pad: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Texts as one tensor.
+
+    Args:
+        texts: R texts.
+        pad: Id of the padding token.
+
+    Returns:
+        Ids (R, T), T the longest text's length, and a mask (R, T), False for padding; None where
+        no text is padded.
+    """
+    longest = max(len(text.ids) for text in texts)
+    ids = torch.full((len(texts), longest), pad)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = torch.tensor(text.ids)
+        mask[row, : len(text.ids)] = True
+    return ids, None if bool(mask.all()) else mask
+
+
+def check_layer(layer: int, matcher: ImageTextMatcher) -> None:
+    """Raise an :class:`OvssError` unless the matcher has this layer (counted from 1)."""
+    if not 1 <= layer <= matcher.layers:
+        raise OvssError(
+            f"layer {layer} does not exist; {matcher.name} has layers 1 to {matcher.layers}"
+        )
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The text tokenizer of a checkpoint folder, without padding or truncation.
+
+    Args:
+        folder: Holds ``tokenizer.json`` (read directly, which is fast), or a vocabulary (BERT's
+            ``vocab.txt``, RoBERTa's ``vocab.json``) from which transformers makes one.
+
+    Raises:
+        OvssError: The folder holds none of them, or the file cannot be read.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        raise OvssError(f"{folder} holds no tokenizer.json; fetch the checkpoint again")
+    try:
+        if (folder / "tokenizer.json").is_file():
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
+    except Exception as error:  # all that tokenizers raises is Exception itself
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OvssError(
+            f"cannot load the tokenizer in {folder}: {reason}; fetch it again"
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def read_processor(folder: Path) -> dict[str, Any]:
+    """Mean and standard deviation out of a checkpoint's processor files, as keyword arguments.
+
+    transformers 4 writes ``preprocessor_config.json``; version 5 nests the same fields in
+    ``processor_config.json``.
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            try:
+                fields = json.loads((folder / name).read_text(encoding="utf-8"))
+                fields = fields.get("image_processor", fields)
+            except (OSError, ValueError, AttributeError) as error:
+                raise OvssError(f"{folder / name} cannot be read; fetch it again") from error
+            if "image_mean" in fields and "image_std" in fields:
+                return {"image_mean": fields["image_mean"], "image_std": fields["image_std"]}
+    return {}
