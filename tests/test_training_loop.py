@@ -18,7 +18,7 @@ import torch
 from ovsslib.errors import OvssError
 from ovsslib.training.card import finish, thin_curve
 from ovsslib.training.loop import Schedule, batch_indices, run
-from ovsslib.training.micro_blip import BlipSize
+from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer
 from ovsslib.training.recipes import Recipe, train_micro_blip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ sys.meta_path.insert(0, Blind())
 from pathlib import Path
 from ovsslib.training.loop import Schedule
 from ovsslib.training.recipes import Recipe, train_micro_blip
-from ovsslib.training.micro_blip import BlipSize
+from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer
 size = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
 schedule = Schedule(steps=int(sys.argv[3]), batch=8, save_every=3)
 recipe, cache, run = Recipe(24, 24, 2), Path(sys.argv[1]), Path(sys.argv[2])
@@ -163,3 +163,19 @@ def test_cards_name_the_optimiser(drawn, tmp_path):
         assert words in card
         assert f"--matrix-rate {rate} " in card
         assert (folder / "snapshots" / "000001" / "config.json").is_file()
+
+
+def test_the_last_steps_see_whole_pictures(drawn, tmp_path, monkeypatch):
+    tokens = []
+    read = MicroBlipTrainer.read
+
+    def spy(self, image, *rest):
+        tokens.append(image.shape[1])
+        return read(self, image, *rest)
+
+    monkeypatch.setattr(MicroBlipTrainer, "read", spy)
+    recipe = Recipe(24, 24, 1, whole_share=0.5)
+    steps = train_micro_blip(Schedule(steps=4, batch=4), recipe, drawn, tmp_path, 9, TINY)
+    for _ in range(3):
+        next(steps)
+    assert max(tokens[:2]) < tokens[2] == 17

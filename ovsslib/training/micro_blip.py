@@ -180,7 +180,13 @@ class MicroBlipTrainer(nn.Module):
         return states
 
     def forward(
-        self, pixels: Tensor, pack: dict[str, Tensor], bags: Tensor, rng: np.random.Generator
+        self,
+        pixels: Tensor,
+        pack: dict[str, Tensor],
+        bags: Tensor,
+        rng: np.random.Generator,
+        *,
+        whole: bool = False,
     ) -> dict[str, Tensor]:
         """Losses ``match``, ``masked``, ``word``, ``bag``, and accuracies.
 
@@ -189,8 +195,9 @@ class MicroBlipTrainer(nn.Module):
             pack: tensors of a :class:`~ovsslib.training.negatives.Pack`.
             bags: ``(B, len(BAG))`` from :func:`~ovsslib.training.words.bag_of_words`.
             rng: source of randomness.
+            whole: no patch is left out.
         """
-        image = self.encode(pixels, rng)
+        image = self.encode(pixels, None if whole else rng)
         bag = nn.functional.binary_cross_entropy_with_logits(
             smooth_max(self.bag_head(image[:, 1:])), bags
         )

@@ -24,12 +24,22 @@ WEIGHTS = {"match": 1.0, "masked": 0.5, "word": 1.0, "bag": 5.0}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run is given besides its schedule and architecture."""
+    """What a training run is given besides its schedule and architecture.
+
+    Attributes:
+        pictures, heldout: how many are drawn for training and for the held-out figures.
+        captions: captions of a picture in one step.
+        list_share: share of them that is replaced by lists of names.
+        whole_share: share of the steps, the last ones, that see whole pictures: before, patches
+            are left out, and the model learns that a thing it does not see may be there.
+        data_seed: of the drawn pictures.
+    """
 
     pictures: int = 30_000
     heldout: int = 1_000
     captions: int = 2
     list_share: float = 0.6
+    whole_share: float = 0.06
     data_seed: int = 0
 
 
@@ -100,7 +110,9 @@ def train_micro_blip(
         captions = [train.captions[i] for i in index]
         pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
         bag = torch.from_numpy(bags[index])
-        return trainer(normalise(train.pictures[index], rng), tensors(pack), bag, rng)
+        pixels = normalise(train.pictures[index], rng)
+        whole = step >= schedule.steps * (1 - recipe.whole_share)
+        return trainer(pixels, tensors(pack), bag, rng, whole=whole)
 
     begun = time.perf_counter()
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
