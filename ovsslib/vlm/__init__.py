@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # model_type of a config.json -> "module:function" of its loader.
 ARCHITECTURES: dict[str, str] = {
     "blip": "ovsslib.vlm.blip:load_blip",
+    "blip-2": "ovsslib.vlm.blip2:load_blip2",
     "bridgetower": "ovsslib.vlm.bridgetower:load_bridgetower",
 }
 # Models that the project trains itself and carries in data/checkpoints.

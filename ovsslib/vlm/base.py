@@ -35,8 +35,9 @@ class Match:
     Args:
         logits: (R, 2) raw scores for "does not match" and "matches".
         attention: (R, A, T, 1+P) cross-attention probabilities of the chosen layer, after the
-            softmax over the image tokens (the image's class token first). Where a gradient was
-            asked for, the graph leads from it to ``logits`` and nowhere else.
+            softmax over the image tokens (the image's class token first); BLIP-2 composes them of
+            two attentions, and rows sum to less than 1. Where a gradient was asked for, the graph
+            leads from it to ``logits`` and nowhere else.
     """
 
     logits: torch.Tensor
