@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
     "localise": ("ovsslib.cli.localise", "Show which layer and head looks where its words are."),
+    "bench": ("ovsslib.cli.bench", "Measure speed and memory on this machine."),
     "doctor": ("ovsslib.cli.doctor", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
 }

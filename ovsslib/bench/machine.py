@@ -1,0 +1,147 @@
+"""What the machine can do and what a call costs: matmul rate, FLOPs, time, peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from ovsslib.errors import OvssError
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was told; nothing on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of one call, work on the GPU included."""
+    synchronise(device)
+    start = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def matmul_rate(
+    dtype: torch.dtype, device: torch.device, *, size: int | None = None, products: int = 5
+) -> float:
+    """Best rate of a square matrix product.
+
+    Args:
+        dtype: Type of the matrices.
+        device: Where to multiply.
+        size: Side of the matrices; None takes 2048 on the CPU and 8192 elsewhere.
+        products: How many are timed, after one that is not.
+
+    Returns:
+        FLOP per second; a multiply-add counts as two.
+
+    Raises:
+        OvssError: The machine cannot multiply in this type.
+    """
+    side = size or (2048 if device.type == "cpu" else 8192)
+    generator = torch.Generator().manual_seed(0)
+    try:
+        one, two = (
+            torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2)
+        )
+        out = one @ two
+        times = [seconds(lambda: torch.mm(one, two, out=out), device) for _ in range(products)]
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise OvssError(f"no matrix product in {dtype} on {device}: {reason}") from error
+    return 2 * side**3 / min(times)
+
+
+class _FlopCount(TorchDispatchMode):
+    """Sums the FLOPs of the operations that run inside.
+
+    torch's own ``FlopCounterMode`` cannot be used: it hooks into modules and refuses a gradient
+    that stops at a leaf, which is what salience needs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation and add what its formula says."""
+        del types
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=out))
+        return out
+
+
+def count_flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of matrix products and convolutions during a call.
+
+    Counted with the formulas of ``torch.utils.flop_counter`` on the operations that really run, the
+    backward pass included; a multiply-add counts as two, and sums, norms and softmax do not count.
+    Attention is taken apart into its products for this, as not every torch has formulas for all
+    fused kernels.
+    """
+    with sdpa_kernel(SDPBackend.MATH), _FlopCount() as counter:
+        call()
+    return counter.total
+
+
+def resident(*, peak: bool) -> int:
+    """Bytes of this process in memory, now or at most since it began.
+
+    Linux says so under ``/proc``. Its ``getrusage`` would not do: a new process inherits its
+    parent's peak. Elsewhere ``getrusage`` is all there is, and *now* is the peak as well.
+
+    Raises:
+        OvssError: The system tells neither.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        field = "VmHWM:" if peak else "VmRSS:"
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError as error:
+        raise OvssError("this system does not tell a process's memory; use --no-memory") from error
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+
+
+def alternate(
+    calls: dict[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, float]:
+    """Median seconds of several calls, made in turn so that noise hits all of them.
+
+    Args:
+        calls: Name -> call.
+        repeats: Turns, at least 1.
+        device: Where they compute.
+
+    Returns:
+        Name -> median seconds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            times[name].append(seconds(call, device))
+    return {name: statistics.median(found) for name, found in times.items()}

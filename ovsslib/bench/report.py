@@ -1,0 +1,113 @@
+"""What the benchmarks found, as short tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def file_name(record: dict[str, Any]) -> str:
+    """Name of a record's file: kind, model, type, device."""
+    parts = [record["kind"].removeprefix("bench-")]
+    if "vlm" in record["settings"]:
+        found = record["provenance"]
+        parts += [record["settings"]["vlm"], found["dtype"], found["device"].split(" ")[0]]
+    return re.sub("[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
+
+
+def heading(record: dict[str, Any]) -> list[str]:
+    """What was measured, and where."""
+    found, where = record["settings"], record["provenance"]
+    head = "all heads" if found["head"] is None else f"head {found['head']}"
+    return [
+        f"{found['vlm']}, {where['dtype']} on {where['device']} ({where['processor']}, "
+        f"{found['threads']} threads)",
+        f"{found['image_size']} pixels, {found['classes']} classes, {found['rounds']} rounds, "
+        f"layer {found['layer']}, {head}",
+    ]
+
+
+def versus_text(record: dict[str, Any]) -> str:
+    """The comparison as a short table."""
+    found = record["agreement"]
+    memory, spent = record["memory"], record["seconds"]
+    lines = [*heading(record), f"{'':<24}{'everything':>12}{'ours':>12}"]
+    lines.append(
+        f"{'seconds per picture':<24}{spent['everything']:>12.3f}{spent['ours']:>12.3f}"
+        f"   {record['ratio']:.2f}x"
+    )
+    if memory is not None:
+        peaks = [f"{memory[way]['net'] / 1e9:>12.2f}" for way in ("everything", "ours")]
+        lines.append(f"{'peak memory in GB':<24}{''.join(peaks)}   {100 * memory['share']:.0f} %")
+    lines.append(
+        f"{'work per picture':<24}{'':>12}{record['flops'] / 1e9:>12.1f}   GFLOP "
+        f"(counted by {record['flops_counted_by']})"
+    )
+    lines.append(
+        f"{'GFLOP per second':<24}{'':>12}{record['rate'] / 1e9:>12.1f}   "
+        f"{100 * record['share']:.0f} % of a matrix product's {record['matmul_rate'] / 1e9:.1f}"
+    )
+    differences = ", ".join(_difference(value) for value in found["rounds"])
+    lines.append(
+        f"largest difference of the maps, round by round: {differences}; "
+        f"of their sum: {_difference(found['sums'])} (allowed: {found['tolerance']:g})"
+    )
+    if found["other_patches"]:
+        lines.append(
+            f"pictures with other patches dropped: {found['other_patches']}, "
+            f"{found['wrong_patches']} of them wrongly"
+        )
+    lines.append(f"the maps {'agree' if found['agree'] else 'DO NOT agree'}")
+    return "\n".join(lines)
+
+
+def _difference(value: float | str | None) -> str:
+    if value is None:
+        return "not comparable"
+    return value if isinstance(value, str) else f"{value:.1e}"
+
+
+def batches_text(record: dict[str, Any]) -> str:
+    """Pictures per second by batch size as a table."""
+    lines = [*heading(record), f"{'batch':>6}{'salience':>12}{'pipeline':>12}   share of the peak"]
+    for row in record["rows"]:
+        if "error" in row:
+            lines.append(f"{row['batch']:>6}   {row['error']}")
+        else:
+            lines.append(
+                f"{row['batch']:>6}{row['salience']:>12.2f}{row['pipeline']:>12.2f}"
+                f"{100 * row['share']:>8.1f} %"
+            )
+    lines.append(
+        f"pictures per second; peak: a matrix product's {record['matmul_rate'] / 1e12:.2f} "
+        f"TFLOP/s; {record['flops'] / 1e9:.1f} GFLOP per picture; refinement in "
+        f"{record['settings']['workers'] or 'no'} other processes"
+    )
+    return "\n".join(lines)
+
+
+def refine_text(record: dict[str, Any]) -> str:
+    """Stage times and the pipeline's rates as tables."""
+    names = ("upsample", "blur", "crf", "total")
+    lines = [f"{'size':>10}{'classes':>9}" + "".join(f"{name:>10}" for name in names)]
+    for row in record["rows"]:
+        cells = "".join(f"{row[name]:>10.1f}" for name in names)
+        lines.append(f"{row['size']:>10}{row['classes']:>9}{cells}")
+    lines.append("milliseconds per picture")
+    found = record["pipeline"]
+    if found is not None:
+        settings = found["settings"]
+        lines.append(
+            f"{settings['vlm']} on {settings['images']} pictures of Diorama, "
+            f"{settings['threads']} threads, pictures per second: salience alone "
+            f"{found['salience']:.2f}, refinement alone {found['refinement']:.2f}"
+        )
+        lines.append(f"{'workers':>9}{'pipeline':>10}{'slower stage':>14}{'one by one':>12}")
+        lines += [
+            f"{row['workers']:>9}{row['pipeline']:>10.2f}{row['slower_stage']:>14.2f}"
+            f"{row['sum']:>12.2f}"
+            for row in found["rows"]
+        ]
+        same = "the same" if found["same_labels"] else "NOT the same"
+        lines.append(f"labels are {same} for all numbers of workers")
+    return "\n".join(lines)

@@ -1,0 +1,214 @@
+"""``ovss bench``: how fast salience and refinement are, and how much memory they take."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ovsslib.bench.report import batches_text, file_name, refine_text, versus_text
+from ovsslib.cli._common import debugging, note, plain_output
+from ovsslib.errors import OvssError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Measure speed and memory on this machine.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def bench() -> None:
+    r"""Measure speed and memory on this machine.
+
+    \b
+    Examples:
+      ovss bench salience
+      ovss bench refine
+    """
+
+
+@app.command()
+def salience(
+    ctx: typer.Context,
+    *,
+    vlm: str = typer.Option(
+        "blip-large-random",
+        help="BLIP model: name, folder, hub id, or blip-large-random, which needs no download.",
+    ),
+    image_size: int | None = typer.Option(
+        None, min=1, help="Side of the model's input; without it the model's (BLIP-large: 336)."
+    ),
+    classes: int = typer.Option(5, min=1, help="Class names per picture."),
+    rounds: int = typer.Option(4, min=1, help="Rounds of Salience DropOut."),
+    patches: int = typer.Option(10, min=0, help="Patches dropped after each round."),
+    layer: int | None = typer.Option(
+        None, min=1, help="Text layer; without it the model's (BLIP-large: 8)."
+    ),
+    head: int | None = typer.Option(
+        None, min=0, help="Head, 0 for all; without it the model's (BLIP-large: 10)."
+    ),
+    batch: int = typer.Option(1, min=1, help="Pictures in one pass of the model."),
+    images: int | None = typer.Option(None, min=1, help="Pictures; without it, one batch."),
+    batches: str = typer.Option(
+        "", help="Batch sizes such as 1,2,4: pictures per second of each, no comparison."
+    ),
+    workers: int = typer.Option(
+        0, min=0, help="With --batches: processes for refinement beside the model."
+    ),
+    dtype: str = typer.Option("float32", help="float32, bfloat16 or float16."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
+    repeat: int = typer.Option(3, min=1, help="Timed turns; the median counts."),
+    tolerance: float | None = typer.Option(
+        None, min=0, help="Largest difference of the maps, relative to their largest value."
+    ),
+    memory: bool = typer.Option(True, help="Measure peak memory, each way in its own process."),
+    matmul_size: int | None = typer.Option(
+        None, min=1, help="Side of the matrices whose product is timed."
+    ),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+) -> None:
+    r"""Salience with dropout (Steps 2 to 4) against code that differentiates everything.
+
+    Both run on the same weights and made-up pictures. Their maps must agree, else the exit status
+    is 1. With --batches the comparison is left out.
+
+    \b
+    Examples:
+      ovss bench salience --out data/benchmarks
+      ovss bench salience --dtype bfloat16 --classes 20 --repeat 5
+      ovss bench salience --vlm micro-blip --rounds 2 --json
+      ovss bench salience --device cuda --dtype bfloat16 --batches 1,8,64,256 --workers 8
+    """
+    with plain_output(debug=debugging(ctx)):
+        sizes = numbers(batches, "--batches", least=1)
+        from ovsslib.bench.batches import sweep
+        from ovsslib.bench.salience import versus
+        from ovsslib.bench.work import Spec
+
+        spec = Spec(
+            vlm=vlm,
+            image_size=image_size,
+            classes=classes,
+            rounds=rounds,
+            patches=patches,
+            layer=layer,
+            head=head,
+            batch=batch,
+            images=images,
+            dtype=dtype,
+            device=device,
+            threads=threads,
+        )
+        if sizes:
+            record = sweep(spec, sizes, repeats=repeat, workers=workers, matmul_size=matmul_size)
+        else:
+            record = versus(
+                spec, repeats=repeat, tolerance=tolerance, memory=memory, matmul_size=matmul_size
+            )
+    finish(record, batches_text(record) if sizes else versus_text(record), out, as_json=as_json)
+    if not record.get("agreement", {}).get("agree", True):
+        note("error: the maps do not agree with those of the whole graph")
+        raise typer.Exit(1)
+
+
+@app.command()
+def refine(
+    ctx: typer.Context,
+    *,
+    size: str = typer.Option("500x375", help="Sizes of pictures, such as 500x375,640x480."),
+    classes: str = typer.Option("5", help="Class names per picture, such as 1,5,20."),
+    images: int = typer.Option(8, min=1, help="Pictures per measurement."),
+    workers: str = typer.Option(
+        "0,1,2", help="Numbers of processes for the pipeline; empty leaves the pipeline out."
+    ),
+    vlm: str = typer.Option("micro-blip", help="Model of the pipeline: name, folder or hub id."),
+    batch: int = typer.Option(4, min=1, help="Pictures in one pass of the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    threads: int | None = typer.Option(
+        None, min=1, help="Threads of the model; without it, torch's choice."
+    ),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+) -> None:
+    r"""Refinement (Step 5) stage by stage, and the pipeline with refinement beside the model.
+
+    The pipeline segments Diorama's pictures. Labels must not depend on the number of processes,
+    else the exit status is 1.
+
+    \b
+    Examples:
+      ovss bench refine --out data/benchmarks
+      ovss bench refine --size 500x375,640x480 --classes 1,5,20 --workers ''
+      ovss bench refine --images 40 --workers 0,1 --threads 1
+    """
+    with plain_output(debug=debugging(ctx)):
+        sides, counts = sizes_of(size), numbers(classes, "--classes", least=1)
+        processes = numbers(workers, "--workers", least=0)
+        from ovsslib.bench import refine as library
+
+        streams = None
+        if processes:
+            streams = library.pipeline(
+                vlm, processes, images, batch=batch, device=device, threads=threads
+            )
+        record = library.everything_about(sides, counts, images, streams)
+    finish(record, refine_text(record), out, as_json=as_json)
+    if streams is not None and not streams["same_labels"]:
+        note("error: the labels depend on the number of processes")
+        raise typer.Exit(1)
+
+
+def numbers(text: str, option: str, *, least: int) -> list[int]:
+    """Whole numbers out of ``"1,2,4"``; an empty text gives none.
+
+    Raises:
+        OvssError: Something else stands there, or a number is too small.
+
+    Example:
+        >>> numbers("1, 2,4", "--batches", least=1)
+        [1, 2, 4]
+    """
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    found = [int(word) for word in words if re.fullmatch("[0-9]{1,6}", word)]
+    if len(found) != len(words) or any(number < least for number in found):
+        raise OvssError(f"{option} {text!r}: give whole numbers from {least} up, such as 1,2,4")
+    return found
+
+
+def sizes_of(text: str) -> list[tuple[int, int]]:
+    """Widths and heights out of ``"500x375,640x480"``.
+
+    Raises:
+        OvssError: Something else stands there.
+
+    Example:
+        >>> sizes_of("500x375")
+        [(500, 375)]
+    """
+    words = [
+        re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", w.strip()) for w in text.split(",")
+    ]
+    if not all(words):
+        raise OvssError(f"--size {text!r}: give width x height in pixels, such as 500x375")
+    return [(int(word[1]), int(word[2])) for word in words if word]
+
+
+def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:
+    """Print a record, and store it if there is a folder."""
+    content = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    typer.echo(content.rstrip() if as_json else text)
+    if out is None:
+        return
+    from ovsslib.images import write_atomic
+
+    stored = write_atomic(out / f"{file_name(record)}.json", content)
+    if not as_json:
+        typer.echo(f"written: {stored}")
