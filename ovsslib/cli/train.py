@@ -34,6 +34,14 @@ SCHEDULES: dict[str, dict[str, float]] = {
         "matrix_rate": 0.008,
         "warmup": 0.03,
     },
+    # A step computes 2.4 times as much as micro-blip's.
+    "micro-bridgetower": {
+        "steps": 3600,
+        "batch": 64,
+        "rate": 1.5e-3,
+        "matrix_rate": 0.008,
+        "warmup": 0.03,
+    },
     "micro-clip": {"steps": 1200, "batch": 64, "rate": 1e-3, "matrix_rate": 0.0, "warmup": 0.1},
 }
 
@@ -45,6 +53,11 @@ def _start(model: str) -> tuple[Start, type]:
         from ovsslib.training.recipes import train_micro_blip
 
         return train_micro_blip, BlipSize
+    if model == "micro-bridgetower":
+        from ovsslib.training.bridgetower_recipe import train_micro_bridgetower
+        from ovsslib.training.bridgetower_size import BridgeTowerSize
+
+        return train_micro_bridgetower, BridgeTowerSize
     from ovsslib.training.micro_clip import ClipSize, train_micro_clip
 
     return train_micro_clip, ClipSize
@@ -65,7 +78,9 @@ def train(
     heldout: int = typer.Option(1_000, min=2, help="Pictures drawn for the held-out figures."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
     width: int | None = typer.Option(None, min=16, help="Width of both encoders."),
-    text_layers: int | None = typer.Option(None, min=1, help="Layers of the text encoder."),
+    text_layers: int | None = typer.Option(
+        None, min=1, help="Layers of the text encoder (micro-bridgetower: of either encoder)."
+    ),
     cache: Path = typer.Option(Path(".cache/diorama"), help="Where drawn pictures are kept."),
     run: Path | None = typer.Option(
         None, help="Folder of the run, runs/MODEL without it; one found there is continued."
@@ -85,6 +100,7 @@ def train(
     Examples:
       ovss train micro-blip
       ovss train micro-blip --steps 12000 --side 128 --run runs/larger
+      ovss train micro-bridgetower --run runs/bridge
       ovss train micro-clip --batch 128
     """
     defaults = pick("model to train", model, SCHEDULES)

@@ -13,6 +13,7 @@ from ovsslib.errors import OvssError
 
 WHAT = {
     "micro-blip": "BLIP for image-text retrieval (`transformers`), small",
+    "micro-bridgetower": "BridgeTower for image-text retrieval (`transformers`), small",
     "micro-clip": "CLIP ViT (`open_clip`), small",
 }
 
@@ -35,7 +36,7 @@ def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
     Args:
         folder: the run's folder, with ``model/``, ``curve.jsonl`` and ``heldout.jsonl``.
         out: where the shipped model goes; None leaves it in ``folder/model``.
-        name: micro-blip or micro-clip.
+        name: one of :data:`WHAT`.
         begun: date of the run.
 
     Raises:

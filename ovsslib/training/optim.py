@@ -17,8 +17,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-# A matrix of a transformer block, as transformers ("layers.0.", "layer.0.") and open_clip name it.
-_BLOCK = re.compile(r"\b(layers?|resblocks)\.\d+\.")
+# A matrix of a transformer block, as transformers ("layers.0.", "layer.0.", BridgeTower's
+# "cross_modal_text_layers.0.") and open_clip name it.
+_BLOCK = re.compile(r"(\b|_)(layers?|resblocks)\.\d+\.")
 # Coefficients of the quintic iteration, from Muon's authors.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 

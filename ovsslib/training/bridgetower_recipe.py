@@ -1,0 +1,122 @@
+"""The recipe behind ``ovss train micro-bridgetower``: as micro-blip's, with captions as rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ovsslib.training import data
+from ovsslib.training.byte_words import tokenizer
+from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
+from ovsslib.training.loop import Schedule, batch_indices, run
+from ovsslib.training.micro_blip import normalise
+from ovsslib.training.micro_bridgetower import (
+    BridgeTowerSize,
+    MicroBridgeTowerTrainer,
+    save,
+    tensors,
+)
+from ovsslib.training.recipes import WEIGHTS, Recipe, note_heldout
+from ovsslib.training.rows import RowPacker
+from ovsslib.training.words import bag_of_words
+
+
+def bridgetower_scores(
+    trainer: MicroBridgeTowerTrainer, pictures: np.ndarray, packer: RowPacker, batch: int = 100
+) -> Any:
+    """Match scores (logit of match minus logit of no match) of picture-caption pairs.
+
+    Args:
+        trainer: holds the network.
+        pictures: ``(N, S, S, 3)`` uint8.
+        packer: makes rows of captions.
+        batch: pairs that are computed together.
+
+    Returns:
+        A function as :data:`ovsslib.training.evaluate.Scores` describes it.
+    """
+
+    def scores(numbers: Sequence[int], texts: Sequence[str]) -> np.ndarray:
+        out, rng = [], np.random.default_rng(0)
+        quiet = {"false_share": 0.0, "mask_share": 0.0, "shift_share": 0.0, "capital_share": 0.0}
+        for start in range(0, len(texts), batch):
+            part = [[text] for text in texts[start : start + batch]]
+            rows = tensors(packer.rows(part, rng, 1, **quiet))
+            # All layers' tokens of all pictures would fill the memory; pairs come sorted.
+            shown, index = np.unique(numbers[start : start + batch], return_inverse=True)
+            image, _ = trainer.encode(normalise(pictures[shown]))
+            logits = trainer.read([states[torch.from_numpy(index)] for states in image], rows)[1]
+            out.append((logits[:, 1] - logits[:, 0]).numpy())
+        return np.concatenate(out)
+
+    return torch.no_grad()(scores)
+
+
+def evaluate_bridgetower(
+    trainer: MicroBridgeTowerTrainer, held: data.CaptionData, packer: RowPacker
+) -> dict[str, float]:
+    """Held-out figures of :mod:`ovsslib.training.evaluate`."""
+    trainer.eval()
+    scores = bridgetower_scores(trainer, held.pictures, packer)
+    figures = match_accuracy(scores, held.captions) | retrieval_at_1(scores, held.captions)
+    trainer.train()
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def train_micro_bridgetower(
+    schedule: Schedule,
+    recipe: Recipe,
+    cache: Path,
+    folder: Path,
+    evaluate_every: int = 250,
+    size: BridgeTowerSize | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train micro-bridgetower from a rendered cache; yields a record a step.
+
+    After every evaluation the model stands in ``folder/model`` and in ``folder/snapshots/STEP``, in
+    the hub's format.
+
+    Args:
+        schedule: length, rates, batch, seed.
+        recipe: pictures and captions; used as micro-blip uses it.
+        cache: rendered pictures, see :mod:`ovsslib.training.data`.
+        folder: the run's; a run found there is continued.
+        evaluate_every: steps between held-out figures.
+        size: the architecture; None takes the shipped model's.
+
+    Raises:
+        OvssError: shards are missing, or the folder holds a run of another recipe.
+    """
+    size = size or BridgeTowerSize()
+    train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
+    held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
+    torch.manual_seed(schedule.seed)
+    trainer = MicroBridgeTowerTrainer(size)
+    packer = RowPacker(tokenizer(), size.positions)
+    bags = np.stack([bag_of_words(captions) for captions in train.captions])
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        index = batch_indices(schedule, step, len(train))
+        captions = [train.captions[i] for i in index]
+        rows = packer.rows(captions, rng, recipe.captions, list_share=recipe.list_share)
+        pixels = normalise(train.pictures[index], rng)
+        whole = step >= schedule.steps * (1 - recipe.whole_share)
+        return trainer(pixels, tensors(rows), torch.from_numpy(bags[index]), rng, whole=whole)
+
+    begun = time.perf_counter()
+    everything = {"size": asdict(size), "recipe": asdict(recipe)}
+    for record in run(trainer, losses, WEIGHTS, schedule, folder, everything):
+        if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
+            figures = evaluate_bridgetower(trainer, held, packer)
+            save(trainer, folder / "model")
+            save(trainer, folder / "snapshots" / f"{record['step']:06d}")
+            note_heldout(folder, int(record["step"]), figures)
+            yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
+        else:
+            yield record
