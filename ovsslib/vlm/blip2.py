@@ -83,7 +83,8 @@ class Blip2Matcher:
         self.image_std = triple(image_std)
         self._width = shape.image.width
         self._pad = shape.pad
-        self._unk = tokenizer.token_to_id("[UNK]")
+        unknown = tokenizer.token_to_id("[UNK]")
+        self._unk: int = self._pad if unknown is None else unknown
         # transformers' processor adds a place holder for pictures, which no embedding belongs to.
         known = tokenizer.get_vocab_size() - (tokenizer.token_to_id("<image>") is not None)
         if known > shape.vocabulary:
