@@ -120,7 +120,7 @@ def train(
             for _ in progress(prepare(cache, split, n), f"drawing {split}", -(-n // SHARD)):
                 pass
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
-        schedule = Schedule(seed=seed, **(defaults | _given(timing)))  # type: ignore[arg-type]
+        schedule = Schedule(seed=seed, **(defaults | _given(timing)))
         size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
         if size.side % size.patch:
             raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")
