@@ -90,7 +90,8 @@ def _card(name: str, training: dict[str, Any]) -> str:
 {recipe["pictures"]:,} drawn Diorama pictures (half of them close-ups of one thing) with eight
 captions each. Supervision: captions alone. No mask, no box, no image-level class list; a word
 swapped into a false caption is one that none of the picture's own captions names (the list of
-class names says which words can be swapped). Six (colour, thing) pairs never occur in training.
+class names says which words can be swapped). Six (colour, thing) pairs never occur in true captions
+of training; held-out pictures, all scenes of several things, have them.
 
 ## Recipe
 `ovss train {name} {options}`
