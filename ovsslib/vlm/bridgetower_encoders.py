@@ -135,7 +135,10 @@ class TextEncoder(nn.Module):
         parts = self.embeddings
         real = ids.ne(self.pad).long()
         places = real.cumsum(dim=1) * real + self.pad
-        states = parts["word_embeddings"](ids) + parts["token_type_embeddings"].get_parameter("weight")[0]
+        states = (
+            parts["word_embeddings"](ids)
+            + parts["token_type_embeddings"].get_parameter("weight")[0]
+        )
         states, found = parts["LayerNorm"](states + parts["position_embeddings"](places)), []
         for number, layer in enumerate(self.encoder["layer"].children(), start=1):
             states = layer(states, mask)
