@@ -143,7 +143,11 @@ def write_segmentation(
     labels = result.labels
     save_label_png(labels + 1, out / f"{stem}_labels.png")
     overlay = overlay_image(result.image, labels, result.classes)
-    write_atomic(out / f"{stem}_overlay.png", lambda file: overlay.save(file, format="PNG"))
+    # The usual level 6 takes twice as long for an eighth less.
+    write_atomic(
+        out / f"{stem}_overlay.png",
+        lambda file: overlay.save(file, format="PNG", compress_level=2),
+    )
     share = shares(labels, len(result.classes))
     classes = [
         {"label": k, "name": name, "share": share[k], "score": result.scores[k - 1]}
