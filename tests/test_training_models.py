@@ -16,10 +16,10 @@ from ovsslib.training.micro_blip import (
     MicroBlipTrainer,
     normalise,
     save,
-    smooth_max,
     tensors,
 )
 from ovsslib.training.negatives import Packer
+from ovsslib.training.patches import smooth_max
 from ovsslib.training.recipes import Recipe, evaluate_blip
 from ovsslib.training.words import (
     tokenizer,

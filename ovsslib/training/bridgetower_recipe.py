@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ from ovsslib.training.micro_bridgetower import (
     save,
     tensors,
 )
-from ovsslib.training.recipes import WEIGHTS, Recipe, note_heldout
+from ovsslib.training.recipes import WEIGHTS, Recipe, watched
 from ovsslib.training.rows import RowPacker
 from ovsslib.training.words import bag_of_words
 
@@ -109,14 +108,13 @@ def train_micro_bridgetower(
         whole = step >= schedule.steps * (1 - recipe.whole_share)
         return trainer(pixels, tensors(rows), torch.from_numpy(bags[index]), rng, whole=whole)
 
-    begun = time.perf_counter()
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    for record in run(trainer, losses, WEIGHTS, schedule, folder, everything):
-        if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
-            figures = evaluate_bridgetower(trainer, held, packer)
-            save(trainer, folder / "model")
-            save(trainer, folder / "snapshots" / f"{record['step']:06d}")
-            note_heldout(folder, int(record["step"]), figures)
-            yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
-        else:
-            yield record
+    records = run(trainer, losses, WEIGHTS, schedule, folder, everything)
+    yield from watched(
+        records,
+        folder,
+        evaluate_every,
+        schedule.steps,
+        lambda: evaluate_bridgetower(trainer, held, packer),
+        lambda to: save(trainer, to),
+    )

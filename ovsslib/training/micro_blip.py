@@ -17,7 +17,6 @@ The heads of 2, 3 and 4 are dropped when the model is saved.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,10 @@ from torch.nn.functional import cross_entropy
 from transformers import BlipConfig, BlipForImageTextRetrieval, BlipImageProcessor, BlipProcessor
 
 from ovsslib.training.negatives import IGNORE, Pack
+from ovsslib.training.patches import join_windows, keep_patches, smooth_max, split_windows
 from ovsslib.training.words import BAG, tokenizer, vocabulary
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-# Share of the patches that a training step keeps, drawn evenly from this range.
-KEPT = (0.4, 0.65)
 
 
 @dataclass(frozen=True)
@@ -96,15 +92,6 @@ def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> T
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
-def smooth_max(scores: Tensor, sharpness: float = 4.0) -> Tensor:
-    """``(B, P, K)`` scores of patches to ``(B, K)``: log-mean-exp, between mean and maximum.
-
-    Source: Pinheiro and Collobert (2015), equation of the aggregation layer.
-    """
-    shift = math.log(scores.shape[1])
-    return (torch.logsumexp(sharpness * scores, 1) - shift) / sharpness
-
-
 class MicroBlipTrainer(nn.Module):
     """The model with its training-only heads; ``forward`` gives the losses of one batch."""
 
@@ -131,30 +118,11 @@ class MicroBlipTrainer(nn.Module):
             for layer in vision.encoder.layers:
                 tokens = _states(layer(tokens))
             return vision.post_layernorm(tokens)
-        batch, side = len(pixels), self.size.side // self.size.patch
-        parts = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
-        cells = (np.arange(side) * parts) // side
-        window = (cells[:, None] * parts + cells[None]).ravel()
-        sizes = np.bincount(window)
-        keep = max(1, int(sizes.min() * rng.uniform(*KEPT)))
-        chosen = torch.from_numpy(
-            np.stack(
-                [
-                    rng.permuted(np.tile(np.flatnonzero(window == w), (batch, 1)), axis=1)[:, :keep]
-                    for w in range(parts**2)
-                ],
-                1,
-            )
-        )  # (B, windows, keep)
-        index = 1 + chosen.reshape(batch, -1, 1).expand(-1, -1, tokens.shape[-1])
-        patches = tokens.gather(1, index).reshape(batch * parts**2, keep, -1)
-        cls = tokens[:, :1].repeat_interleave(parts**2, 0)
-        local = torch.cat([cls, patches], 1)
+        chosen = keep_patches(self.size.side // self.size.patch, len(pixels), rng)
+        local = split_windows(tokens, chosen)
         for layer in vision.encoder.layers:
             local = _states(layer(local))
-        local = local.reshape(batch, parts**2, 1 + keep, -1)
-        joined = torch.cat([local[:, :, 0].mean(1, keepdim=True), local[:, :, 1:].flatten(1, 2)], 1)
-        return vision.post_layernorm(joined)
+        return vision.post_layernorm(join_windows(local, chosen.shape[1]))
 
     def read(
         self, image: Tensor, pack: dict[str, Tensor], hide_cls: Tensor | None = None

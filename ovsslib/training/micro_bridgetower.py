@@ -30,32 +30,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ovsslib.training.bridgetower_size import BridgeTowerSize, build
 from ovsslib.training.byte_words import PAD, tokenizer
-from ovsslib.training.micro_blip import KEPT, MEAN, STD, smooth_max
+from ovsslib.training.micro_blip import MEAN, STD
 from ovsslib.training.negatives import IGNORE
+from ovsslib.training.patches import join_windows, keep_patches, smooth_max, split_windows
 from ovsslib.training.rows import Rows
 from ovsslib.training.words import BAG
 from ovsslib.vlm.bridgetower_net import BridgeTowerNet, used_weights
 from ovsslib.vlm.bridgetower_shape import BridgeTowerShape
 from ovsslib.vlm.weights import fill
-
-
-def choose_patches(cells: int, batch: int, rng: np.random.Generator) -> Tensor:
-    """Patches that a training step keeps, in 1, 2 x 2 or 3 x 3 windows: ``(B, W, K)`` numbers.
-
-    Args:
-        cells: patches along a side.
-        batch: pictures, B.
-        rng: source of randomness.
-    """
-    parts = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
-    band = (np.arange(cells) * parts) // cells
-    window = (band[:, None] * parts + band[None]).ravel()
-    keep = max(1, int(np.bincount(window).min() * rng.uniform(*KEPT)))
-    chosen = [
-        rng.permuted(np.tile(np.flatnonzero(window == w), (batch, 1)), axis=1)[:, :keep]
-        for w in range(parts**2)
-    ]
-    return torch.from_numpy(np.stack(chosen, 1))
 
 
 class MicroBridgeTowerTrainer(nn.Module):
@@ -93,22 +75,16 @@ class MicroBridgeTowerTrainer(nn.Module):
         """
         towers = self.net.bridgetower
         visual: Any = towers.vision_model["visual"]
-        tokens, batch = visual.embeddings(pixels), len(pixels)
-        windows = 1
+        tokens, windows = visual.embeddings(pixels), 1
         if rng is not None:
-            chosen = choose_patches(self.size.side // self.size.patch, batch, rng)
+            chosen = keep_patches(self.size.side // self.size.patch, len(pixels), rng)
             windows = chosen.shape[1]
-            index = 1 + chosen.reshape(batch, -1, 1).expand(-1, -1, tokens.shape[-1])
-            patches = tokens.gather(1, index).unflatten(1, (windows, -1)).flatten(0, 1)
-            tokens = torch.cat([tokens[:, :1].repeat_interleave(windows, 0), patches], 1)
+            tokens = split_windows(tokens, chosen)
         states, found = visual.ln_pre(tokens), []
         for number, layer in enumerate(visual.transformer["resblocks"], start=1):
             states = layer(states)
             if number >= visual.first:
-                local = states.unflatten(0, (batch, windows))
-                first = local[:, :, 0].mean(1, keepdim=True)
-                joined = torch.cat([first, local[:, :, 1:].flatten(1, 2)], 1)
-                found.append(visual.ln_post(joined))
+                found.append(visual.ln_post(join_windows(states, windows)))
         return towers.bridged("image", found), found[-1]
 
     def read_texts(self, rows: dict[str, Tensor], mask: Tensor) -> list[Tensor]:

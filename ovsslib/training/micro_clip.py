@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,14 +13,14 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ovsslib.training import data
 from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import MEAN, STD, normalise
-from ovsslib.training.recipes import Recipe, note_heldout
+from ovsslib.training.recipes import Recipe, watched
 from ovsslib.training.words import tokenizer, vocabulary
 
 CONTEXT = 40
@@ -160,14 +159,13 @@ def train_micro_clip(
         loss, found = contrastive(image, text, model.logit_scale.exp().clamp(max=100))
         return {"contrastive": loss, "found": found}
 
-    begun = time.perf_counter()
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    module: nn.Module = model
-    for record in run(module, losses, {"contrastive": 1.0}, schedule, folder, everything):
-        if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
-            figures = evaluate_clip(model, held, words)
-            save(model, size, folder / "model")
-            note_heldout(folder, int(record["step"]), figures)
-            yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
-        else:
-            yield record
+    records = run(model, losses, {"contrastive": 1.0}, schedule, folder, everything)
+    yield from watched(
+        records,
+        folder,
+        evaluate_every,
+        schedule.steps,
+        lambda: evaluate_clip(model, held, words),
+        lambda to: save(model, size, to),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,37 @@ def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if json.loads(line)["step"] < step]
     path.write_text("\n".join([*kept, json.dumps({"step": step, **figures})]) + "\n")
+
+
+def watched(
+    records: Iterator[dict[str, Any]],
+    folder: Path,
+    every: int,
+    last: int,
+    evaluate: Callable[[], dict[str, float]],
+    save: Callable[[Path], None],
+) -> Iterator[dict[str, Any]]:
+    """Add held-out figures to some records of a run, and save the model there.
+
+    Args:
+        records: of :func:`ovsslib.training.loop.run`.
+        folder: the run's; the model goes to ``model`` and ``snapshots/STEP`` in it.
+        every: steps between figures; the last step has them in any case.
+        last: the last step.
+        evaluate: the figures of the model as it is.
+        save: writes the model to a folder.
+    """
+    begun = time.perf_counter()
+    for record in records:
+        step = int(record["step"])
+        if step % every and step != last:
+            yield record
+            continue
+        figures = evaluate()
+        save(folder / "model")
+        save(folder / "snapshots" / f"{step:06d}")
+        note_heldout(folder, step, figures)
+        yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
 
 
 def blip_scores(
@@ -114,14 +145,13 @@ def train_micro_blip(
         whole = step >= schedule.steps * (1 - recipe.whole_share)
         return trainer(pixels, tensors(pack), bag, rng, whole=whole)
 
-    begun = time.perf_counter()
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    for record in run(trainer, losses, WEIGHTS, schedule, folder, everything):
-        if record["step"] % evaluate_every == 0 or record["step"] == schedule.steps:
-            figures = evaluate_blip(trainer, held, packer)
-            save(trainer, folder / "model")
-            save(trainer, folder / "snapshots" / f"{record['step']:06d}")
-            note_heldout(folder, int(record["step"]), figures)
-            yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
-        else:
-            yield record
+    records = run(trainer, losses, WEIGHTS, schedule, folder, everything)
+    yield from watched(
+        records,
+        folder,
+        evaluate_every,
+        schedule.steps,
+        lambda: evaluate_blip(trainer, held, packer),
+        lambda to: save(trainer, to),
+    )
