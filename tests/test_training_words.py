@@ -11,6 +11,7 @@ from ovsslib.training.words import (
     BAG,
     bag_of_words,
     colour_mentions,
+    colours_of,
     mentions,
     named,
     tokenizer,
@@ -70,6 +71,20 @@ def test_a_swap_changes_one_name_and_is_false():
             assert len(before) == len(after)
             assert sum(a[2] != b[2] for a, b in zip(before, after, strict=True)) == 1
     assert swap("hello", present, rng) == ("hello", None)
+
+
+def test_swaps_make_no_pair_of_colour_and_thing_that_no_caption_has():
+    rng = np.random.default_rng(0)
+    captions = ["a red car", "a blue car near a blue bird", "a red bus, a grey cat", "a white dog"]
+    known = colours_of(captions)
+    assert known["car"] == {"red", "blue"}
+    swapped = {"name": 0, "colour": 0, "nothing": 0}
+    for _ in range(300):
+        old = captions[rng.integers(len(captions))]
+        text, new = swap(old, named([old]), rng, known=known)
+        assert all(colour in known[name] for _, _, colour, name in colour_mentions(text)), text
+        swapped["nothing" if text == old else "name" if new else "colour"] += 1
+    assert min(swapped.values()) > 10, swapped  # nothing else is white, and no dog of another colour
 
 
 def test_name_lists_say_what_is_wrong():

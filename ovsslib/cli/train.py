@@ -74,7 +74,7 @@ def train(
         None, min=0, help="Peak learning rate of Muon; 0 leaves everything to AdamW."
     ),
     seed: int = typer.Option(0, min=0, help="Seed of weights, order and negatives."),
-    pictures: int = typer.Option(30_000, min=1, help="Pictures drawn for training."),
+    pictures: int = typer.Option(60_000, min=1, help="Pictures drawn for training."),
     heldout: int = typer.Option(1_000, min=2, help="Pictures drawn for the held-out figures."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
     width: int | None = typer.Option(None, min=16, help="Width of both encoders."),

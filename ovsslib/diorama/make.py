@@ -63,14 +63,14 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
 def caption_pair(split: str, seed: int, index: int, side: int) -> tuple[np.ndarray, list[str]]:
     """One training example: a picture squashed to ``side`` x ``side`` and its captions.
 
-    Half of the scenes are close-ups, as on the web; no mask leaves this function.
+    A third of the training scenes are close-ups, as on the web; no mask leaves this function.
 
     Returns:
         ``(side, side, 3)`` uint8 in [0, 255], and eight strings.
     """
     scene = compose(
         scene_seed(split, seed, index),
-        close_up=index % 2 == 0 and split == "train",
+        close_up=index % 3 == 0 and split == "train",
         novel=split == "heldout",
     )
     picture, mask = render(scene, scale=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ovsslib.training.micro_bridgetower import (
 )
 from ovsslib.training.recipes import WEIGHTS, Recipe, watched
 from ovsslib.training.rows import RowPacker
-from ovsslib.training.words import bag_of_words
+from ovsslib.training.words import bag_of_words, colours_of
 
 
 def bridgetower_scores(
@@ -97,7 +98,8 @@ def train_micro_bridgetower(
     held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     trainer = MicroBridgeTowerTrainer(size)
-    packer = RowPacker(tokenizer(), size.positions)
+    known = colours_of(chain.from_iterable(train.captions))
+    packer = RowPacker(tokenizer(), size.positions, known)
     bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

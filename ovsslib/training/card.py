@@ -87,11 +87,11 @@ def _card(name: str, training: dict[str, Any]) -> str:
 {WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
 
 ## Data
-{recipe["pictures"]:,} drawn Diorama pictures (half of them close-ups of one thing) with eight
+{recipe["pictures"]:,} drawn Diorama pictures (a third of them close-ups of one thing) with eight
 captions each. Supervision: captions alone. No mask, no box, no image-level class list; a word
 swapped into a false caption is one that none of the picture's own captions names (the list of
-class names says which words can be swapped). Six (colour, thing) pairs never occur in true captions
-of training; held-out pictures, all scenes of several things, have them.
+class names says which words can be swapped). Six (colour, thing) pairs occur in no caption of
+training, false ones included; held-out pictures, all scenes of several things, have them.
 
 ## Recipe
 `ovss train {name} {options}`

@@ -21,6 +21,8 @@ from ovsslib.errors import OvssError
 
 SHARD = 500
 CACHE_SIDE = 128
+# Raised when what is drawn for an index changes, so that shards drawn before are not read.
+DRAWING = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class CaptionData:
 
 
 def _shard_path(cache: Path, split: str, seed: int, start: int, stop: int) -> Path:
-    return cache / f"{split}-s{seed}-{CACHE_SIDE}px-{start:06d}-{stop:06d}.npz"
+    return cache / f"{split}-v{DRAWING}-s{seed}-{CACHE_SIDE}px-{start:06d}-{stop:06d}.npz"
 
 
 def _write_shard(job: tuple[Path, str, int, int, int]) -> Path:

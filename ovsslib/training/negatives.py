@@ -7,7 +7,7 @@ measured in :mod:`ovsslib.training.evaluate` on scenes whose content is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,11 @@ class Pack:
 
 
 def swap(
-    caption: str, present: frozenset[str], rng: np.random.Generator, colour_share: float = 0.2
+    caption: str,
+    present: frozenset[str],
+    rng: np.random.Generator,
+    colour_share: float = 0.2,
+    known: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[str, str | None]:
     """Make a caption false by one word.
 
@@ -61,6 +65,8 @@ def swap(
         present: classes that must not be swapped in.
         rng: source of randomness.
         colour_share: how often a colour is swapped instead of a class, where one is named.
+        known: colours that a thing may have afterwards, from
+            :func:`~ovsslib.training.words.colours_of`; None allows all.
 
     Returns:
         The false caption and the class swapped in (None for a colour, or where nothing could be
@@ -68,20 +74,26 @@ def swap(
     """
     colours = colour_mentions(caption)
     if colours and rng.random() < colour_share:
-        start, end, old, _ = colours[rng.integers(len(colours))]
-        new = str(rng.choice([c for c in COLOURS if c != old]))
-        return caption[:start] + new + caption[end:], None
+        start, end, old, name = colours[rng.integers(len(colours))]
+        fitting = COLOURS if known is None else sorted(known[name])
+        others = [colour for colour in fitting if colour != old]
+        if others:
+            return caption[:start] + str(rng.choice(others)) + caption[end:], None
     found = mentions(caption)
-    if not found:
-        return caption, None
-    start, end, old = found[rng.integers(len(found))]
-    group = next(g for g in GROUPS if old in g)
-    tagged = not caption.startswith(("a ", "an ", "the ")) and " a " not in caption[:start]
-    options = sorted((frozenset(CLASSES) if tagged else group) - present) or sorted(
-        frozenset(CLASSES) - present
-    )
-    new = str(rng.choice(options))
-    return caption[:start] + new + caption[end:], new
+    before = {end + 1: colour for _, end, colour, _ in colours}
+    for index in rng.permutation(len(found)).tolist():
+        start, end, old = found[index]
+        group = next(g for g in GROUPS if old in g)
+        tagged = not caption.startswith(("a ", "an ", "the ")) and " a " not in caption[:start]
+        options = sorted((frozenset(CLASSES) if tagged else group) - present) or sorted(
+            frozenset(CLASSES) - present
+        )
+        if known is not None and start in before:
+            options = [name for name in options if before[start] in known[name]]
+        if options:
+            new = str(rng.choice(options))
+            return caption[:start] + new + caption[end:], new
+    return caption, None
 
 
 def name_list(
@@ -111,13 +123,24 @@ def name_list(
 
 
 class Packer:
-    """Turns captions into :class:`Pack` arrays with one tokenizer."""
+    """Turns captions into :class:`Pack` arrays with one tokenizer.
 
-    def __init__(self, tokenizer: BertTokenizer, positions: int) -> None:
+    Args:
+        tokenizer: from :func:`ovsslib.training.words.tokenizer`.
+        positions: most tokens of a caption.
+        known: colours that false captions may give to a thing, see :func:`swap`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: BertTokenizer,
+        positions: int,
+        known: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         vocab = tokenizer.get_vocab()
         self.enc, self.sep = vocab["[ENC]"], vocab["[SEP]"]
         self.pad, self.mask = vocab["[PAD]"], vocab["[MASK]"]
-        self.positions = positions
+        self.positions, self.known = positions, known
         self.tokenizer = tokenizer
         self._cache: dict[str, tuple[list[int], list[tuple[int, int]]]] = {}
 
@@ -161,7 +184,7 @@ class Packer:
                     text, wrong = name_list(present, false, rng)
                     false = bool(wrong)
                 elif false:
-                    text, swapped = swap(texts[index], present, rng)
+                    text, swapped = swap(texts[index], present, rng, known=self.known)
                     wrong = frozenset({swapped} if swapped else ())
                     false = text != texts[index]
                 ids, offsets = self.tokens(text)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
 from ovsslib.training.negatives import Packer
-from ovsslib.training.words import bag_of_words, tokenizer
+from ovsslib.training.words import bag_of_words, colours_of, tokenizer
 
 WEIGHTS = {"match": 1.0, "masked": 0.5, "word": 1.0, "bag": 5.0}
 
@@ -35,7 +36,7 @@ class Recipe:
         data_seed: of the drawn pictures.
     """
 
-    pictures: int = 30_000
+    pictures: int = 60_000
     heldout: int = 1_000
     captions: int = 2
     list_share: float = 0.6
@@ -133,7 +134,7 @@ def train_micro_blip(
     held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     trainer = MicroBlipTrainer(size)
-    packer = Packer(tokenizer(), size.positions)
+    packer = Packer(tokenizer(), size.positions, colours_of(chain.from_iterable(train.captions)))
     bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ patches that look at words would see all captions of the sequence. So every capt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,13 +45,19 @@ class RowPacker(Packer):
     Args:
         tokenizer: from :func:`ovsslib.training.byte_words.tokenizer`.
         positions: most tokens of a text.
+        known: see :class:`~ovsslib.training.negatives.Packer`.
     """
 
-    def __init__(self, tokenizer: RobertaTokenizer, positions: int) -> None:
+    def __init__(
+        self,
+        tokenizer: RobertaTokenizer,
+        positions: int,
+        known: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         # Not the parent's __init__, which looks up BERT's special tokens.
         self.enc, self.sep, self.pad = START, STOP, PAD
         self.mask = int(tokenizer.convert_tokens_to_ids("<mask>"))
-        self.positions = positions
+        self.positions, self.known = positions, known
         self._words = tokenizer
         self._cache: dict[str, tuple[list[int], list[tuple[int, int]]]] = {}
         self._capital = np.arange(len(tokenizer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,20 @@ def colour_mentions(caption: str) -> list[tuple[int, int, str, str]]:
     return [
         (m.start(1), m.end(1), m.group(1), m.group(2)) for m in _patterns()[1].finditer(caption)
     ]
+
+
+def colours_of(captions: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The colours that captions give to each class.
+
+    Example:
+        >>> sorted(colours_of(["a red car", "a blue car, grass"])["car"])
+        ['blue', 'red']
+    """
+    found: dict[str, set[str]] = {name: set() for name in CLASSES}
+    for caption in captions:
+        for _, _, colour, name in colour_mentions(caption):
+            found[name].add(colour)
+    return {name: frozenset(colours) for name, colours in found.items()}
 
 
 def named(captions: Sequence[str]) -> frozenset[str]:
