@@ -5,10 +5,14 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
+# LAVIS has an environment of its own: it needs older libraries, and with them Python 3.11.
+PYTHON_LAVIS ?= python3.11
+VENV_LAVIS ?= .venv-lavis
+STAMP_LAVIS := $(VENV_LAVIS)/.installed
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint lab clean
+.PHONY: help install book test lint lab install-lavis test-lavis clean
 
 # One computing thread per process: the work is spread over processes instead.
 export OMP_NUM_THREADS ?= 1
@@ -17,7 +21,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export PYTHONHASHSEED ?= 0
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 install: $(STAMP) ## make the virtual environment (the other targets do it by themselves)
 
@@ -48,6 +52,22 @@ lint: $(STAMP) ## ruff and mypy
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+install-lavis: $(STAMP_LAVIS) ## make LAVIS's virtual environment (test-lavis does it by itself)
+
+# Most of its modules are never imported: compiling them all would take longer than the tests.
+$(STAMP_LAVIS): requirements-lavis.lock pyproject.toml
+	@$(PYTHON_LAVIS) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "error: LAVIS's libraries need Python 3.11; say where it is: make test-lavis PYTHON_LAVIS=..."; exit 1; }
+	@test -x $(VENV_LAVIS)/bin/python || $(PYTHON_LAVIS) -m venv $(VENV_LAVIS)
+	$(VENV_LAVIS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
+	  -r requirements-lavis.lock
+	$(VENV_LAVIS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
+	  --no-build-isolation --editable .
+	@touch $@
+
+test-lavis: $(STAMP_LAVIS) ## the same maps through LAVIS's own BLIP, in its own environment
+	$(VENV_LAVIS)/bin/python -m pytest tests/lavis
 
 clean: ## remove what the builds wrote (the virtual environment stays)
 	rm -rf _build book/executed book/_static/generated results .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -106,10 +106,7 @@ _PURPOSES = {
 }
 _LAVIS = "salesforce-lavis"
 # LAVIS needs libraries older than ours, hence an environment of its own.
-_LAVIS_COMMAND = (
-    "python3.11 -m venv lavis-env && lavis-env/bin/python -m pip install salesforce-lavis==1.0.2 "
-    "'pandas<3' 'scikit-image<0.26' 'setuptools<81'"
-)
+_LAVIS_COMMAND = "make install-lavis"
 
 
 def package_rows(requirements: Iterable[str] | None = None) -> list[Row]:

@@ -19,8 +19,9 @@ from torch import Tensor
 from helpers import tiny_vocabulary
 from ovsslib.errors import OvssError
 from ovsslib.vlm import find_checkpoint, load_vlm
-from ovsslib.vlm.lavis import find_tokenizer, read_checkpoint, shape_of, sort_names
+from ovsslib.vlm.lavis import read_checkpoint, shape_of, sort_names
 from ovsslib.vlm.lavis_names import VISION_LAYER_NORM_EPS, transformers_name
+from ovsslib.vlm.lavis_words import find_tokenizer
 
 # Wider than other tests' model: heads are 64 wide in LAVIS's format.
 _TEXT, _IMAGE = 64, 128

@@ -194,13 +194,33 @@ def test_supported_versions_agree():
     assert cite["version"] == table["version"] == metadata.version("ovsslib")
 
 
-def test_ci_runs_the_readme_command():
+def test_the_environments_of_lavis_agree():
+    lines = (ROOT / "requirements-lavis.lock").read_text().splitlines()
+    own = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"==[^*,]+", str(pin.specifier)) for pin in own)
+    versions = {plain(pin.name): str(pin.specifier) for pin in own}
+    assert versions["salesforce-lavis"] == "==1.0.2"
+    for name in ("torch", "torchvision", "pydensecrf2"):
+        assert versions[name] == str(pins()[name].specifier)
+    text = (ROOT / "environment-lavis.yml").read_text()
+    assert "python=3.11" in yaml.safe_load(text)["dependencies"]
+    assert "pip install --no-deps -r requirements-lavis.lock" in text
+    flow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"]
+    steps = {name: [step.get("run") for step in job["steps"]] for name, job in flow.items()}
+    assert steps["test"][-1] == "make test"
+    assert steps["lavis"][-1] == "make test-lavis"
+    assert flow["lavis"]["steps"][1]["with"]["python-version"] == "3.11"
+
+
+def test_ci_runs_the_readme_commands():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111 == 0o111
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert lines[-1] == "make test"
-    assert "make test" in (ROOT / "README.md").read_text()
+    assert lines[-2:] == ["make test", "make test-lavis"]
+    readme = (ROOT / "README.md").read_text().splitlines()
+    for command in lines[-2:]:
+        assert any(line.startswith(f"{command} ") for line in readme)
 
 
 def test_data_are_small():

@@ -27,6 +27,9 @@ MICRO_MODELS: tuple[str, ...] = ("micro-blip",)
 # A checkpoint that is a single file is LAVIS's; its endings tell a missing one from a hub id.
 _FILE_LOADER = "ovsslib.vlm.lavis:load_lavis"
 _FILE_ENDINGS = (".pth", ".pt", ".ckpt")
+# "lavis:" before such a file's name has LAVIS's own code compute, in LAVIS's own environment.
+_BACKEND = "lavis:"
+_BACKEND_LOADER = "ovsslib.vlm.lavis_backend:load_backend"
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -43,7 +46,8 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
 
     Args:
         name_or_path: ``"micro-blip"``, a local folder, a hub id (``owner/name``), a ``.pth`` file
-            of LAVIS, or the address of one with its checksum (see :func:`ovsslib.fetch.fetch`).
+            of LAVIS, or the address of one with its checksum (see :func:`ovsslib.fetch.fetch`);
+            before both may stand ``lavis:``.
         download: Whether a checkpoint that is not in the local cache may be fetched.
 
     Returns:
@@ -52,10 +56,13 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     Raises:
         OvssError: There is no such checkpoint here; the message says what to do.
     """
-    name = os.fspath(name_or_path)
+    given = os.fspath(name_or_path)
+    name = given.removeprefix(_BACKEND)
     file = _checkpoint_file(name, download=download)
     if file is not None:
         return file
+    if name != given:
+        raise OvssError(f"{given}: LAVIS reads its own files only; give the path of a .pth file")
     if Path(name).is_dir():
         folder = Path(name)
     elif name in MICRO_MODELS:
@@ -115,7 +122,8 @@ def load_vlm(
     Args:
         name_or_path: ``"micro-blip"``, a local folder, a hub id such as
             ``"Salesforce/blip-itm-large-flickr"``, or LAVIS's file: its path or its address with
-            ``#sha256=`` and its checksum.
+            ``#sha256=`` and its checksum. ``"lavis:"`` before these two has salesforce-lavis
+            compute instead of ovsslib (see :mod:`ovsslib.vlm.lavis_backend`).
         device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
         dtype: ``"float32"`` (None), ``"bfloat16"`` or ``"float16"``.
         download: Whether the network may be used for a hub id or address not cached yet.
@@ -127,7 +135,10 @@ def load_vlm(
         OvssError: The model, the device or the type is unknown, or files are missing or broken.
     """
     folder = find_checkpoint(name_or_path, download=download)
-    target = _FILE_LOADER if folder.is_file() else _loader(folder)
+    name = os.fspath(name_or_path)
+    backend = name.startswith(_BACKEND)
+    of_file = _BACKEND_LOADER if backend else _FILE_LOADER
+    target = of_file if folder.is_file() else _loader(folder)
 
     import torch
 
@@ -142,10 +153,9 @@ def load_vlm(
         raise OvssError(
             f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
         ) from error
-    name = os.fspath(name_or_path)
     label = folder.resolve().name if Path(name).is_dir() else name
     if folder.is_file():
-        label = folder.stem
+        label = _BACKEND * backend + folder.stem
     loader: Any = resolve(target)
     return loader(folder, label, getattr(torch, dtype or "float32"), where)
 

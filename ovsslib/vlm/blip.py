@@ -51,7 +51,7 @@ class BlipMatcher:
         image_std: Sequence[float] = CLIP_STD,
         image_size: int | None = None,
     ) -> None:
-        net = model if isinstance(model, BlipNet) else _as_net(model)
+        net = self._network(model)
         self.model = net.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
@@ -66,6 +66,11 @@ class BlipMatcher:
         self._enc = _enc_id(tokenizer, shape.vocabulary)
         self._pad = shape.pad
         self._unk = tokenizer.token_to_id("[UNK]")
+
+    @staticmethod
+    def _network(model: Any) -> Any:
+        """The network that computes: a module with a ``shape`` and an ``itm_head``."""
+        return model if isinstance(model, BlipNet) else _as_net(model)
 
     @property
     def device(self) -> torch.device:

@@ -15,7 +15,7 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ovsslib.errors import OvssError
-from ovsslib.fetch import hub_cache, hub_snapshot
-from ovsslib.vlm.blip import BlipMatcher, load_tokenizer
+from ovsslib.vlm.blip import BlipMatcher
 from ovsslib.vlm.blip_net import BlipNet
 from ovsslib.vlm.blip_shape import BlipShape, EncoderShape
 from ovsslib.vlm.lavis_names import VISION_LAYER_NORM_EPS, rename_state
+from ovsslib.vlm.lavis_words import find_tokenizer
 from ovsslib.vlm.weights import fill
 
 HEAD_WIDTH = 64
@@ -46,9 +46,6 @@ IGNORED: dict[str, str] = {
 """Pattern of the names of weights that matching does not need -> what they are."""
 # The contrastive heads are not needed either, but transformers' format keeps them, and so do we.
 _NEEDED = re.compile(r"(visual_encoder|text_encoder|vision_proj|text_proj|itm_head)\.")
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
-# Repositories with BERT's uncased vocabulary, in the order in which they are looked for.
-_TOKENIZER_REPOS = ("bert-base-uncased", "google-bert/bert-base-uncased")
 _ADVICE = "give a BLIP image-text matching or retrieval checkpoint, whole, such as "
 _ADVICE += "model_large_retrieval_flickr.pth"
 
@@ -189,71 +186,40 @@ def _sizes(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[i
     return sizes
 
 
-def read_vocabulary(path: Path) -> Tokenizer:
-    """BERT's uncased tokenizer out of its ``vocab.txt``, without padding or truncation.
+def open_lavis(
+    path: Path,
+    make: Callable[[BlipShape], Any],
+    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
+) -> tuple[Any, Tokenizer]:
+    """A network with the weights of a checkpoint file, and its tokenizer.
 
     Args:
-        path: One token a line, in the order of the ids; ``[DEC]`` and ``[ENC]`` may be missing.
+        path: See `read_checkpoint`.
+        make: The network's class, or what makes one of a size.
+        rename: LAVIS's parameter names to the network's.
+
+    Returns:
+        The network, its size as ``shape``; and the tokenizer.
 
     Raises:
-        OvssError: The file cannot be read, or lacks BERT's special tokens.
+        OvssError: The file is not such a checkpoint, holds weights that nothing here knows, or
+            lacks some; or no tokenizer is found (see `find_tokenizer`).
     """
-    from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
-
+    weights = read_checkpoint(path)
     try:
-        words = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, ValueError) as error:
-        raise OvssError(f"{path}: the vocabulary cannot be read; fetch it again") from error
-    ids = {word.rstrip("\r"): number for number, word in enumerate(words)}
-    lacking = [word for word in _SPECIAL[:4] if word not in ids]
-    if lacking:
-        raise OvssError(f"{path} lacks {lacking[0]}; give the vocab.txt of bert-base-uncased")
-    tokenizer: Any = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    ends = [(word, ids[word]) for word in ("[SEP]", "[CLS]")]
-    tokenizer.post_processor = processors.BertProcessing(*ends)
-    special = [AddedToken(word, special=True) for word in _SPECIAL if word in ids]
-    tokenizer.add_special_tokens(special)
-    return tokenizer
-
-
-def find_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
-    """The text tokenizer for a checkpoint file, which holds none itself.
-
-    Looked for in this order: ``tokenizer.json`` or ``vocab.txt`` beside the file; then, in the
-    hub's local cache, ``bert-base-uncased`` (LAVIS takes it) and ``Salesforce/blip-itm-*``.
-
-    Args:
-        path: The checkpoint.
-        vocabulary: Number of its token embeddings; the tokenizer has as many entries, or two less
-            (without ``[DEC]`` and ``[ENC]``, BLIP's own).
-
-    Raises:
-        OvssError: There is none, or the one beside the file is of another size.
-    """
-    own = sorted(hub_cache().glob("models--Salesforce--blip-itm-*"))
-    repos = [*_TOKENIZER_REPOS, *(f.name.removeprefix("models--").replace("--", "/") for f in own)]
-    for folder in (path.parent, *filter(None, map(hub_snapshot, repos))):
-        if (folder / "tokenizer.json").is_file():
-            tokenizer = load_tokenizer(folder)
-        elif (folder / "vocab.txt").is_file():
-            tokenizer = read_vocabulary(folder / "vocab.txt")
-        else:
-            continue
-        entries = tokenizer.get_vocab_size()
-        if vocabulary - entries in (0, 2):
-            return tokenizer
-        if folder == path.parent:
-            raise OvssError(
-                f"the tokenizer beside {path} has {entries} entries for {vocabulary} embeddings; "
-                "put the one it was trained with there"
-            )
-    command = "hf download google-bert/bert-base-uncased tokenizer.json"
-    raise OvssError(
-        f"no tokenizer for {path} on this machine: fetch BERT's with `{command}`, or put a "
-        "tokenizer.json or vocab.txt beside the file"
-    )
+        needed = {key: weights[key] for key in sort_names(weights)[0]}
+        shape = shape_of(needed)
+        for key, value in needed.items():
+            if not value.is_floating_point():
+                raise OvssError(f"{key} has the type {value.dtype}")
+        with torch.device("meta"):
+            net = make(shape)
+        fill(net, rename(needed), "BLIP", where="it")
+    except OvssError as error:
+        raise _wrong(path, str(error)) from error
+    tokenizer = find_tokenizer(path, shape.vocabulary)
+    net.shape = replace(shape, pad=tokenizer.token_to_id("[PAD]") or 0)
+    return net, tokenizer
 
 
 def load_lavis(path: Path, name: str, dtype: torch.dtype, device: torch.device) -> BlipMatcher:
@@ -269,21 +235,7 @@ def load_lavis(path: Path, name: str, dtype: torch.dtype, device: torch.device) 
         The matcher, frozen; the same that the converted weights give.
 
     Raises:
-        OvssError: The file is not such a checkpoint, holds weights that nothing here knows, or
-            lacks some; or no tokenizer is found (see `find_tokenizer`).
+        OvssError: As `open_lavis`.
     """
-    weights = read_checkpoint(path)
-    try:
-        needed = {key: weights[key] for key in sort_names(weights)[0]}
-        shape = shape_of(needed)
-        for key, value in needed.items():
-            if not value.is_floating_point():
-                raise OvssError(f"{key} has the type {value.dtype}")
-        with torch.device("meta"):
-            net = BlipNet(shape)
-        fill(net, rename_state(needed), "BLIP", where="it")
-    except OvssError as error:
-        raise _wrong(path, str(error)) from error
-    tokenizer = find_tokenizer(path, shape.vocabulary)
-    net.shape = replace(shape, pad=tokenizer.token_to_id("[PAD]") or 0)
+    net, tokenizer = open_lavis(path, BlipNet, rename_state)
     return BlipMatcher(net.to(device, dtype), tokenizer, name=name)

@@ -74,8 +74,8 @@ def fill(
 
     Args:
         module: Its own parameters may lie on the ``meta`` device.
-        weights: Parameter name to tensor. Position indices, which old checkpoints hold, are
-            ignored.
+        weights: Parameter name to tensor. Position indices, which old checkpoints and networks
+            hold, are ignored.
         what: The architecture, for messages.
         where: The checkpoint, for messages.
 
@@ -83,7 +83,7 @@ def fill(
         OvssError: Weights are missing, left over, or of another shape.
     """
     given = {k: v.detach() for k, v in weights.items() if not k.endswith("position_ids")}
-    wanted = module.state_dict()
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("position_ids")}
     missing = sorted(wanted.keys() - given.keys())
     if missing:
         raise OvssError(f"{where} lacks {len(missing)} weights of {what} ({missing[0]}, ...)")
@@ -96,4 +96,4 @@ def fill(
                 f"{where}: {name} has the shape {tuple(given[name].shape)} but the network "
                 f"has {tuple(value.shape)}; fetch the checkpoint again"
             )
-    module.load_state_dict(given, assign=True)
+    module.load_state_dict(given, strict=False, assign=True)
