@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ def check_classes(classes: Sequence[str], *, allow_empty: bool = False) -> tuple
         allow_empty: Whether a list without names is fine (a filter may find no class).
 
     Returns:
-        K names, all different (letter case aside) and none of them empty.
+        K names, all different (letter case and the way accents are encoded aside) and none of
+        them empty.
 
     Raises:
         OvssError: The list is one string, empty, or holds an empty or a repeated name.
@@ -58,13 +60,20 @@ def check_classes(classes: Sequence[str], *, allow_empty: bool = False) -> tuple
     for position, name in enumerate(names):
         if not name:
             raise OvssError(f"class {position + 1} has an empty name; remove it or name it")
-        first = seen.setdefault(name.casefold(), position)
+        first = seen.setdefault(_key(name), position)
         if first != position:
             raise OvssError(
                 f"class {name!r} is given twice (places {first + 1} and {position + 1}); "
                 "give each class once"
             )
     return names
+
+
+def _key(name: str) -> str:
+    """What two spellings of one name have in common."""
+    # Folded between two normalisations (Unicode, section 3.13): either undoes part of the other.
+    folded = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def compose(names: Sequence[str], prefix: str, separator: str) -> tuple[str, list[tuple[int, int]]]:
@@ -131,7 +140,8 @@ def build_prompts(
         Prompts whose classes, in order, are 0 to K-1. Empty for no classes.
 
     Raises:
-        OvssError: A name has no token at all, or does not fit into a prompt of its own.
+        OvssError: A name has no token at all, does not fit into a prompt of its own, or shares
+            a token with the next (a separator without a space may do that).
 
     Warns:
         UserWarning: A name holds characters that the vocabulary does not know.
@@ -144,9 +154,10 @@ def build_prompts(
         text, ranges = compose(names[start:stop], prefix, separator)
         tokens = tokenize(text)
         while len(tokens.ids) > max_tokens:
-            # Cut where the positions run out; names before the cut keep their token count.
-            last = tokens.offsets[max_tokens - 2][1]
-            fitting = sum(end <= last for _, end in ranges)
+            # Cut where the positions run out; names before the cut keep their token count. Tokens
+            # count, not characters: a name may end in some that have no token.
+            ends = [max(token_span(tokens, *where), default=0) for where in ranges]
+            fitting = sum(end <= max_tokens - 2 for end in ends)
             stop = start + min(fitting, stop - start - 1)
             if stop <= start:
                 raise OvssError(
@@ -163,7 +174,13 @@ def build_prompts(
 
 
 def _check_spans(names: Sequence[str], spans: Sequence[tuple[int, ...]], tokens: Tokens) -> None:
-    """Raise for a name without tokens, warn about one with unknown characters."""
+    """Raise for a name without tokens or with another's, warn of unknown characters."""
+    for before, name, ahead, span in zip(names, names[1:], spans, spans[1:], strict=False):
+        if set(ahead) & set(span):
+            raise OvssError(
+                f"class names {before!r} and {name!r} share a token; "
+                "use a separator with a space in it"
+            )
     for name, span in zip(names, spans, strict=True):
         if not span:
             raise OvssError(f"class name {name!r} holds nothing the model can read; rename it")
