@@ -26,21 +26,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # The schedules that the shipped models were trained with; options change single values.
-SCHEDULES: dict[str, dict[str, float]] = {
+SCHEDULES: dict[str, dict[str, Any]] = {
     "micro-blip": {
         "steps": 4800,
         "batch": 64,
         "rate": 1.5e-3,
         "matrix_rate": 0.008,
         "warmup": 0.03,
+        "dtype": "bfloat16",
     },
     # A step computes 2.4 times as much as micro-blip's.
     "micro-bridgetower": {
-        "steps": 3600,
+        "steps": 2000,
         "batch": 64,
         "rate": 1.5e-3,
         "matrix_rate": 0.008,
         "warmup": 0.03,
+        "dtype": "bfloat16",
     },
     "micro-clip": {"steps": 1200, "batch": 64, "rate": 1e-3, "matrix_rate": 0.0, "warmup": 0.1},
 }
@@ -72,6 +74,10 @@ def train(
     rate: float | None = typer.Option(None, help="Peak learning rate of AdamW."),
     matrix_rate: float | None = typer.Option(
         None, min=0, help="Peak learning rate of Muon; 0 leaves everything to AdamW."
+    ),
+    dtype: str | None = typer.Option(
+        None,
+        help="Of the matrix products: bfloat16 (slow on processors without it) or float32.",
     ),
     seed: int = typer.Option(0, min=0, help="Seed of weights, order and negatives."),
     pictures: int = typer.Option(60_000, min=1, help="Pictures drawn for training."),
@@ -120,7 +126,7 @@ def train(
             for _ in progress(prepare(cache, split, n), f"drawing {split}", -(-n // SHARD)):
                 pass
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
-        schedule = Schedule(seed=seed, **(defaults | _given(timing)))
+        schedule = Schedule(seed=seed, **(defaults | _given(timing | {"dtype": dtype})))
         size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
         if size.side % size.patch:
             raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")

@@ -76,7 +76,7 @@ def _card(name: str, training: dict[str, Any]) -> str:
         for key, value in last.items()
         if key in ("match_accuracy", "pairs_ranked", "picture_at_1", "caption_at_1")
     )
-    keys = ("steps", "batch", "rate", "matrix_rate", "seed")
+    keys = ("steps", "batch", "rate", "matrix_rate", "dtype", "seed")
     options = " ".join(f"--{key.replace('_', '-')} {schedule[key]}" for key in keys)
     optimiser = "Muon and AdamW" if schedule["matrix_rate"] else "AdamW"
     size = training["recipe"]["size"]

@@ -167,15 +167,15 @@ class MicroBlipTrainer(nn.Module):
         """
         image = self.encode(pixels, None if whole else rng)
         bag = nn.functional.binary_cross_entropy_with_logits(
-            smooth_max(self.bag_head(image[:, 1:])), bags
+            smooth_max(self.bag_head(image[:, 1:]).float()), bags
         )
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
         states = self.read(image, pack, hide)
         first = states.gather(1, pack["starts"][..., None].expand(-1, -1, states.shape[-1]))
-        logits = self.model.itm_head(first)  # (B, M, 2)
+        logits = self.model.itm_head(first).float()  # (B, M, 2)
         match = cross_entropy(logits.flatten(0, 1), pack["match"].flatten())
         at = pack["word"] != IGNORE
-        said = self.word_head(states[at])[:, 0]
+        said = self.word_head(states[at])[:, 0].float()
         truth = pack["word"][at].float()
         weight = torch.where(
             truth > 0, 1.0, (truth.sum() / (1 - truth).sum().clamp(min=1)).clamp(max=6.0)
@@ -183,7 +183,7 @@ class MicroBlipTrainer(nn.Module):
         word = nn.functional.binary_cross_entropy_with_logits(said, truth, weight)
         hidden = pack["masked"] != IGNORE
         embedding = self.model.text_encoder.embeddings.word_embeddings.weight
-        guess = self.mask_head(states[hidden]) @ embedding.T
+        guess = (self.mask_head(states[hidden]) @ embedding.T).float()
         masked = cross_entropy(guess, pack["masked"][hidden]) if hidden.any() else match * 0
         return {
             "match": match,

@@ -143,7 +143,7 @@ class MicroBridgeTowerTrainer(nn.Module):
             patches = image_layer(patches, words, (None, mask), index == last)
         ends = {"text": found[-1][:, 0], "image": patches[:, 0]}
         pooled = [towers.part(side, "pooler")["dense"](x).tanh() for side, x in ends.items()]
-        return found, self.net.itm_score["fc"](torch.cat(pooled, -1))
+        return found, self.net.itm_score["fc"](torch.cat(pooled, -1)).float()
 
     def forward(
         self,
@@ -164,12 +164,13 @@ class MicroBridgeTowerTrainer(nn.Module):
             whole: no patch is left out.
         """
         image, tokens = self.encode(pixels, None if whole else rng)
-        bag = binary_cross_entropy_with_logits(smooth_max(self.bag_head(tokens[:, 1:])), bags)
+        bag = binary_cross_entropy_with_logits(smooth_max(self.bag_head(tokens[:, 1:]).float()), bags)
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
         words, logits = self.read(image, rows, hide)
         match = cross_entropy(logits, rows["match"])
         at = rows["word"] != IGNORE
-        said, truth = self.word_head(words[self.size.word_layer - 1][at])[:, 0], rows["word"][at]
+        said = self.word_head(words[self.size.word_layer - 1][at])[:, 0].float()
+        truth = rows["word"][at]
         false, true = (truth == 0).sum(), (truth == 1).sum()
         # Swapped-in words are rarer: they weigh as much as the true ones, but at most six times.
         weight = torch.where(truth == 1, 1.0, (true / false.clamp(min=1)).clamp(max=6.0))
@@ -178,7 +179,7 @@ class MicroBridgeTowerTrainer(nn.Module):
         )
         hidden = rows["masked"] != IGNORE
         table: Any = self.net.bridgetower.text_model.embeddings["word_embeddings"]
-        guess = self.mask_head(words[-1][hidden]) @ table.weight.T
+        guess = (self.mask_head(words[-1][hidden]) @ table.weight.T).float()
         masked = cross_entropy(guess, rows["masked"][hidden]) if hidden.any() else match * 0
         return {
             "match": match,

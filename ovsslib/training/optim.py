@@ -6,7 +6,8 @@ a mean average precision of 0.56 on things, with AdamW 0.36. A rate of 0.02 lear
 but makes the matrices of a model this narrow grow until matching gets worse again after 500 steps.
 
 ``torch.optim.Muon`` iterates in bfloat16, which takes 25 times as long on a processor without
-bfloat16 arithmetic; here it is float32 and matrices of one shape go together.
+bfloat16 arithmetic; here the type is a choice (see `Schedule.dtype` in the training loop) and
+matrices of one shape go together.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Muon(torch.optim.Optimizer):
         lr: step length as spectral norm (of a wide matrix; tall ones step further).
         weight_decay: decoupled, scaled by ``lr``.
         momentum: of the gradient's moving average.
+        dtype: that the iterations compute in; the weights keep theirs.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float = 0.05,
         momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -72,15 +76,19 @@ class Muon(torch.optim.Optimizer):
                 ahead = matrix.grad.lerp(mean, group["momentum"])
                 shapes.setdefault(matrix.shape, []).append((matrix, ahead))
             for (rows, columns), pairs in shapes.items():
-                updates = orthogonalise(torch.stack([ahead for _, ahead in pairs]))
+                updates = orthogonalise(torch.stack([ahead for _, ahead in pairs]).to(self.dtype))
                 length = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for (matrix, _), update in zip(pairs, updates, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                    matrix.add_(update, alpha=-length)
+                    matrix.add_(update.to(matrix), alpha=-length)
 
 
 def optimisers(
-    module: nn.Module, rate: float, matrix_rate: float, weight_decay: float
+    module: nn.Module,
+    rate: float,
+    matrix_rate: float,
+    weight_decay: float,
+    dtype: torch.dtype = torch.float32,
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of transformer blocks, AdamW for the rest; of it matrices decay.
 
@@ -89,6 +97,7 @@ def optimisers(
         rate: AdamW's peak learning rate.
         matrix_rate: Muon's peak learning rate; 0 leaves everything to AdamW.
         weight_decay: of both; gains, biases and embeddings do not decay.
+        dtype: see :class:`Muon`.
     """
     matrices, decayed, rest = [], [], []
     for name, parameter in module.named_parameters():
@@ -106,4 +115,4 @@ def optimisers(
         lr=rate,
         betas=(0.9, 0.98),
     )
-    return [adamw, Muon(matrices, matrix_rate, weight_decay)] if matrices else [adamw]
+    return [adamw, Muon(matrices, matrix_rate, weight_decay, dtype=dtype)] if matrices else [adamw]

@@ -40,7 +40,7 @@ class Recipe:
     heldout: int = 1_000
     captions: int = 2
     list_share: float = 0.6
-    whole_share: float = 0.06
+    whole_share: float = 0.12
     data_seed: int = 0
 
 
