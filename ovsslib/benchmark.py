@@ -211,7 +211,7 @@ def _result(
     config = segmenter.config
     return RunResult(
         method=segmenter.name,
-        vlm=str(getattr(matcher, "name", "none")),
+        vlm=model_label(matcher),
         dataset=work.dataset.name,
         split=work.dataset.split,
         protocol=work.protocol.to_dict(),
@@ -235,8 +235,20 @@ def compute_place(matcher: Any) -> dict[str, str]:
     device = str(getattr(matcher, "device", "cpu"))
     return {
         "device": device,
-        "dtype": str(getattr(matcher, "dtype", "float32")).removeprefix("torch."),
+        "dtype": precision(matcher),
     }
+
+
+def precision(matcher: Any) -> str:
+    """What a model computes in, as `ovsslib.vlm.load_vlm` calls it."""
+    kind = getattr(matcher, "precision", None) or getattr(matcher, "dtype", "float32")
+    return str(kind).removeprefix("torch.")
+
+
+def model_label(matcher: Any) -> str:
+    """A model's name, with its number type where that is not float32: figures depend on it."""
+    kind, name = precision(matcher), str(getattr(matcher, "name", "none"))
+    return name if kind == "float32" else f"{name}@{kind}"
 
 
 def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dict[str, RunResult]:
@@ -265,7 +277,8 @@ def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dic
         models: dict[str, Any] = {}
         vlm: Any = first.vlm
         for name, spec in group.items():
-            options = {"preset": spec.preset, "device": execution.device, **spec.config}
+            place = {"device": execution.device, "dtype": spec.dtype}
+            options = {"preset": spec.preset, **place, **spec.config}
             models[name] = ovsslib.load(spec.method, vlm=vlm, **options)
             # One model in memory serves the whole group.
             vlm = getattr(models[name], "matcher", vlm)

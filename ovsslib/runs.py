@@ -27,6 +27,7 @@ class RunSpec:
         split: name of the split.
         protocol: name of the protocol.
         filter: name of the class filter.
+        dtype: what the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
         limit: only the first so many pictures of the split; None for all.
 
     Raises:
@@ -41,6 +42,7 @@ class RunSpec:
     split: str = "val"
     protocol: str = "pnp-fixed"
     filter: str = "oracle"
+    dtype: str | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class RunSpec:
     def shared(self) -> tuple[Any, ...]:
         """What two runs must have in common to share their pictures and their model."""
         what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
-        return (*what, self.limit)
+        return (*what, self.dtype, self.limit)
 
 
 @dataclass(frozen=True)

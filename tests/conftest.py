@@ -47,6 +47,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def diorama_pictures() -> tuple[list[object], list[tuple[str, ...]]]:
+    """Six pictures of the tune split and the classes in them."""
+    from ovsslib.tasks import task
+
+    work = task("diorama", split="tune", limit=6)
+    found = [work.read(name) for name in work.ids]
+    return [picture.image for picture in found], [picture.classes for picture in found]
+
+
 SMALL = ["--preset", "micro-blip", "--set", "layer=1", "--set", "rounds=2"]
 
 

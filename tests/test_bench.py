@@ -57,7 +57,7 @@ def ovss(words: str, *more: object) -> Any:
 def check(spec: Spec) -> Any:
     work = prepare(spec)
     count = work.config.patches_per_round
-    found = everything.run(work)
+    found = everything.run(prepare(dataclasses.replace(spec, dtype="float32")))
     return compare(found, ours(work, stages=True), count, TOLERANCE[spec.dtype])
 
 
@@ -68,6 +68,7 @@ def check(spec: Spec) -> Any:
         {"head": 0, "layer": 1, "batch": 3},
         {"classes": 45, "image_size": 48, "rounds": 2},  # prompts beyond the positions
         {"dtype": "bfloat16"},
+        {"dtype": "int8"},
     ],
     ids=str,
 )
@@ -186,6 +187,7 @@ def test_salience_record(tmp_path: Path) -> None:
         "head": 2,
         "batch": 1,
         "images": 2,
+        "compiled": False,
         "repeats": 1,
         "seed": 0,
     }

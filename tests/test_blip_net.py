@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from helpers import make_tiny_blip
-from ovsslib.vlm.blip_net import BlipNet
-from ovsslib.vlm.blip_shape import BlipShape
+from ovsslib.vlm.blip_net import BlipNet, TextAttention, attend
+from ovsslib.vlm.blip_shape import BlipShape, EncoderShape
 from ovsslib.vlm.weights import fill
 
 # (image: width, inner, layers, heads, side, patch), (text: width, inner, layers, heads, positions)
@@ -85,10 +85,15 @@ def transformers_result(
     return tuple(value.detach() for value in (image, states, logits, kept[0], slope))
 
 
+@pytest.mark.parametrize("folded", [False, True], ids=["usual", "folded"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 @pytest.mark.parametrize("size", SIZES)
-def test_equals_transformers(size: str, padded: bool, dtype: torch.dtype) -> None:
+def test_equals_transformers(
+    size: str, padded: bool, dtype: torch.dtype, folded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if folded:  # in these types it never happens by itself
+        monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: one is not two)
     theirs, mine = make_pair(size, dtype)
     own, patch = mine.shape.image_size, mine.shape.patch
     layers = range(1, mine.shape.text.layers + 1)
@@ -110,6 +115,28 @@ def test_equals_transformers(size: str, padded: bool, dtype: torch.dtype) -> Non
         # Not equal because nothing happens: attention and its gradient are far from constant.
         assert expected[3].std() > 1e-4
         assert expected[4].abs().max() > 1e-5
+
+
+def test_keys_and_values_are_left_out_in_half_precision_where_that_is_less_work() -> None:
+    cross = TextAttention(EncoderShape(width=768, inner=3072, layers=12, heads=12, eps=1e-12), 1024)
+    image = torch.empty(1, 442, 1024, device="meta")
+
+    def folds(tokens: int, dtype: torch.dtype) -> bool:
+        return cross.folds(torch.empty(1, tokens, 768, device="meta", dtype=dtype), image)
+
+    assert folds(15, torch.bfloat16)
+    assert folds(15, torch.float16)
+    assert not folds(15, torch.float32), "float32 multiplies in the order of the authors' code"
+    assert not folds(200, torch.bfloat16), "with many tokens keys and values are cheaper"
+
+
+def test_attention_step_by_step_is_the_fused_one() -> None:
+    generator = torch.Generator().manual_seed(2)
+    parts = [torch.randn(2, 3, n, 16, generator=generator) for n in (5, 9, 9)]
+    exact = attend(*parts)
+    found = attend(*(part.bfloat16() for part in parts))
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - exact).abs().max() < 0.03
 
 
 def test_without_gradient_no_graph() -> None:

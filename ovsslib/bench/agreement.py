@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 
 from ovsslib.bench.everything import Found
+from ovsslib.config import PnPConfig
 from ovsslib.errors import OvssError
+from ovsslib.refine import refine_maps
 from ovsslib.segmentation import Maps
 
-TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}
-"""Largest difference relative to the largest value, by type of the weights."""
+TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02, "int8": 0.2}
+"""Largest difference relative to the largest value, by what the model computes in."""
+KEPT = 0.99
+"""Share of the pixels whose labels a faster way must keep."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,22 @@ def compare(
     # Written so that a NaN fails: it is not within the tolerance.
     agree = all(value <= tolerance for value in checked) and not wrong
     return Agreement(agree, tolerance, figures, worst, other, wrong)
+
+
+def same_labels(reference: Sequence[Found], ours: Sequence[Maps], config: PnPConfig) -> list[float]:
+    """Share of the pixels of each picture that refinement labels alike, in 0..1.
+
+    Args:
+        reference: One result per picture.
+        ours: The same pictures' maps.
+        config: Settings of the refinement.
+    """
+    shares = []
+    for theirs, mine in zip(reference, ours, strict=True):
+        total = theirs.maps.sum(axis=0).reshape(mine.maps.shape)
+        exact = refine_maps(Maps(total, mine.classes, mine.match, mine.image), config).labels
+        shares.append(float((exact == refine_maps(mine, config).labels).mean()))
+    return shares
 
 
 def _plain(value: float | None) -> float | str | None:

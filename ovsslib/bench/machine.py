@@ -38,7 +38,7 @@ def matmul_rate(
     """Best rate of a square matrix product.
 
     Args:
-        dtype: Type of the matrices.
+        dtype: Type of the matrices; int8 sums in int32.
         device: Where to multiply.
         size: Side of the matrices; None takes 2048 on the CPU and 8192 elsewhere.
         products: How many are timed, after one that is not.
@@ -53,14 +53,19 @@ def matmul_rate(
     generator = torch.Generator().manual_seed(0)
     try:
         one, two = (
-            torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2)
+            (8 * torch.randn(side, side, generator=generator)).to(device, dtype) for _ in range(2)
         )
-        out = one @ two
-        times = [seconds(lambda: torch.mm(one, two, out=out), device) for _ in range(products)]
+        product = torch._int_mm if dtype == torch.int8 else torch.mm
+        out = product(one, two)
+        times = [seconds(lambda: product(one, two, out=out), device) for _ in range(products)]
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise OvssError(f"no matrix product in {dtype} on {device}: {reason}") from error
     return 2 * side**3 / min(times)
+
+
+# torch has none for the product of integers.
+_FORMULAS = {**flop_registry, torch.ops.aten._int_mm: flop_registry[torch.ops.aten.mm]}
 
 
 class _FlopCount(TorchDispatchMode):
@@ -84,7 +89,7 @@ class _FlopCount(TorchDispatchMode):
         """Run an operation and add what its formula says."""
         del types
         out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
+        formula = _FORMULAS.get(func._overloadpacket)
         if formula is not None:
             self.total += int(formula(*args, **(kwargs or {}), out_val=out))
         return out

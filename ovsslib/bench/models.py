@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LARGE = "blip-large-random"
 TINY = "blip-tiny-random"
-DTYPES = ("float32", "bfloat16", "float16")
 
 SHAPES: dict[str, BlipShape] = {
     # BLIP's image-text matching model with ViT-L/16, as published: trained at 384 pixels.
@@ -143,20 +142,23 @@ def open_model(
 
     Args:
         name: A key of `SHAPES`, a model's name, a folder or a hub id.
-        dtype: One of `DTYPES`.
+        dtype: See `ovsslib.vlm.load_vlm`.
         device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
         seed: Of random weights.
 
     Raises:
         OvssError: The model, the type or the device is unknown or cannot be had.
     """
-    from ovsslib.vlm import load_vlm
+    from ovsslib.vlm import DTYPES, load_vlm
+    from ovsslib.vlm.int8 import quantise_matcher
 
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if name not in SHAPES:
         return load_vlm(name, device, dtype)
     where = open_device(device)
+    if dtype == "int8":
+        return quantise_matcher(random_blip(name, torch.bfloat16, where, seed=seed))
     return random_blip(name, getattr(torch, dtype), where, seed=seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from typing import Any
 
 
@@ -12,6 +13,7 @@ def file_name(record: dict[str, Any]) -> str:
     if "vlm" in record["settings"]:
         found = record["provenance"]
         parts += [record["settings"]["vlm"], found["dtype"], found["device"].split(" ")[0]]
+        parts += ["compiled"] if record["settings"].get("compiled") else []
     return re.sub("[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
 
 
@@ -57,6 +59,10 @@ def versus_text(record: dict[str, Any]) -> str:
             f"pictures with other patches dropped: {found['other_patches']}, "
             f"{found['wrong_patches']} of them wrongly"
         )
+    lines.append(
+        f"pixels labelled alike: {100 * statistics.mean(record['labels']):.2f} % on average, "
+        f"{100 * min(record['labels']):.2f} % in the worst picture"
+    )
     lines.append(f"the maps {'agree' if found['agree'] else 'DO NOT agree'}")
     return "\n".join(lines)
 
@@ -83,6 +89,24 @@ def batches_text(record: dict[str, Any]) -> str:
         f"TFLOP/s; {record['flops'] / 1e9:.1f} GFLOP per picture; refinement in "
         f"{record['settings']['workers'] or 'no'} other processes"
     )
+    return "\n".join(lines)
+
+
+def precision_text(record: dict[str, Any]) -> str:
+    """Number types as a table."""
+    found = record["settings"]
+    lines = [
+        f"{found['vlm']} on {found['images']} pictures of Diorama {found['split']}, "
+        f"{found['threads']} threads",
+        f"{'type':>10}{'s/picture':>12}{'ratio':>8}{'labels':>10}{'worst':>10}",
+    ]
+    for row in record["rows"]:
+        lines.append(
+            f"{row['dtype']:>10}{row['seconds']:>12.4f}{row['ratio']:>8.2f}"
+            f"{100 * row['labels']:>8.2f} %{100 * row['worst']:>8.2f} %"
+            f"{'' if row['kept'] else '   too far from float32'}"
+        )
+    lines.append("labels: share of pixels labelled as in float32; seconds: salience alone")
     return "\n".join(lines)
 
 

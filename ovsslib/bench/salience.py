@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ovsslib.bench import everything
-from ovsslib.bench.agreement import TOLERANCE, compare
+from ovsslib.bench.agreement import TOLERANCE, compare, same_labels
 from ovsslib.bench.machine import alternate, count_flops, matmul_rate, resident
 from ovsslib.bench.work import Spec, Work, prepare
 from ovsslib.benchmark import compute_place
@@ -22,6 +22,8 @@ from ovsslib.workers import ordered
 
 WAYS = ("everything", "ours")
 """Differentiating everything, and this library's pipeline."""
+EXACT = "float32"
+"""What the first way computes in."""
 
 
 def ours(work: Work, *, stages: bool = False) -> list[Maps]:
@@ -48,6 +50,8 @@ def versus(
 ) -> dict[str, Any]:
     """Both ways on the same weights and pictures in one run: results, time, memory, FLOPs.
 
+    The costly way always computes in float32, as code of its kind does; ours in what ``spec`` says.
+
     Args:
         spec: What to measure.
         repeats: Timed turns; each times both ways and the matrix product.
@@ -56,7 +60,8 @@ def versus(
         matmul_size: See `ovsslib.bench.machine.matmul_rate`.
 
     Returns:
-        ``settings``; ``agreement`` (see `ovsslib.bench.agreement.Agreement`); ``seconds`` per
+        ``settings``; ``agreement`` (see `ovsslib.bench.agreement.Agreement`); ``labels``, the
+        share of pixels labelled alike after refinement, of each picture; ``seconds`` per
         picture of each way and their ``ratio``; ``memory`` (None if not wanted): per way the bytes
         at the ``peak``, at the ``start`` before the model was loaded, and ``net`` of that, and
         ``share``, ours over the other's; ``flops`` per picture of our way; ``matmul_rate`` and
@@ -80,18 +85,20 @@ def _race(
     before = torch.get_num_threads()
     try:
         work = prepare(spec)
+        exact = work if spec == exactly(spec) else prepare(exactly(spec))
         device, dtype, count = place(work), getattr(torch, spec.dtype), len(work.pictures)
         # These runs warm up for the timed ones.
-        agreement = compare(
-            everything.run(work),
-            ours(work, stages=True),
-            work.config.patches_per_round,
-            TOLERANCE[spec.dtype] if tolerance is None else tolerance,
-        )
-        flops = count_flops(lambda: ours(work)) / count
+        reference, found = everything.run(exact), ours(work, stages=True)
+        limit = TOLERANCE[spec.dtype] if tolerance is None else tolerance
+        agreement = compare(reference, found, work.config.patches_per_round, limit)
+        labels = same_labels(reference, found, work.config)
+        # A compiled encoder cannot be counted.
+        plain = prepare(dataclasses.replace(spec, compiled=False)) if spec.compiled else work
+        flops = count_flops(lambda: ours(plain)) / count
+        del plain
         rates: list[float] = []
         calls: dict[str, Callable[[], object]] = {
-            "everything": lambda: everything.run(work),
+            "everything": lambda: everything.run(exact),
             "ours": lambda: ours(work),
             "matmul": lambda: rates.append(matmul_rate(dtype, device, size=matmul_size)),
         }
@@ -105,6 +112,7 @@ def _race(
         "kind": "bench-salience",
         "settings": work.describe() | more,
         "agreement": agreement.to_dict(),
+        "labels": labels,
         "seconds": {way: times[way] / count for way in WAYS},
         "ratio": times["everything"] / times["ours"],
         "flops": flops,
@@ -114,6 +122,11 @@ def _race(
         "share": rate / peak,
         "provenance": provenance(**compute_place(work.matcher)),
     }
+
+
+def exactly(spec: Spec) -> Spec:
+    """The same measurement as the first of `WAYS` takes it."""
+    return dataclasses.replace(spec, dtype=EXACT, compiled=False)
 
 
 def memory_of_both(spec: Spec) -> dict[str, Any]:
@@ -137,6 +150,7 @@ def peak_memory(task: tuple[Spec, str]) -> dict[str, int]:
         process's memory, or the memory allocated on the GPU where the model is on one.
     """
     spec, way = task
+    spec = exactly(spec) if way == "everything" else spec
     start = resident(peak=False)
     work = prepare(spec)
     device = place(work)

@@ -34,7 +34,8 @@ class Spec:
         head: Its head, from 1; 0 takes the mean over heads, None the model's preset.
         batch: Pictures in one pass of the model.
         images: Pictures; None takes one batch.
-        dtype: Type of the weights.
+        dtype: What the model computes in, see `ovsslib.vlm.load_vlm`.
+        compiled: Whether ``torch.compile`` is put to the image encoder.
         device: Such as ``"cpu"``; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
         seed: Of pictures and random weights.
@@ -53,6 +54,7 @@ class Spec:
     batch: int = 1
     images: int | None = None
     dtype: str = "float32"
+    compiled: bool = False
     device: str | None = None
     threads: int | None = None
     seed: int = 0
@@ -74,6 +76,7 @@ class Work:
     pictures: list[np.ndarray]
     classes: list[tuple[str, ...]]
     batch: int
+    compiled: bool = False
 
     def batches(self) -> Iterator[tuple[list[np.ndarray], list[tuple[str, ...]]]]:
         """Pictures and class names, ``batch`` at a time."""
@@ -94,6 +97,7 @@ class Work:
             "head": config.head,
             "batch": self.batch,
             "images": len(self.pictures),
+            "compiled": self.compiled,
         }
 
 
@@ -158,7 +162,16 @@ def prepare(spec: Spec) -> Work:
     numbers = range(spec.images or spec.batch)
     pictures = [made_up_picture(spec.seed + number) for number in numbers]
     names = [class_names(spec.classes, number) for number in numbers]
-    return Work(matcher, config, pictures, names, spec.batch)
+    if spec.compiled:
+        _encoder(matcher).compile()
+    return Work(matcher, config, pictures, names, spec.batch, spec.compiled)
+
+
+def _encoder(matcher: ImageTextMatcher) -> Any:
+    encoder = getattr(matcher, "image_encoder", None)
+    if encoder is None:
+        raise OvssError(f"{matcher.name} has no image encoder that can be compiled")
+    return encoder
 
 
 def _check_side(side: int, patch: int) -> None:

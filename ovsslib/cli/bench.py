@@ -9,7 +9,13 @@ from typing import Any
 
 import typer
 
-from ovsslib.bench.report import batches_text, file_name, refine_text, versus_text
+from ovsslib.bench.report import (
+    batches_text,
+    file_name,
+    precision_text,
+    refine_text,
+    versus_text,
+)
 from ovsslib.cli._common import debugging, note, plain_output
 from ovsslib.errors import OvssError
 
@@ -29,6 +35,7 @@ def bench() -> None:
     \b
     Examples:
       ovss bench salience
+      ovss bench precision
       ovss bench refine
     """
 
@@ -61,9 +68,10 @@ def salience(
     workers: int = typer.Option(
         0, min=0, help="With --batches: processes for refinement beside the model."
     ),
-    dtype: str = typer.Option("float32", help="float32, bfloat16 or float16."),
+    dtype: str = typer.Option("float32", help="float32, bfloat16, float16 or int8."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
+    compiled: bool = typer.Option(False, "--compile", help="torch.compile the image encoder."),
     repeat: int = typer.Option(3, min=1, help="Timed turns; the median counts."),
     tolerance: float | None = typer.Option(
         None, min=0, help="Largest difference of the maps, relative to their largest value."
@@ -77,8 +85,8 @@ def salience(
 ) -> None:
     r"""Salience with dropout (Steps 2 to 4) against code that differentiates everything.
 
-    Both run on the same weights and made-up pictures. Their maps must agree, else the exit status
-    is 1. With --batches the comparison is left out.
+    Both run on the same weights and made-up pictures, the latter always in float32. Their maps must
+    agree, else the exit status is 1. With --batches the comparison is left out.
 
     \b
     Examples:
@@ -104,6 +112,7 @@ def salience(
             batch=batch,
             images=images,
             dtype=dtype,
+            compiled=compiled,
             device=device,
             threads=threads,
         )
@@ -117,6 +126,34 @@ def salience(
     if not record.get("agreement", {}).get("agree", True):
         note("error: the maps do not agree with those of the whole graph")
         raise typer.Exit(1)
+
+
+@app.command()
+def precision(
+    ctx: typer.Context,
+    *,
+    vlm: str = typer.Option("micro-blip", help="Model: name, folder or hub id."),
+    dtypes: str = typer.Option("bfloat16,int8", help="Types to compare with float32."),
+    images: int = typer.Option(100, min=1, help="Pictures of Diorama's tune split."),
+    batch: int = typer.Option(1, min=1, help="Pictures in one pass of the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+) -> None:
+    r"""What number types save in time and cost in labels, on Diorama's pictures.
+
+    \b
+    Examples:
+      ovss bench precision --out data/benchmarks
+      ovss bench precision --dtypes float16 --device cuda --batch 16
+    """
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.bench.precision import precisions
+
+        kinds = [word.strip() for word in dtypes.split(",") if word.strip()]
+        record = precisions(vlm, kinds, images, batch=batch, device=device, threads=threads)
+    finish(record, precision_text(record), out, as_json=as_json)
 
 
 @app.command()

@@ -40,6 +40,9 @@ def run(
     change: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
     ),
+    dtype: str | None = typer.Option(
+        None, help="float32 (without it), bfloat16, float16 or int8 (the image encoder)."
+    ),
     limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
     batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
     workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
@@ -77,6 +80,7 @@ def run(
             split=split,
             protocol=protocol,
             filter=class_filter,
+            dtype=dtype,
             limit=limit,
         )
         how = Execution(batch, workers, device, root, progress)

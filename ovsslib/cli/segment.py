@@ -45,6 +45,9 @@ def segment(
     ),
     out: Path = typer.Option(Path("ovss-out"), "--out", "-o", help="Folder for the results."),
     method: str = typer.Option("pnp-ovss", help="Segmentation method."),
+    dtype: str | None = typer.Option(
+        None, help="float32 (without it), bfloat16, float16 or int8 (the image encoder)."
+    ),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
 ) -> None:
     r"""Segment pictures into the classes you name.
@@ -76,7 +79,9 @@ def segment(
         import ovsslib
 
         overrides = settings(change)
-        model = ovsslib.load(method, vlm=vlm, preset=preset, device=device, **overrides)
+        model = ovsslib.load(
+            method, vlm=vlm, preset=preset, device=device, dtype=dtype, **overrides
+        )
         failed = _segment_all(model, vlm, paths, stems, names, out)
     done = len(paths) - failed
     typer.echo(f"{done} of {len(paths)} pictures segmented into {out}")

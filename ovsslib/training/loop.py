@@ -30,10 +30,10 @@ DTYPES = ("bfloat16", "float32")
 class Schedule:
     """One cycle: up to the rates within ``warmup`` (a share of ``steps``), a cosine to 0.
 
-    ``rate`` is AdamW's, ``matrix_rate`` Muon's (see :mod:`ovsslib.training.optim`). ``dtype`` is the
-    type of the matrix products, ``"float32"`` or ``"bfloat16"`` (autocast): the latter takes about
-    half the time on a processor with bfloat16 arithmetic and many times as long on others. Weights
-    and losses are float32 in either case.
+    ``rate`` is AdamW's, ``matrix_rate`` Muon's (see :mod:`ovsslib.training.optim`). ``dtype`` is
+    the type of the matrix products, ``"float32"`` or ``"bfloat16"`` (autocast): the latter takes
+    about half the time on a processor with bfloat16 arithmetic and many times as long on others.
+    Weights and losses are float32 in either case.
     """
 
     steps: int = 3000

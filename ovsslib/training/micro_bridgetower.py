@@ -164,7 +164,9 @@ class MicroBridgeTowerTrainer(nn.Module):
             whole: no patch is left out.
         """
         image, tokens = self.encode(pixels, None if whole else rng)
-        bag = binary_cross_entropy_with_logits(smooth_max(self.bag_head(tokens[:, 1:]).float()), bags)
+        bag = binary_cross_entropy_with_logits(
+            smooth_max(self.bag_head(tokens[:, 1:]).float()), bags
+        )
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
         words, logits = self.read(image, rows, hide)
         match = cross_entropy(logits, rows["match"])

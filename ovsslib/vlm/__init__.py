@@ -30,7 +30,8 @@ _FILE_ENDINGS = (".pth", ".pt", ".ckpt")
 # "lavis:" before such a file's name has LAVIS's own code compute, in LAVIS's own environment.
 _BACKEND = "lavis:"
 _BACKEND_LOADER = "ovsslib.vlm.lavis_backend:load_backend"
-_DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "int8")
+"""What `load_vlm` can compute in."""
 
 
 def checkpoint_roots() -> Iterator[Path]:
@@ -125,7 +126,8 @@ def load_vlm(
             ``#sha256=`` and its checksum. ``"lavis:"`` before these two has salesforce-lavis
             compute instead of ovsslib (see :mod:`ovsslib.vlm.lavis_backend`).
         device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
-        dtype: ``"float32"`` (None), ``"bfloat16"`` or ``"float16"``.
+        dtype: ``"float32"`` (None), ``"bfloat16"``, ``"float16"``, or ``"int8"``: the linear layers
+            of the image encoder in 8-bit integers, all else in bfloat16.
         download: Whether the network may be used for a hub id or address not cached yet.
 
     Returns:
@@ -144,8 +146,8 @@ def load_vlm(
 
     if isinstance(dtype, torch.dtype):
         dtype = str(dtype).removeprefix("torch.")
-    if dtype is not None and dtype not in _DTYPES:
-        raise unknown("dtype", dtype, _DTYPES)
+    if dtype is not None and dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=where)
@@ -157,6 +159,10 @@ def load_vlm(
     if folder.is_file():
         label = _BACKEND * backend + folder.stem
     loader: Any = resolve(target)
+    if dtype == "int8":
+        from ovsslib.vlm.int8 import quantise_matcher
+
+        return quantise_matcher(loader(folder, label, torch.bfloat16, where))
     return loader(folder, label, getattr(torch, dtype or "float32"), where)
 
 

@@ -78,6 +78,11 @@ class BlipMatcher:
         return self.model.itm_head.weight.device
 
     @property
+    def image_encoder(self) -> torch.nn.Module:
+        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        return self.model.vision_model
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return self.model.itm_head.weight.dtype

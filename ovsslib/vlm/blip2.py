@@ -99,6 +99,11 @@ class Blip2Matcher:
         return self.model.itm_head.weight.device
 
     @property
+    def image_encoder(self) -> torch.nn.Module:
+        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        return self.model.vision_model
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the image encoder's weights, and of image tokens."""
         return self.model.vision_model.embeddings.patch_embedding.weight.dtype

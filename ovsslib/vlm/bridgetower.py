@@ -88,6 +88,11 @@ class BridgeTowerMatcher:
         return next(self.model.parameters()).device
 
     @property
+    def image_encoder(self) -> torch.nn.Module:
+        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        return self.model.bridgetower.vision_model
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return next(self.model.parameters()).dtype

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, empty, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear
 
-from ovsslib.vlm.blip_net import TextLayer, resize_positions
+from ovsslib.vlm.blip_net import TextLayer, attend, resize_positions
 from ovsslib.vlm.bridgetower_shape import BridgeTowerShape
 from ovsslib.vlm.shapes import EncoderShape
 
@@ -31,7 +31,7 @@ class ImageAttention(nn.Module):
         """(B, 1+P, D) to the same shape."""
         parts = linear(states, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in parts)
-        seen = scaled_dot_product_attention(query, key, value)
+        seen = attend(query, key, value)
         return self.out_proj(seen.transpose(1, 2).flatten(2))
 
 
