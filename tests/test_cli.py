@@ -49,14 +49,14 @@ def test_help_is_quick_and_lists_every_command() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
-        "[CliRunner().invoke(app, [c, '--help']) for c in ('', 'segment', 'run', 'regress')]; "
+        "[CliRunner().invoke(app, [c, '--help']) for c in ('', 'segment', 'run', 'deviations', 'regress')]; "
         "print({'torch', 'numpy', 'PIL', 'matplotlib', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("command", ["segment", "run", "regress"])
+@pytest.mark.parametrize("command", ["segment", "run", "deviations", "regress"])
 def test_every_command_has_examples(command: str) -> None:
     done = ovss(command, "--help")
     assert done.exit_code == 0

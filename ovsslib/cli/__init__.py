@@ -14,6 +14,10 @@ from ovsslib.errors import OvssError
 COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("ovsslib.cli.segment", "Segment pictures into classes you name."),
     "run": ("ovsslib.cli.run", "Measure a method on a data set."),
+    "deviations": (
+        "ovsslib.cli.deviations",
+        "Measure where the released code departs from the paper.",
+    ),
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),

@@ -1,0 +1,105 @@
+"""``ovss deviations``: what each departure of the released code from the paper is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ovsslib.cli._common import debugging, note, plain_output, progress, settings
+from ovsslib.deviations import DEVIATIONS
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def deviations(
+    ctx: typer.Context,
+    *,
+    vlm: str = typer.Option("micro-blip", help="Vision-language model: name, folder or hub id."),
+    preset: str | None = typer.Option(
+        None, help="Named settings; without it, those made for the model."
+    ),
+    change: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
+    ),
+    dataset: str = typer.Option("diorama", help="Data set: diorama or voc."),
+    split: str = typer.Option("val", help="Split of the data set."),
+    root: Path | None = typer.Option(
+        None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped pictures."
+    ),
+    protocol: str = typer.Option("pnp-fixed", help="Evaluation protocol."),
+    class_filter: str = typer.Option(
+        "oracle", "--filter", help="Classes looked for: oracle (those in the picture) or all."
+    ),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
+    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+    out: Path = typer.Option(
+        Path("ovss-results"), "--out", "-o", envvar="OVSS_RESULTS", help="Folder for the results."
+    ),
+) -> None:
+    r"""Measure each departure of the released code from the paper, by itself and all together.
+
+    Every difference in mean IoU is paired: both runs see the same pictures. Called again after it
+    was broken off, it continues. The exit status is 1 when a picture could not be read.
+
+    \b
+    Examples:
+      ovss deviations --limit 20
+      ovss deviations --workers 1 --out data/results/deviations
+      ovss deviations --vlm Salesforce/blip-itm-large-flickr --dataset voc --root VOC2012
+    """
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.deviation_runs import measure
+        from ovsslib.results import dumps
+        from ovsslib.runs import Execution, RunSpec
+
+        spec = RunSpec(
+            vlm=vlm,
+            preset=preset,
+            config=settings(change),
+            dataset=dataset,
+            split=split,
+            protocol=protocol,
+            filter=class_filter,
+            limit=limit,
+        )
+        path, record = measure(spec, out, Execution(batch, workers, device, root, progress))
+    typer.echo(dumps(record).rstrip() if as_json else text(record))
+    if not as_json:
+        typer.echo(f"written: {path}")
+    for name, reason in record["failed"].items():
+        note(f"error: {name}: {reason}")
+    if record["failed"]:
+        raise typer.Exit(1)
+
+
+def text(record: dict[str, Any]) -> str:
+    """The figures as a few lines, in percent and points.
+
+    Args:
+        record: What `ovsslib.deviation_runs.measure` gives.
+    """
+    values = {one.field: f"{one.paper} -> {one.released}" for one in DEVIATIONS}
+    lines = [
+        f"{record['vlm']} on {record['dataset']} {record['split']} ({record['images']} pictures, "
+        f"protocol {record['protocol']['name']}, filter {record['filter']})",
+        f"  {'setting':<17}{'paper -> released':<20}{'mIoU':>6}  {'difference':>10}  "
+        f"{'95 % interval':<16}  pictures",
+    ]
+    for name, run in record["runs"].items():
+        found = run["difference"]
+        span = f"[{100 * found['low']:.2f}, {100 * found['high']:.2f}]"
+        lines.append(
+            f"  {name:<17}{values.get(name, ''):<20}{100 * run['miou']['value']:6.2f}  "
+            f"{100 * found['value']:+10.2f}  {span:<16}  {run['pictures_changed']:8d}"
+        )
+    return "\n".join(lines)
