@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,14 @@ def _lavis_row() -> Row:
     return Row("models", LAVIS_FILE, "missing", detail, command=command)
 
 
-_VOC = (
-    "curl -fLO http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar && "
-    'mkdir -p "$OVSS_DATA" && tar -xf VOCtrainval_11-May-2012.tar -C "$OVSS_DATA"'
-)
 DATA_COMMANDS: dict[str, str] = {
     "diorama": "ovss diorama make --split val --n 200 --out {shipped}",
-    "voc": _VOC,
+    "voc": "ovss data download voc",
+    "context": "ovss data download context && ovss data convert context",
+    "coco-object": "ovss data download coco-object",
+    "coco-object-instances": "ovss data download coco-object-instances",
+    "coco-stuff": "ovss data download coco-stuff",
+    "ade20k": "ovss data download ade20k",
 }
 """Data set -> what gets it."""
 
@@ -115,14 +116,15 @@ def data_rows(opened: Mapping[str, Callable[[], Any]] | None = None) -> list[Row
     """Which data sets are found, and whether the pictures and masks of their split are there.
 
     Args:
-        opened: Data set -> a function that opens it; None takes the registry, split ``val``.
+        opened: Data set -> a function that opens it; None takes one name per set of files in the
+            registry, split ``val``.
     """
     if opened is None:
         try:
-            from ovsslib.datasets import list_datasets, load_dataset
+            from ovsslib.datasets import FILES, load_dataset
         except ImportError as error:  # numpy or pillow, which the packages' rows tell of
             return [Row("data", "all", "broken", f"cannot be looked for: {error}", True)]
-        opened = {name: partial(load_dataset, name) for name in list_datasets()}
+        opened = {name: partial(load_dataset, name) for name in FILES}
     return [_data_set(name, open_it) for name, open_it in opened.items()]
 
 
@@ -137,18 +139,27 @@ def _data_set(name: str, open_it: Callable[[], Any]) -> Row:
         data = open_it()
     except OvssError as error:
         return Row("data", name, "missing", " ".join(str(error).split()), required, command)
-    root, count = getattr(data, "root", None), len(data.ids)
-    if root is not None and (lacking := _lacking(root, data.ids)):
+    root, count = data.root, len(data.ids)
+    if lacking := _lacking(data):
         detail = f"{root} lacks pictures or masks of {lacking} of {count} in {data.split}"
         return Row("data", name, "broken", detail, required, command)
     return Row("data", name, "ok", f"{count} pictures in {data.split}, {root}", required)
 
 
-def _lacking(root: Path, ids: Iterable[str]) -> int:
-    """How many names of a split in VOC's layout lack their picture or mask."""
-    pairs = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"))
-    there = [{p.stem for p in (root / folder).glob(f"*{end}")} for folder, end in pairs]
-    return len(set(ids) - (there[0] & there[1]))
+def _lacking(data: Any) -> int:
+    """How many names of a split lack their picture or their label file."""
+    listed: dict[Path, set[str]] = {}
+
+    def there(path: Path | None) -> bool:
+        if path is None:  # labels without files of their own
+            return True
+        if path.parent not in listed:
+            folder = path.parent
+            listed[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        return path.name in listed[path.parent]
+
+    both = ((data.image_path(name), data.label_path(name)) for name in data.ids)
+    return sum(not (there(image) and there(label)) for image, label in both)
 
 
 def _short(path: Path) -> str:

@@ -52,10 +52,10 @@ class Protocol:
     def scored_classes(self, dataset: Dataset) -> tuple[int, ...]:
         """Labels that the headline mIoU averages over.
 
-        Background counts as a class where it is one (VOC: 21), not where it is clutter that nobody
-        labelled (Diorama: 20).
+        Background counts as a class where it is one (VOC: 21), not where it is void (VOC 20) or
+        clutter that nobody labelled (Diorama: 20).
         """
-        return tuple(range(1 if dataset.covered else 0, len(dataset.classes) + 1))
+        return tuple(range(0 if dataset.background else 1, len(dataset.classes) + 1))
 
     def score(
         self, labels: np.ndarray, looked_for: tuple[int, ...], truth: np.ndarray, n: int

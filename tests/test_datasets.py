@@ -9,13 +9,15 @@ import pytest
 from PIL import Image
 
 from helpers import SHARED, needs_realdata, write_photo, write_voc
-from ovsslib.datasets import list_datasets, load_dataset
+from ovsslib.datasets import ALIASES, FILES, list_datasets, load_dataset
 from ovsslib.datasets.base import read_split
 from ovsslib.datasets.diorama import SHIPPED
-from ovsslib.datasets.voc import VOC_CLASSES, read_label
+from ovsslib.datasets.folder import read_label
+from ovsslib.datasets.voc import VOC_CLASSES
 from ovsslib.diorama.classes import CLASSES, THINGS
 from ovsslib.errors import OvssError
 from ovsslib.palette import voc_palette
+from ovsslib.protocols import get_protocol
 
 
 def test_reads_what_was_written(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_broken_or_foreign_labels(tmp_path: Path) -> None:
     data = load_dataset("voc", tmp_path)
     masks = tmp_path / "SegmentationClass"
     Image.fromarray(np.full((4, 4), 21, np.uint8)).save(masks / "img_0000.png")
-    with pytest.raises(OvssError, match="holds 21, but voc has labels 0 to 20"):
+    with pytest.raises(OvssError, match="holds 21, but the label files of voc21 hold 0 to 20"):
         data.label("img_0000")
     (masks / "img_0001.png").write_bytes((masks / "img_0001.png").read_bytes()[:60])
     with pytest.raises(OvssError, match="cannot be read"):
@@ -85,7 +87,10 @@ def test_missing_root_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_unknown_data_set_names_the_nearest() -> None:
     with pytest.raises(OvssError, match="did you mean 'diorama'"):
         load_dataset("dioramma")
-    assert list_datasets() == ["diorama", "voc"]
+    with pytest.raises(OvssError, match="did you mean 'context59'"):
+        load_dataset("context58")
+    assert set(ALIASES.values()) < set(list_datasets())
+    assert set(FILES) <= set(list_datasets()) | set(ALIASES)
 
 
 def test_root_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +106,7 @@ def test_a_voc_folder_is_not_taken_for_diorama(
 ) -> None:
     write_voc(tmp_path / "VOCdevkit" / "VOC2012", 1)
     monkeypatch.setenv("OVSS_DATA", str(tmp_path))
-    assert load_dataset("diorama").root == SHIPPED  # type: ignore[attr-defined]
+    assert load_dataset("diorama").root == SHIPPED
 
 
 def test_split_files(tmp_path: Path) -> None:
@@ -135,6 +140,28 @@ def test_the_picture_is_upright_and_rgb(tmp_path: Path) -> None:
     grey = Image.open(write_photo(tmp_path / "grey.png")).convert("L")
     grey.save(tmp_path / "JPEGImages" / "img_0000.jpg")
     assert load_dataset("voc", tmp_path).image("img_0000").mode == "RGB"
+
+
+def test_background_is_a_class_or_void(tmp_path: Path) -> None:
+    """VOC 20 ignores what VOC 21 calls background; void stays void and no class moves."""
+    write_voc(tmp_path, 1)
+    with_it, without = load_dataset("voc21", tmp_path), load_dataset("voc20", tmp_path)
+    assert load_dataset("voc", tmp_path).name == with_it.name == "voc21"
+    assert with_it.classes == without.classes
+    assert (with_it.background, without.background) == (True, False)
+    label = with_it.label("img_0000")
+    assert set(np.unique(label)) > {0, 255}
+    assert (without.label("img_0000") == np.where(label == 0, 255, label)).all()
+    scored = get_protocol("pnp-fixed").scored_classes
+    assert scored(with_it) == tuple(range(21))
+    assert scored(without) == tuple(range(1, 21))
+
+
+def test_the_split_is_the_official_file(tmp_path: Path) -> None:
+    """A val.txt beside the pictures, as the released code reads, is another list."""
+    write_voc(tmp_path, 3)
+    (tmp_path / "val.txt").write_text("img_0002\n")
+    assert len(load_dataset("voc", tmp_path).ids) == 3
 
 
 @needs_realdata

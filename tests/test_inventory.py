@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from helpers import write_voc
-from ovsslib.datasets import list_datasets
+from ovsslib.datasets import FILES
 from ovsslib.datasets.voc import VOCDataset
 from ovsslib.doctor import Row
 from ovsslib.inventory import DATA_COMMANDS, HUB_MODELS, LAVIS_FILE, data_rows, model_rows
+from small_data import write_coco
 
 PAPERS = "Salesforce/blip-itm-large-flickr"
 
@@ -103,14 +104,14 @@ def test_lavis_file(tmp_path: Path, where: str) -> None:
 
 def test_every_data_set_says_how_to_get_it() -> None:
     rows = data_rows()
-    assert {one.name for one in rows} == set(list_datasets())
-    assert set(list_datasets()) <= set(DATA_COMMANDS)
+    assert {one.name for one in rows} == set(FILES)
+    assert set(FILES) == set(DATA_COMMANDS)
     assert row(rows, "diorama").state == "ok"
     assert row(rows, "diorama").required
     voc = row(rows, "voc")
     assert (voc.state, voc.required) == ("missing", False)
     assert "OVSS_DATA is not set" in voc.detail
-    assert voc.command.startswith('export OVSS_DATA="$HOME/data" && curl ')
+    assert voc.command == 'export OVSS_DATA="$HOME/data" && ovss data download voc'
 
 
 def test_data_set_on_the_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +125,17 @@ def test_data_set_on_the_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = row(data_rows(), "voc")
     assert found.state == "broken"
     assert "lacks pictures or masks of 2 of 3 in val" in found.detail
-    assert found.command.startswith("curl ")
+    assert found.command == "ovss data download voc"
+
+
+def test_labels_that_are_in_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(tmp_path / "coco", maps=False)
+    monkeypatch.setenv("OVSS_DATA", str(tmp_path))
+    assert row(data_rows(), "coco-stuff").state == "missing"
+    assert row(data_rows(), "coco-object-instances").state == "ok"
+    (tmp_path / "coco" / "val2017" / "000000000002.jpg").unlink()
+    found = row(data_rows(), "coco-object-instances")
+    assert "lacks pictures or masks of 1 of 3 in val" in found.detail
 
 
 def test_demo_data_that_are_missing(tmp_path: Path) -> None:

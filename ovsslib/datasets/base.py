@@ -16,13 +16,17 @@ class Dataset(Protocol):
     """Pictures with label maps.
 
     Attributes:
-        name: ``"diorama"``, ``"voc"``…
+        name: ``"diorama"``, ``"voc21"``…
         split: ``"val"``…
         classes: names; the pixels of ``classes[k - 1]`` have label ``k``.
         things: labels of countable objects; the other classes are stuff.
         ids: names of the pictures, in the order of the split's file.
-        covered: whether labels are meant to cover the picture, so that background is left-over
-            clutter and no class of its own.
+        covered: whether labels are meant to cover the picture, so that what they leave out is
+            left-over clutter; not so where classes are objects before a background.
+        background: whether label 0 is a class of its own that counts in the mean (VOC: 21 classes;
+            Context: 60; COCO-Object: 81). Where it is none, either the data set ignores such pixels
+            and they are void (VOC 20, Context 59, ADE20K), or 0 is clutter that counts against
+            the method but not as a class (Diorama).
     """
 
     name: str
@@ -31,6 +35,7 @@ class Dataset(Protocol):
     things: frozenset[int]
     ids: tuple[str, ...]
     covered: bool
+    background: bool
 
     def image(self, name: str) -> Image.Image:
         """The picture, upright RGB."""
@@ -41,8 +46,17 @@ class Dataset(Protocol):
         ...
 
 
+MASKS = ("SegmentationClass",)
+"""What the folder of a data set in VOC's layout holds."""
+
+
 def find_root(
-    root: str | os.PathLike[str] | None, below: tuple[str, ...], *, shipped: Path | None = None
+    root: str | os.PathLike[str] | None,
+    below: tuple[str, ...],
+    *,
+    shipped: Path | None = None,
+    holds: tuple[str, ...] = MASKS,
+    hint: str = "",
 ) -> Path:
     """The data set's folder: the argument, else below ``$OVSS_DATA``, else the shipped one.
 
@@ -50,32 +64,40 @@ def find_root(
         root: the user's choice, or None: the folder itself or one that holds it.
         below: where the data set usually lies within a folder of data sets.
         shipped: the copy in this repository, if there is one.
+        holds: names of folders or files one of which tells the data set's folder.
+        hint: what else to do when it is not found.
 
     Returns:
-        A folder that holds ``SegmentationClass``.
+        A folder that holds one of ``holds``.
 
     Raises:
         OvssError: there is none; says what to give.
     """
+
+    def fits(path: Path) -> bool:
+        return any((path / name).exists() for name in holds)
+
+    or_else = f"; {hint}" if hint else ""
     if root is not None:
         path = Path(root)
         if not path.is_dir():
             raise OvssError(f"{path}: no such folder; give the data set's folder with --root")
         for found in (path, *(path / name for name in below)):
-            if (found / _MASKS).is_dir():
+            if fits(found):
                 return found
-        raise OvssError(f"{path}: holds no {_MASKS} folder; give the folder that does with --root")
+        raise OvssError(
+            f"{path}: holds no {' nor '.join(holds)}; give the folder that does with --root"
+            f"{or_else}"
+        )
     shelf = os.environ.get("OVSS_DATA")
-    # Only by name: any of the data sets on the shelf has this layout.
+    # Only by name: any of the data sets on the shelf may have this layout.
     candidates = [Path(shelf) / name for name in below] if shelf else []
     for found in [*candidates, *([shipped] if shipped else [])]:
-        if (found / _MASKS).is_dir():
+        if fits(found):
             return found
-    where = f"OVSS_DATA={shelf} holds no {below[0]}" if shelf else "OVSS_DATA is not set"
-    raise OvssError(f"the data set is not found ({where}); give its folder with --root")
-
-
-_MASKS = "SegmentationClass"
+    what = below[0] if len(holds) > 1 else f"{below[0]} with {holds[0]}"
+    where = f"OVSS_DATA={shelf} holds no {what}" if shelf else "OVSS_DATA is not set"
+    raise OvssError(f"the data set is not found ({where}); give its folder with --root{or_else}")
 
 
 def read_split(path: Path) -> tuple[str, ...]:
@@ -95,3 +117,19 @@ def read_split(path: Path) -> tuple[str, ...]:
         twice = next(name for name in ids if ids.count(name) > 1)
         raise OvssError(f"{path}: {twice} is listed twice; list each picture once")
     return ids
+
+
+def list_pictures(folder: Path, ending: str = ".jpg") -> tuple[str, ...]:
+    """Names of the pictures in a folder, sorted: the split of a data set without a split file.
+
+    Raises:
+        OvssError: there is no such folder, or it holds no picture.
+    """
+    names: list[str] = []
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            names = [e.name[: -len(ending)] for e in entries if e.name.endswith(ending)]
+    if not names:
+        what = "holds no picture" if folder.is_dir() else "no such folder"
+        raise OvssError(f"{folder}: {what} (*{ending}); the split's pictures belong there")
+    return tuple(sorted(names))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ovsslib.datasets.voc import Layout, VOCDataset
+from ovsslib.datasets.folder import Layout
+from ovsslib.datasets.voc import VOCDataset
 from ovsslib.diorama.classes import CLASSES, THINGS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "diorama"
@@ -16,6 +17,7 @@ DIORAMA = Layout(
     classes=CLASSES,
     things=frozenset(range(1, len(THINGS) + 1)),
     covered=True,
+    background=False,
     below=("diorama",),
     shipped=SHIPPED,
 )

@@ -2,75 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from ovsslib.datasets.base import find_root, read_split
-from ovsslib.errors import OvssError
-from ovsslib.images import open_image
+from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
+from ovsslib.datasets.names import class_names
 
-VOC_CLASSES: tuple[str, ...] = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "dining table",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "potted plant",
-    "sheep",
-    "sofa",
-    "train",
-    "tv monitor",
-)
+VOC_CLASSES: tuple[str, ...] = class_names("voc20")
 """The 20 classes; the official ``diningtable``, ``pottedplant``, ``tvmonitor`` are spelt as words,
 because a model reads them as text."""
 
-
-@dataclass(frozen=True)
-class Layout:
-    """What tells one data set in VOC's layout from another.
-
-    Attributes:
-        name: the data set's name.
-        classes: names of labels 1..C.
-        things: labels of countable objects.
-        covered: see `Dataset`.
-        below: where it usually lies within a folder of data sets.
-        shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    things: frozenset[int]
-    covered: bool
-    below: tuple[str, ...]
-    shipped: Path | None = None
-
-
-VOC = Layout(
-    name="voc",
+VOC21 = Layout(
+    name="voc21",
     classes=VOC_CLASSES,
     things=frozenset(range(1, 21)),
     covered=False,
+    background=True,
     below=("VOCdevkit/VOC2012", "VOC2012", "voc"),
+    expected={"train": (1464,), "val": (1449,), "trainval": (2913,)},
 )
+"""Background is a class. Sizes: the development kit's ImageSets/Segmentation."""
+VOC20 = dataclasses.replace(VOC21, name="voc20", covered=True, background=False, zero_is_void=True)
+"""Pixels of background are void."""
 
 
-class VOCDataset:
+class VOCDataset(FolderDataset):
     """Pictures and labels in VOC's layout (a `Dataset`).
+
+    Label PNGs hold the class as their palette's index: 0 background, 1..C, 255 void.
 
     Args:
         root: folder with ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation``, or
@@ -86,64 +47,27 @@ class VOCDataset:
         self,
         root: str | os.PathLike[str] | None = None,
         split: str = "val",
-        layout: Layout = VOC,
+        layout: Layout = VOC21,
     ) -> None:
-        self.name = layout.name
-        self.split = split
-        self.classes = layout.classes
-        self.things = layout.things
-        self.covered = layout.covered
-        self.root = find_root(root, layout.below, shipped=layout.shipped)
-        self.ids = read_split(self.root / "ImageSets" / "Segmentation" / f"{split}.txt")
+        found = find_root(root, layout.below, shipped=layout.shipped)
+        ids = read_split(found / "ImageSets" / "Segmentation" / f"{split}.txt")
+        table = plain_table(layout, void=True)
+        super().__init__(layout, found, split, ids, table)
 
-    def image(self, name: str) -> Image.Image:
-        """The picture, RGB.
+    def image_path(self, name: str) -> Path:
+        """``JPEGImages/<name>.jpg``."""
+        return self.root / "JPEGImages" / f"{name}.jpg"
 
-        Raises:
-            OvssError: missing or damaged.
-        """
-        return open_image(self.root / "JPEGImages" / f"{name}.jpg")
-
-    def label(self, name: str) -> np.ndarray:
-        """(H, W) uint8: 0 background, 1..C, 255 void.
-
-        Raises:
-            OvssError: missing, damaged, not a label PNG, or with a value that is no class.
-        """
-        path = self.root / "SegmentationClass" / f"{name}.png"
-        label = read_label(path)
-        strange = set(np.unique(label).tolist()) - set(range(len(self.classes) + 1)) - {255}
-        if strange:
-            raise OvssError(
-                f"{path}: holds {min(strange)}, but {self.name} has labels 0 to "
-                f"{len(self.classes)} and 255; is it this data set's?"
-            )
-        return label
+    def label_path(self, name: str) -> Path:
+        """``SegmentationClass/<name>.png``."""
+        return self.root / "SegmentationClass" / f"{name}.png"
 
 
-def read_label(path: Path) -> np.ndarray:
-    """Label values of a palette (P) or greyscale (L) PNG: the stored numbers, no colours.
+def voc21(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
+    """VOC 2012 with background as a class; arguments and errors as in `VOCDataset`."""
+    return VOCDataset(root, split, VOC21)
 
-    Args:
-        path: PNG.
 
-    Returns:
-        (H, W) uint8.
-
-    Raises:
-        OvssError: missing, damaged, or a picture in colours.
-    """
-    if not path.is_file():
-        raise OvssError(f"{path}: the label file is missing; is the data set complete?")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode not in ("P", "L"):
-                raise OvssError(
-                    f"{path}: a label PNG stores class numbers (mode P or L), this one colours "
-                    f"(mode {image.mode}); convert it back to indices"
-                )
-            return np.array(image, np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise OvssError(f"{path}: the label cannot be read ({reason}); is it complete?") from error
+def voc20(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
+    """VOC 2012 without background; arguments and errors as in `VOCDataset`."""
+    return VOCDataset(root, split, VOC20)

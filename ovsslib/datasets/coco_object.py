@@ -1,0 +1,230 @@
+"""COCO-Object: COCO's 80 things; everything else is background.
+
+Two ground truths go by this name. The field's (GroupViT's conversion) comes out of COCO-Stuff's
+pixel maps: stuff and unlabelled pixels are background and no pixel is void. The released PnP-OVSS
+code paints the masks of ``instances_val2017.json`` instead, where the first annotation wins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ovsslib.datasets.base import find_root
+from ovsslib.datasets.coco_stuff import (
+    BELOW,
+    COCO_CLASSES,
+    SIZES,
+    STUFF_IDS,
+    THING_IDS,
+    CocoPixelMaps,
+    picture_folder,
+    year_of,
+)
+from ovsslib.datasets.folder import (
+    FolderDataset,
+    LabelError,
+    Layout,
+    label_table,
+    plain_table,
+    zero,
+)
+from ovsslib.errors import OvssError
+from ovsslib.palette import VOID
+
+COCO_OBJECT81 = Layout(
+    name="coco-object81",
+    classes=COCO_CLASSES[:80],
+    things=frozenset(range(1, 81)),
+    covered=False,
+    background=True,
+    below=BELOW,
+    expected=SIZES,
+)
+"""Background is a class."""
+COCO_OBJECT80 = dataclasses.replace(
+    COCO_OBJECT81, name="coco-object80", covered=True, background=False, zero_is_void=True
+)
+"""Pixels of background are void."""
+COCO_INSTANCES = dataclasses.replace(COCO_OBJECT81, name="coco-object-instances")
+"""Ground truth out of ``instances_val2017.json``."""
+
+
+def object_tables(layout: Layout) -> dict[str, np.ndarray]:
+    """How the three kinds of pixel maps become labels 1..80.
+
+    Args:
+        layout: says what pixels without a class are.
+
+    Returns:
+        End of the file's name -> (256,) uint8 table: COCO-Stuff's official maps, GroupViT's
+        converted ones, mmsegmentation's converted ones. 255 is background as all stuff is.
+    """
+    none = zero(layout)
+    stuff = dict.fromkeys((number - 1 for number in STUFF_IDS), none)
+    things = {number - 1: k for k, number in enumerate(THING_IDS, 1)}
+    trained = {k: k + 1 if k < 80 else none for k in range(171)}
+    return {
+        "": label_table(stuff | things | {VOID: none}),
+        "_instanceTrainIds": plain_table(layout, void=False),
+        "_labelTrainIds": label_table(trained | {VOID: none}),
+    }
+
+
+def coco_object81(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoPixelMaps:
+    """COCO-Object with background as a class; arguments and errors as in `CocoPixelMaps`."""
+    return CocoPixelMaps(root, split, COCO_OBJECT81, object_tables(COCO_OBJECT81))
+
+
+def coco_object80(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoPixelMaps:
+    """COCO-Object without background; arguments and errors as in `CocoPixelMaps`."""
+    return CocoPixelMaps(root, split, COCO_OBJECT80, object_tables(COCO_OBJECT80))
+
+
+class CocoInstances(FolderDataset):
+    """COCO's pictures with labels painted from ``instances_val2017.json`` (a `Dataset`).
+
+    Where objects overlap, the one listed first wins. Every picture of the file counts: one without
+    annotations is background. Needs pycocotools.
+
+    Args:
+        root: COCO's folder (with ``annotations/instances_val2017.json``) or one that holds it;
+            None looks below ``$OVSS_DATA``.
+        split: ``"val"`` or ``"train"``.
+        crowd: what regions of many objects (``iscrowd``) are: ``"object"``, their class, as in the
+            released code; or ``"void"`` where no single object covers them.
+
+    Raises:
+        OvssError: root or split is missing, the file is no COCO file, or pycocotools is missing.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        split: str = "val",
+        crowd: Literal["object", "void"] = "object",
+    ) -> None:
+        _masks()
+        layout, year = COCO_INSTANCES, year_of(split, COCO_INSTANCES.name)
+        file = f"annotations/instances_{year}.json"
+        hint = f"ovss data download {layout.name} gets it"
+        found = find_root(root, BELOW, holds=(file,), hint=hint)
+        self._sizes, self._objects = _read_instances(found / file)
+        table = plain_table(layout, void=True)
+        super().__init__(layout, found, split, tuple(sorted(self._sizes)), table)
+        self._pictures = picture_folder(found, year)
+        self._crowd = crowd
+        self.file = found / file
+
+    def image_path(self, name: str) -> Path:
+        """``images/val2017/<name>.jpg``."""
+        return self._pictures / f"{name}.jpg"
+
+    def label_path(self, name: str) -> None:
+        """None: labels are in one JSON file."""
+        del name
+
+    def label(self, name: str) -> np.ndarray:
+        """(H, W) uint8: 0 background, 1..80, 255 void (crowds, if asked for).
+
+        Raises:
+            LabelError: the picture is not in the file, or a mask of it is damaged.
+        """
+        if name not in self._sizes:
+            raise LabelError("label missing", f"{self.file}: lists no picture {name}")
+        label = np.zeros(self._sizes[name], np.uint8)
+        # Single objects first where crowds are void, so that a crowd hides no object.
+        order = self._objects.get(name, [])
+        if self._crowd == "void":
+            order = sorted(order, key=lambda one: one["iscrowd"])
+        for one in order:
+            value = VOID if one["iscrowd"] and self._crowd == "void" else one["label"]
+            try:
+                mask = decode(one["segmentation"], *label.shape)
+            except (TypeError, ValueError, KeyError, IndexError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                message = f"{self.file}: a mask of {name} is damaged ({reason})"
+                raise LabelError("label unreadable", message) from error
+            label[(label == 0) & mask] = value
+        return label
+
+
+def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """One annotation's mask.
+
+    Args:
+        segmentation: as COCO writes it: a list of polygons ``[x1, y1, x2, y2, …]``, or a
+            run-length code whose ``counts`` are a list (crowds) or a compressed text.
+        height: of the picture.
+        width: of the picture.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        ValueError: the code is for a picture of another size.
+    """
+    masks = _masks()
+    if isinstance(segmentation, list):
+        code = masks.merge(masks.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        code = masks.frPyObjects(segmentation, height, width)
+    else:
+        code = segmentation
+    if tuple(code["size"]) != (height, width):
+        raise ValueError(f"made for {code['size']}, the picture has {[height, width]}")
+    found: np.ndarray = masks.decode(code).astype(bool)
+    return found
+
+
+def _masks() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise OvssError(
+            "COCO's masks need pycocotools; python -m pip install 'pycocotools>=2.0.8'"
+        ) from error
+    return mask
+
+
+def _read_instances(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, list[Any]]]:
+    """Sizes (H, W) of all pictures, and the annotations of those that have some."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+        sizes = {
+            stems[image["id"]]: (image["height"], image["width"]) for image in content["images"]
+        }
+        labels = {number: k for k, number in enumerate(THING_IDS, 1)}
+        objects = defaultdict(list)
+        for one in content["annotations"]:
+            objects[stems[one["image_id"]]].append(
+                {
+                    "segmentation": one["segmentation"],
+                    "iscrowd": one.get("iscrowd", 0),
+                    "label": labels[one["category_id"]],
+                }
+            )
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise OvssError(f"{path}: cannot be read ({reason}); is it complete?") from error
+    except KeyError as error:
+        raise OvssError(
+            f"{path}: not COCO's instances: {error} is missing, or no id of its pictures and 80 "
+            "things"
+        ) from error
+    return sizes, dict(objects)
+
+
+def coco_instances(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoInstances:
+    """The paper's COCO-Object: masks of single objects and crowds, the first annotation wins.
+
+    Arguments and errors as in `CocoInstances`.
+    """
+    return CocoInstances(root, split)

@@ -1,0 +1,223 @@
+"""Data sets of picture files and label PNGs, and the table from stored numbers to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ovsslib.errors import OvssError
+from ovsslib.images import open_image
+from ovsslib.palette import VOID
+
+ILLEGAL = 254
+"""What a table gives for numbers that no label file may hold; no data set has 254 classes."""
+
+
+class LabelError(OvssError):
+    """A label file that cannot be used.
+
+    Attributes:
+        kind: ``"label missing"``, ``"label unreadable"``, ``"label in colours"`` or ``"label
+            values"``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What tells one data set from another, wherever its files lie.
+
+    Attributes:
+        name: the data set's name.
+        classes: names of labels 1..C.
+        things: labels of countable objects.
+        covered: see `Dataset`.
+        background: see `Dataset`.
+        below: where it usually lies within a folder of data sets.
+        zero_is_void: whether pixels without a class are void and not background; then
+            ``background`` is false.
+        shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
+        expected: split -> numbers of pictures that its publications name; no entry where a split
+            has no fixed size.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    things: frozenset[int]
+    covered: bool
+    background: bool
+    below: tuple[str, ...]
+    zero_is_void: bool = False
+    shipped: Path | None = None
+    expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+class FolderDataset:
+    """Pictures and label PNGs in folders (a `Dataset`); a subclass says which files they are.
+
+    Args:
+        layout: which data set it is.
+        root: its folder.
+        split: name of the split.
+        ids: names of the split's pictures.
+        table: (256,) uint8 from `label_table`: number stored in a label file -> label.
+    """
+
+    def __init__(
+        self, layout: Layout, root: Path, split: str, ids: tuple[str, ...], table: np.ndarray
+    ) -> None:
+        self.layout = layout
+        self.name = layout.name
+        self.split = split
+        self.classes = layout.classes
+        self.things = layout.things
+        self.covered = layout.covered
+        self.background = layout.background
+        self.root = root
+        self.ids = ids
+        self.table = table
+
+    def image_path(self, name: str) -> Path:
+        """Where the picture is, or should be."""
+        raise NotImplementedError
+
+    def label_path(self, name: str) -> Path | None:
+        """Where the label PNG is, or should be; None where labels are in no file of their own."""
+        raise NotImplementedError
+
+    def image(self, name: str) -> Image.Image:
+        """The picture, RGB.
+
+        Raises:
+            OvssError: missing or damaged.
+        """
+        return open_image(self.image_path(name))
+
+    def label(self, name: str) -> np.ndarray:
+        """(H, W) uint8: 0 background, 1..C, 255 void.
+
+        Raises:
+            LabelError: missing, damaged, not a label PNG, or with a value that is no class.
+        """
+        path = self.label_path(name)
+        if path is None:
+            raise NotImplementedError
+        stored = read_label(path)
+        # A look-up into a new array: renaming ids one after another in place would let them chain.
+        label: np.ndarray = self.table[stored]
+        if (label == ILLEGAL).any():
+            strange = int(stored[label == ILLEGAL].min())
+            raise LabelError(
+                "label values",
+                f"{path}: holds {strange}, but the label files of {self.name} hold "
+                f"{legal_values(self.table)}; is it this data set's, and not converted?",
+            )
+        return label
+
+    def strays(self) -> list[str]:
+        """Labels in the split's folder without a picture; where a file lists the split, none."""
+        return []
+
+    def doubts(self, share: np.ndarray) -> list[str]:
+        """What the whole set says about its labels that no single file does.
+
+        Args:
+            share: (C + 1,) share of the pictures that hold each label, 0..1.
+
+        Returns:
+            Sentences; none where all is as expected.
+        """
+        del share
+        return []
+
+
+def label_table(pairs: Mapping[int, int] | Iterable[tuple[int, int]]) -> np.ndarray:
+    """The table from stored numbers to labels.
+
+    Args:
+        pairs: number stored in a label file, 0..255 -> label: 0 background, 1..C, 255 void.
+
+    Returns:
+        (256,) uint8; `ILLEGAL` for numbers without a pair.
+
+    Example:
+        >>> table = label_table({0: 255, 1: 1})
+        >>> table[:3].tolist()
+        [255, 1, 254]
+    """
+    table = np.full(256, ILLEGAL, np.uint8)
+    for stored, label in dict(pairs).items():
+        table[stored] = label
+    return table
+
+
+def legal_values(table: np.ndarray) -> str:
+    """The numbers that a table has labels for, in words.
+
+    Example:
+        >>> legal_values(label_table({0: 0, 1: 1, 2: 2, 4: 3, 255: 255}))
+        '0 to 2, 4 and 255'
+    """
+    legal = np.flatnonzero(np.asarray(table) != ILLEGAL)
+    runs = np.split(legal, np.flatnonzero(np.diff(legal) > 1) + 1)
+    words = [f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def zero(layout: Layout) -> int:
+    """The label of pixels without a class: 0 or void."""
+    return VOID if layout.zero_is_void else 0
+
+
+def plain_table(layout: Layout, *, void: bool) -> np.ndarray:
+    """The table of files that store the labels themselves.
+
+    Args:
+        layout: says the number of classes, and what 0 is.
+        void: whether files may hold 255.
+
+    Returns:
+        (256,) uint8, see `label_table`. Nothing is shifted, so that 255 cannot run over.
+    """
+    pairs = {k: k for k in range(1, len(layout.classes) + 1)} | {0: zero(layout)}
+    return label_table(pairs | ({VOID: VOID} if void else {}))
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Label values of a palette (P) or greyscale (L) PNG: the stored numbers, no colours.
+
+    Args:
+        path: PNG.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        LabelError: missing, damaged, or a picture in colours.
+    """
+    if not path.is_file():
+        raise LabelError(
+            "label missing", f"{path}: the label file is missing; is the data set complete?"
+        )
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.mode not in ("P", "L"):
+                raise LabelError(
+                    "label in colours",
+                    f"{path}: a label PNG stores class numbers (mode P or L), this one colours "
+                    f"(mode {image.mode}); convert it back to indices",
+                )
+            return np.array(image, np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise LabelError(
+            "label unreadable", f"{path}: the label cannot be read ({reason}); is it complete?"
+        ) from error
