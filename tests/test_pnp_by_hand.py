@@ -97,12 +97,22 @@ def blip2(_folder: Path, layer: int) -> tuple[Blip2Matcher, Look]:
 
 
 def by_hand(
-    look: Look, pixels: Tensor, prompt: Prompt, config: PnPConfig, black: Tensor
+    look: Look,
+    pixels: Tensor,
+    prompt: Prompt,
+    config: PnPConfig,
+    black: Tensor,
+    *,
+    end: bool = False,
 ) -> tuple[np.ndarray, list[list[int]], list[np.ndarray]]:
-    """Sum of maps (K, P), patches dropped before each round, each round's maps; one picture."""
+    """Sum of maps (K, P), patches dropped before each round, each round's maps; one picture.
+
+    With ``end`` the last token, which closes the text, has a say in what is dropped.
+    """
     ids = torch.tensor([prompt.tokens.ids])
     grid = pixels.shape[-1] // PATCH
     words = [position for span in prompt.spans for position in span]
+    words += [len(prompt.tokens.ids) - 1] * end
     gone: list[int] = []
     before, rounds = [], []
     for _ in range(config.rounds):
@@ -155,3 +165,31 @@ def test_every_round(
         assert len(gone[3]) > 5
         assert np.abs(rounds[1] - np.where(rounds[1] == 0, 0, rounds[0])).max() > 1e-3 * scale
     assert len(lengths) > 1
+
+
+def test_the_end_of_shorter_texts_as_released(tmp_path: Path) -> None:
+    """`drop_sep`: what is dropped depends on the longest text of the batch, alone of all."""
+    matcher, look = blip(tmp_path, 1)
+    pixels = torch.randn(3, 3, 48, 48, dtype=torch.float64)
+    matcher.preprocess = lambda images, size=None: pixels[: len(images)]  # type: ignore[assignment]
+    config = PnPConfig(layer=1, head=None, rounds=4, patches_per_round=2, drop_sep=True)
+    photos = [Image.new("RGB", (48, 48))] * 3
+    found = PnPOVSS(matcher, config).maps(photos, NAMES, stages=True)
+    prompts = [build_prompts(names, matcher.tokenize)[0] for names in NAMES]
+    lengths = [len(prompt.tokens.ids) for prompt in prompts]
+    black = -torch.tensor(matcher.image_mean) / torch.tensor(matcher.image_std)
+    changed = []
+    for index, prompt in enumerate(prompts):
+        one = pixels[index : index + 1]
+        shorter = lengths[index] < max(lengths)
+        wanted, gone, _ = by_hand(look, one, prompt, config, black, end=shorter)
+        stages = found[index].stages
+        assert stages is not None
+        assert [np.flatnonzero(mask).tolist() for mask in stages["dropped"]] == gone
+        assert np.abs(found[index].maps.reshape(wanted.shape) - wanted).max() < 1e-5 * wanted.max()
+        changed.append(by_hand(look, one, prompt, config, black)[1] != gone)
+    assert any(changed)
+    # In a batch of its own no text is shorter than another.
+    (alone,) = PnPOVSS(matcher, config).maps(photos[:1], NAMES[:1])
+    wanted = by_hand(look, pixels[:1], prompts[0], config, black)[0]
+    assert np.abs(alone.maps.reshape(wanted.shape) - wanted).max() < 1e-5 * wanted.max()
