@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from ovsslib.errors import OvssError
-
-_TIMEOUT = 60.0  # seconds without a byte before a connection counts as broken
-_CHUNK = 1 << 20
+from ovsslib.transfer import fetch_to
 
 
 def cache_folder() -> Path:
@@ -119,74 +114,7 @@ def fetch(url: str, *, download: bool = False) -> Path:
             f"{address} is not on this machine: load it once with download=True "
             f"(python -c \"import ovsslib; ovsslib.load_vlm('{url}', download=True)\")"
         )
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(part.with_suffix(".lock"), address):
-            if not target.is_file():  # another process may have been quicker
-                _transfer(address, part)
-                _check(part, digest, address)
-                part.replace(target)
-    except OSError as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise OvssError(f"{address}: the download failed ({reason}); try again") from error
-    return target
-
-
-def _transfer(address: str, part: Path) -> None:
-    """Bring the temporary file up to its full length; an `OSError` where that is not reached."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    start = part.stat().st_size if part.is_file() else 0
-    headers = {"User-Agent": "ovsslib", **({"Range": f"bytes={start}-"} if start else {})}
-    try:
-        with urlopen(Request(address, headers=headers), timeout=_TIMEOUT) as answer:
-            # A server that cannot go on in the middle answers 200 with the whole file.
-            begins = str(answer.headers.get("Content-Range", ""))
-            start = start if answer.status == 206 and begins.startswith(f"bytes {start}-") else 0
-            with part.open("ab" if start else "wb") as out:
-                while data := answer.read(_CHUNK):
-                    out.write(data)
-            length = answer.headers.get("Content-Length")
-    except HTTPError as error:
-        if error.code == 416 and start:  # nothing is left to send: the digest decides
-            return
-        raise OSError(f"the server answered {error.code} {error.reason}") from error
-    except HTTPException as error:
-        raise OSError(f"the connection broke: {error or type(error).__name__}") from error
-    # http.client tells of no missing bytes when they are read in pieces.
-    have = part.stat().st_size
-    if length is not None and have < start + int(length):
-        raise OSError(f"the connection broke after {have:,} of {start + int(length):,} bytes")
-
-
-def _check(part: Path, digest: str, address: str) -> None:
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != digest:
-        part.unlink()
-        raise OvssError(
-            f"{address}: the SHA-256 digest of what came is {found}, not {digest}; it was deleted. "
-            "Compare the digest with its source, then try again"
-        )
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path, address: str) -> Iterator[None]:
-    """Keep two processes from writing one file; Windows has no such lock, so only the digest."""
-    with lock.open("w") as handle:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OvssError(
-                    f"{address} is being downloaded by another process; wait until it is done"
-                ) from error
-        yield
+    return fetch_to(address, target, checksum=f"sha256:{digest}")
 
 
 def hub_cache() -> Path:

@@ -4,72 +4,34 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import http.server
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from file_server import FileServer, serving
 from ovsslib.errors import OvssError
-from ovsslib.fetch import cache_folder, cached_file, fetch, hub_cache, hub_snapshot, split_url
+from ovsslib.fetch import (
+    cache_folder,
+    cached_file,
+    fetch,
+    hub_cache,
+    hub_snapshot,
+    split_url,
+)
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `BODY`; ``cut`` is after how many bytes each of the next answers breaks off."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.cut: list[int] = []
-        self.ranges = True
-        self.asked: list[str | None] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/m/model.pth"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """What a static file host does, with byte ranges."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
-        start = int(asked[6:-1]) if asked and self.server.ranges else 0
-        if "gone" in self.path:
-            self.send_error(404)
-            return
-        if start >= len(BODY):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
-        self.send_header("Content-Length", str(len(BODY) - start))
-        self.end_headers()
-        end = start + self.server.cut.pop(0) if self.server.cut else None
-        self.wfile.write(BODY[start:end])
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+PATH = "/m/model.pth"
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+def server() -> Iterator[FileServer]:
+    with serving({PATH: BODY}) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +44,8 @@ def files(cache: Path) -> list[str]:
     return sorted(p.name for p in cache.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
-def test_fetched_once(server: Server, cache: Path) -> None:
-    url = f"{server.url}#sha256={DIGEST.upper()}"
+def test_fetched_once(server: FileServer, cache: Path) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST.upper()}"
     with pytest.raises(OvssError, match=r"not on this machine: .*download=True"):
         fetch(url)
     assert not cache.exists()
@@ -93,12 +55,12 @@ def test_fetched_once(server: Server, cache: Path) -> None:
     assert path.is_relative_to(cache)
     server.shutdown()
     assert fetch(url) == fetch(url, download=True) == path
-    assert server.asked == [None]
+    assert server.asked == [(PATH, None)]
     assert files(cache) == ["model.pth"]
 
 
-def test_goes_on_after_a_broken_connection(server: Server, cache: Path) -> None:
-    url = f"{server.url}#sha256={DIGEST}"
+def test_goes_on_after_a_broken_connection(server: FileServer, cache: Path) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
     server.cut = [300_000, 400_000]
     with pytest.raises(OvssError, match=r"the connection broke after 300,000 of 1,048,576 bytes"):
         fetch(url, download=True)
@@ -108,21 +70,21 @@ def test_goes_on_after_a_broken_connection(server: Server, cache: Path) -> None:
     with pytest.raises(OvssError, match=r"after 700,000 of 1,048,576 bytes\); try again"):
         fetch(url, download=True)
     assert fetch(url, download=True).read_bytes() == BODY
-    assert server.asked == [None, "bytes=300000-", "bytes=700000-"]
+    assert server.asked == [(PATH, None), (PATH, "bytes=300000-"), (PATH, "bytes=700000-")]
     assert files(cache) == ["model.pth"]
 
 
-def test_server_without_ranges_starts_anew(server: Server) -> None:
-    url = f"{server.url}#sha256={DIGEST}"
+def test_server_without_ranges_starts_anew(server: FileServer) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
     server.cut, server.ranges = [1000], False
     with pytest.raises(OvssError, match="the connection broke"):
         fetch(url, download=True)
     assert fetch(url, download=True).read_bytes() == BODY
 
 
-def test_whole_file_under_its_temporary_name(server: Server) -> None:
+def test_whole_file_under_its_temporary_name(server: FileServer) -> None:
     """A process that died between the last byte and the check."""
-    url = f"{server.url}#sha256={DIGEST}"
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
     part = Path(f"{cached_file(url)}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(BODY)
@@ -130,17 +92,17 @@ def test_whole_file_under_its_temporary_name(server: Server) -> None:
     assert not part.exists()
 
 
-def test_wrong_checksum_leaves_nothing(server: Server, cache: Path) -> None:
+def test_wrong_checksum_leaves_nothing(server: FileServer, cache: Path) -> None:
     other = 64 * "0"
     with pytest.raises(OvssError, match=rf"digest of what came is {DIGEST}, not {other}"):
-        fetch(f"{server.url}#sha256={other}", download=True)
+        fetch(f"{server.url}{PATH}#sha256={other}", download=True)
     assert files(cache) == []
     with pytest.raises(OvssError, match="not on this machine"):
-        fetch(f"{server.url}#sha256={other}")
+        fetch(f"{server.url}{PATH}#sha256={other}")
 
 
-def test_damaged_beginning_is_not_kept(server: Server, cache: Path) -> None:
-    url = f"{server.url}#sha256={DIGEST}"
+def test_damaged_beginning_is_not_kept(server: FileServer, cache: Path) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
     part = Path(f"{cached_file(url)}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"?" * 1000)
@@ -150,19 +112,19 @@ def test_damaged_beginning_is_not_kept(server: Server, cache: Path) -> None:
     assert fetch(url, download=True).read_bytes() == BODY
 
 
-def test_nobody_answers(server: Server, cache: Path) -> None:
+def test_nobody_answers(server: FileServer, cache: Path) -> None:
     with pytest.raises(OvssError, match=r"the server answered 404 Not Found"):
         fetch(f"{server.url}/gone.pth#sha256={DIGEST}", download=True)
     server.shutdown()
     server.server_close()
     with pytest.raises(OvssError, match=r"the download failed \(.*refused.*\); try again") as error:
-        fetch(f"{server.url}#sha256={DIGEST}", download=True)
+        fetch(f"{server.url}{PATH}#sha256={DIGEST}", download=True)
     assert "\n" not in str(error.value)
     assert files(cache) == []
 
 
-def test_two_processes_do_not_write_one_file(server: Server) -> None:
-    url = f"{server.url}#sha256={DIGEST}"
+def test_two_processes_do_not_write_one_file(server: FileServer) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
     lock = cached_file(url).with_name("model.pth.lock")
     lock.parent.mkdir(parents=True)
     with lock.open("w") as handle:
@@ -172,10 +134,10 @@ def test_two_processes_do_not_write_one_file(server: Server) -> None:
     assert fetch(url, download=True).read_bytes() == BODY
 
 
-def test_cache_that_cannot_be_written(server: Server, cache: Path) -> None:
+def test_cache_that_cannot_be_written(server: FileServer, cache: Path) -> None:
     cache.write_text("a file, not a folder")
     with pytest.raises(OvssError, match="the download failed"):
-        fetch(f"{server.url}#sha256={DIGEST}", download=True)
+        fetch(f"{server.url}{PATH}#sha256={DIGEST}", download=True)
 
 
 @pytest.mark.parametrize("fragment", ["", "#", "#md5=ab", "#sha256=", "#sha256=" + 63 * "a"])
