@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ovsslib.datasets.base import find_root, list_pictures
+from ovsslib.datasets.base import find_root, list_pictures, stems
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
 from ovsslib.datasets.names import class_names
 from ovsslib.errors import OvssError
@@ -75,5 +75,5 @@ class ADE20KDataset(FolderDataset):
 
     def strays(self) -> list[str]:
         """Labels without a picture."""
-        labels = list_pictures(self.root / "annotations" / self._folder, ".png")
+        labels = stems(self.root / "annotations" / self._folder, ".png")
         return sorted(set(labels) - set(self.ids))

@@ -119,17 +119,22 @@ def read_split(path: Path) -> tuple[str, ...]:
     return ids
 
 
-def list_pictures(folder: Path, ending: str = ".jpg") -> tuple[str, ...]:
-    """Names of the pictures in a folder, sorted: the split of a data set without a split file.
+def stems(folder: Path, ending: str) -> list[str]:
+    """Names of the files in a folder that end so, without that ending, sorted; none without one."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name.removesuffix(ending) for e in entries if e.name.endswith(ending))
+
+
+def list_pictures(folder: Path) -> tuple[str, ...]:
+    """Names of the JPEGs in a folder, sorted: the split of a data set without a split file.
 
     Raises:
         OvssError: there is no such folder, or it holds no picture.
     """
-    names: list[str] = []
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            names = [e.name[: -len(ending)] for e in entries if e.name.endswith(ending)]
+    names = stems(folder, ".jpg")
     if not names:
         what = "holds no picture" if folder.is_dir() else "no such folder"
-        raise OvssError(f"{folder}: {what} (*{ending}); the split's pictures belong there")
-    return tuple(sorted(names))
+        raise OvssError(f"{folder}: {what} (*.jpg); the split's pictures belong there")
+    return tuple(names)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovsslib.datasets.base import find_root, list_pictures
+from ovsslib.datasets.base import find_root, list_pictures, stems
 from ovsslib.datasets.folder import FolderDataset, Layout, label_table
 from ovsslib.datasets.names import class_names
 from ovsslib.errors import OvssError
@@ -110,10 +110,9 @@ class CocoPixelMaps(FolderDataset):
 
     def strays(self) -> list[str]:
         """Maps of this kind without a picture."""
-        stems = list_pictures(self.maps.folder, ".png")
-        names = {
-            stem.removesuffix(self.maps.suffix) for stem in stems if _is(stem, self.maps.suffix)
-        }
+        suffix = self.maps.suffix
+        found = stems(self.maps.folder, ".png")
+        names = {stem.removesuffix(suffix) for stem in found if _is(stem, suffix)}
         return sorted(names - set(self.ids))
 
 
@@ -142,12 +141,9 @@ def _is(stem: str, suffix: str) -> bool:
 def _find_maps(root: Path, year: str, tables: Mapping[str, np.ndarray]) -> MapFiles:
     best: tuple[int, MapFiles] | None = None
     for folder in (root / name / year for name in _MAPS):
-        if not folder.is_dir():
-            continue
-        with os.scandir(folder) as entries:
-            stems = [e.name[:-4] for e in entries if e.name.endswith(".png")]
+        found = stems(folder, ".png")
         for suffix, table in tables.items():
-            count = sum(_is(stem, suffix) for stem in stems)
+            count = sum(_is(stem, suffix) for stem in found)
             if count and (best is None or count > best[0]):
                 best = count, MapFiles(folder, suffix, table)
     if best is None:
