@@ -42,7 +42,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ovsslib.training import data
 
     folder = tmp_path_factory.mktemp("drawn")
-    for split in ("train", "heldout"):
+    for split in ("train", *data.HELD):
         assert list(data.prepare(folder, split, 24, workers=1))[-1] == (1, 1)
     return folder
 

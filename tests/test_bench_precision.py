@@ -59,7 +59,7 @@ def test_labels_are_compared_after_refinement() -> None:
 
 def test_a_compiled_image_encoder_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))  # noqa: PLW0108
     work = prepare(dataclasses.replace(SPEC, compiled=True))
     assert compiled == [work.matcher.image_encoder]  # type: ignore[attr-defined]
     assert work.describe()["compiled"] is True

@@ -17,7 +17,7 @@ from ovsslib.diorama.canvas import Canvas, Pen
 from ovsslib.diorama.captions import describe, noticeable
 from ovsslib.diorama.classes import CLASSES, STUFF, THINGS
 from ovsslib.diorama.colours import COLOURS, HELD_OUT, PALETTE
-from ovsslib.diorama.make import SPLIT_BASE, scene_seed, write_split
+from ovsslib.diorama.make import SPLIT_BASE, scene_seed, split_scene, write_split
 from ovsslib.diorama.scene import VOID, Band, Item, Scene, compose, render
 from ovsslib.diorama.stuff import TEXTURE
 from ovsslib.diorama.things import DRAW
@@ -92,6 +92,18 @@ def test_held_out_compositions_never_occur_in_training():
     assert pairs(True) >= HELD_OUT
 
 
+def test_only_the_novel_split_is_about_pairs_that_training_lacks():
+    def share(split: str) -> float:
+        scenes = [split_scene(split, 0, index) for index in range(60)]
+        return np.mean([any((i.colour, i.name) in HELD_OUT for i in s.things) for s in scenes])
+
+    assert share("novel") == 1
+    assert 0.1 < share("val") < 0.6
+    assert share("train") == share("heldout") == share("tune") == 0
+    sizes = [len(split_scene("train", 0, index).things) for index in range(60)]
+    assert all((n == 1) == (index % 3 == 0) for index, n in enumerate(sizes)), "close-ups"
+
+
 def test_captions_are_true_partial_and_varied():
     texts: list[str] = []
     complete = 0
@@ -139,7 +151,7 @@ def test_a_split_is_a_voc_tree(tmp_path):
 def test_the_shipped_split_is_what_the_code_draws():
     root = Path(__file__).resolve().parents[1] / "data" / "diorama" / "SegmentationClass"
     for split in ("val", "tune"):
-        _, mask = render(compose(scene_seed(split, 0, 17), novel=split == "val"))
+        _, mask = render(split_scene(split, 0, 17))
         assert np.array_equal(np.asarray(Image.open(root / f"{split}_00017.png")), mask)
 
 

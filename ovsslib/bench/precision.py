@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +16,17 @@ from ovsslib.bench.agreement import KEPT
 from ovsslib.errors import OvssError
 from ovsslib.provenance import provenance
 
+if TYPE_CHECKING:
+    from ovsslib.pnp import PnPOVSS
+    from ovsslib.segmentation import Maps
+
 EXACT = "float32"
 SPLIT = "tune"
+
+
+def _all_maps(model: PnPOVSS, calls: Sequence[Any], found: list[Maps]) -> None:
+    for call in calls:
+        found.extend(model.maps(*call))
 
 
 def precisions(
@@ -71,8 +81,8 @@ def precisions(
             model = build(vlm, device=device, dtype=dtype)
             where = torch.device(compute_place(model.matcher)["device"])
             model.maps(*calls[0])  # warms up
-            found: list[Any] = []
-            spent = seconds(lambda m=model, f=found: [f.extend(m.maps(*c)) for c in calls], where)
+            found: list[Maps] = []
+            spent = seconds(partial(_all_maps, model, calls, found), where)
             labels = [refine_maps(maps, model.config).labels for maps in found]
             exact = exact or labels
             same = [float((a == b).mean()) for a, b in zip(exact, labels, strict=True)]

@@ -23,7 +23,7 @@ def group() -> None:
 
 @app.command()
 def make(
-    split: str = typer.Option("val", help="val, tune, heldout or train."),
+    split: str = typer.Option("val", help="val, tune, heldout, novel or train."),
     n: int = typer.Option(200, min=1, help="Number of pictures."),
     seed: int = typer.Option(0, min=0, help="Another seed gives other pictures."),
     out: Path = typer.Option(Path("diorama"), help="Folder, in Pascal VOC's layout."),

@@ -81,7 +81,7 @@ def train(
     ),
     seed: int = typer.Option(0, min=0, help="Seed of weights, order and negatives."),
     pictures: int = typer.Option(60_000, min=1, help="Pictures drawn for training."),
-    heldout: int = typer.Option(1_000, min=2, help="Pictures drawn for the held-out figures."),
+    heldout: int = typer.Option(1_000, min=2, help="Pictures drawn for each held-out set."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
     width: int | None = typer.Option(None, min=16, help="Width of both encoders."),
     text_layers: int | None = typer.Option(
@@ -114,7 +114,7 @@ def train(
         import torch
 
         from ovsslib.training.card import finish
-        from ovsslib.training.data import SHARD, prepare
+        from ovsslib.training.data import HELD, SHARD, prepare
         from ovsslib.training.loop import Schedule
         from ovsslib.training.recipes import Recipe
 
@@ -122,7 +122,7 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         folder = run or Path("runs") / model
-        for split, n in (("heldout", heldout), ("train", pictures)):
+        for split, n in (*((held, heldout) for held in HELD), ("train", pictures)):
             for _ in progress(prepare(cache, split, n), f"drawing {split}", -(-n // SHARD)):
                 pass
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}

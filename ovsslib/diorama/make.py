@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ovsslib.diorama.captions import describe, noticeable
-from ovsslib.diorama.scene import compose, render
+from ovsslib.diorama.colours import HELD_OUT
+from ovsslib.diorama.scene import Scene, compose, render
 from ovsslib.errors import OvssError
 from ovsslib.palette import voc_palette
 
-SPLIT_BASE = {"val": 1_000_000, "tune": 2_000_000, "heldout": 3_000_000, "train": 10_000_000}
+SPLIT_BASE = {
+    "val": 1_000_000,
+    "tune": 2_000_000,
+    "heldout": 3_000_000,
+    "novel": 4_000_000,
+    "train": 10_000_000,
+}
+# Splits with (colour, thing) pairs that training lacks; "novel" has one in every picture.
+NOVEL = ("val", "novel")
 JPEG_QUALITY = 88
 
 
@@ -26,6 +36,16 @@ def scene_seed(split: str, seed: int, index: int) -> int:
     if split not in SPLIT_BASE:
         raise OvssError(f"unknown Diorama split {split!r}: use one of {', '.join(SPLIT_BASE)}")
     return SPLIT_BASE[split] + 100_000_000 * seed + index
+
+
+def split_scene(split: str, seed: int, index: int) -> Scene:
+    """The ``index``-th scene of a split, not yet drawn; a third of the training's are close-ups."""
+    first = scene_seed(split, seed, index)
+    if split != "novel":
+        close_up = split == "train" and index % 3 == 0
+        return compose(first, close_up=close_up, novel=split in NOVEL)
+    scenes = (compose(first + 100_000 * attempt) for attempt in count())
+    return next(s for s in scenes if any((i.colour, i.name) in HELD_OUT for i in s.things))
 
 
 def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
@@ -43,7 +63,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
     ids, lines = [], []
     for index in range(n):
         image_id = f"{split}_{index:05d}"
-        scene = compose(scene_seed(split, seed, index), novel=split in ("val", "heldout"))
+        scene = split_scene(split, seed, index)
         picture, mask = render(scene)
         picture.save(root / "JPEGImages" / f"{image_id}.jpg", quality=JPEG_QUALITY)
         label = Image.fromarray(mask)
@@ -63,16 +83,12 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
 def caption_pair(split: str, seed: int, index: int, side: int) -> tuple[np.ndarray, list[str]]:
     """One training example: a picture squashed to ``side`` x ``side`` and its captions.
 
-    A third of the training scenes are close-ups, as on the web; no mask leaves this function.
+    No mask leaves this function.
 
     Returns:
         ``(side, side, 3)`` uint8 in [0, 255], and eight strings.
     """
-    scene = compose(
-        scene_seed(split, seed, index),
-        close_up=index % 3 == 0 and split == "train",
-        novel=split == "heldout",
-    )
+    scene = split_scene(split, seed, index)
     picture, mask = render(scene, scale=2)
     captions = describe(scene, noticeable(mask))
     small = picture.resize((side, side), Image.Resampling.BICUBIC)

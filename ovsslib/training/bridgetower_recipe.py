@@ -13,7 +13,7 @@ import torch
 
 from ovsslib.training import data
 from ovsslib.training.byte_words import tokenizer
-from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
+from ovsslib.training.evaluate import held_out_figures
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import normalise
 from ovsslib.training.micro_bridgetower import (
@@ -59,14 +59,15 @@ def bridgetower_scores(
 
 
 def evaluate_bridgetower(
-    trainer: MicroBridgeTowerTrainer, held: data.CaptionData, packer: RowPacker
+    trainer: MicroBridgeTowerTrainer,
+    held: tuple[data.CaptionData, data.CaptionData],
+    packer: RowPacker,
 ) -> dict[str, float]:
     """Held-out figures of :mod:`ovsslib.training.evaluate`."""
     trainer.eval()
-    scores = bridgetower_scores(trainer, held.pictures, packer)
-    figures = match_accuracy(scores, held.captions) | retrieval_at_1(scores, held.captions)
+    figures = held_out_figures(lambda shown: bridgetower_scores(trainer, shown, packer), held)
     trainer.train()
-    return {name: round(value, 4) for name, value in figures.items()}
+    return figures
 
 
 def train_micro_bridgetower(
@@ -95,7 +96,7 @@ def train_micro_bridgetower(
     """
     size = size or BridgeTowerSize()
     train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
-    held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
+    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     trainer = MicroBridgeTowerTrainer(size)
     known = colours_of(chain.from_iterable(train.captions))

@@ -21,8 +21,10 @@ from ovsslib.errors import OvssError
 
 SHARD = 500
 CACHE_SIDE = 128
-# Raised when what is drawn for an index changes, so that shards drawn before are not read.
-DRAWING = 2
+# Raised when what a split draws for an index changes, so that shards drawn before are not read.
+DRAWING = {"train": 2, "heldout": 3, "novel": 1}
+# New scenes of training's kind, and such with a (colour, thing) pair that training lacks.
+HELD = ("heldout", "novel")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class CaptionData:
 
 
 def _shard_path(cache: Path, split: str, seed: int, start: int, stop: int) -> Path:
-    return cache / f"{split}-v{DRAWING}-s{seed}-{CACHE_SIDE}px-{start:06d}-{stop:06d}.npz"
+    return cache / f"{split}-v{DRAWING[split]}-s{seed}-{CACHE_SIDE}px-{start:06d}-{stop:06d}.npz"
 
 
 def _write_shard(job: tuple[Path, str, int, int, int]) -> Path:
@@ -113,3 +115,9 @@ def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionDa
                 f"cannot read {path.name} ({error}): delete it and render again"
             ) from error
     return CaptionData(np.concatenate(pictures), captions)
+
+
+def load_held(cache: Path, n: int, side: int, seed: int = 0) -> tuple[CaptionData, CaptionData]:
+    """The two held-out sets, ``n`` examples each, see :data:`HELD` and :func:`load`."""
+    familiar, novel = (load(cache, split, n, side, seed) for split in HELD)
+    return familiar, novel

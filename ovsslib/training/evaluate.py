@@ -1,7 +1,9 @@
 """How well a matcher reads held-out pictures: hard negatives and retrieval.
 
-Both figures use captions alone. ``captions_of`` a picture are true; a hard negative differs from a
-true caption by one class name that none of the picture's captions has.
+All figures use captions alone. The captions of a picture are true; a hard negative differs from a
+true caption by one class name that none of the picture's captions has. New scenes of training's
+kind and scenes with a thing in a colour that training never shows it in are two questions, does it
+generalise and does it compose, and get figures of their own.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ovsslib.training.data import CaptionData
 from ovsslib.training.negatives import swap
 from ovsslib.training.words import mentions, named
 
@@ -69,3 +72,24 @@ def retrieval_at_1(
         "picture_at_1": float(np.mean(grid.argmax(0) == np.arange(n))),
         "caption_at_1": float(np.mean(grid.argmax(1) == np.arange(n))),
     }
+
+
+def held_out_figures(
+    scorer: Callable[[np.ndarray], Scores], held: tuple[CaptionData, CaptionData]
+) -> dict[str, float]:
+    """All held-out figures of a model, in 0..1.
+
+    Args:
+        scorer: makes the match scores of some pictures (N, S, S, 3).
+        held: from :func:`ovsslib.training.data.load_held`.
+
+    Returns:
+        ``match_accuracy``, ``pairs_ranked``, ``picture_at_1`` and ``caption_at_1`` on scenes of
+        training's kind; ``novel_match_accuracy`` and ``novel_pairs_ranked`` on the others.
+    """
+    familiar, novel = held
+    scores = scorer(familiar.pictures)
+    figures = match_accuracy(scores, familiar.captions) | retrieval_at_1(scores, familiar.captions)
+    others = match_accuracy(scorer(novel.pictures), novel.captions)
+    figures |= {f"novel_{name}": value for name, value in others.items()}
+    return {name: round(value, 4) for name, value in figures.items()}

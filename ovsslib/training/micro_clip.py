@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ovsslib.training import data
-from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
+from ovsslib.training.evaluate import Scores, held_out_figures
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import MEAN, STD, normalise
 from ovsslib.training.recipes import Recipe, watched
@@ -97,14 +97,16 @@ def contrastive(image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, Ten
     return loss, (logits.argmax(1) == truth).float().mean().detach()
 
 
-def evaluate_clip(model: open_clip.CLIP, held: data.CaptionData, words: Words) -> dict[str, float]:
+def evaluate_clip(
+    model: open_clip.CLIP, held: tuple[data.CaptionData, data.CaptionData], words: Words
+) -> dict[str, float]:
     """Held-out figures. CLIP has no threshold for a match, so only the ranking figures are kept."""
-    model.eval()
-    with torch.no_grad():
+
+    def scorer(pictures: np.ndarray) -> Scores:
         features = torch.cat(
             [
-                model.encode_image(normalise(held.pictures[i : i + 200]), normalize=True)
-                for i in range(0, len(held), 200)
+                model.encode_image(normalise(pictures[i : i + 200]), normalize=True)
+                for i in range(0, len(pictures), 200)
             ]
         )
 
@@ -114,10 +116,13 @@ def evaluate_clip(model: open_clip.CLIP, held: data.CaptionData, words: Words) -
             rows = torch.tensor([unique[t] for t in texts])
             return (features[torch.tensor(list(numbers))] * text[rows]).sum(1).numpy()
 
-        figures = match_accuracy(scores, held.captions) | retrieval_at_1(scores, held.captions)
+        return scores
+
+    model.eval()
+    with torch.no_grad():
+        figures = held_out_figures(scorer, held)
     model.train()
-    figures.pop("match_accuracy")
-    return {name: round(value, 4) for name, value in figures.items()}
+    return {name: value for name, value in figures.items() if "match_accuracy" not in name}
 
 
 def save(model: open_clip.CLIP, size: ClipSize, folder: Path) -> None:
@@ -146,7 +151,7 @@ def train_micro_clip(
     """Train micro-clip; yields a record a step, with held-out figures at times."""
     size = size or ClipSize()
     train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
-    held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
+    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     model, words = build(size), Words()
 

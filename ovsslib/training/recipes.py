@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ovsslib.training import data
-from ovsslib.training.evaluate import match_accuracy, retrieval_at_1
+from ovsslib.training.evaluate import held_out_figures
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
 from ovsslib.training.negatives import Packer
@@ -28,7 +28,7 @@ class Recipe:
     """What a training run is given besides its schedule and architecture.
 
     Attributes:
-        pictures, heldout: how many are drawn for training and for the held-out figures.
+        pictures, heldout: how many are drawn for training and for each set of held-out figures.
         captions: captions of a picture in one step.
         list_share: share of them that is replaced by lists of names.
         whole_share: share of the steps, the last ones, that see whole pictures: before, patches
@@ -106,14 +106,13 @@ def blip_scores(
 
 
 def evaluate_blip(
-    trainer: MicroBlipTrainer, held: data.CaptionData, packer: Packer
+    trainer: MicroBlipTrainer, held: tuple[data.CaptionData, data.CaptionData], packer: Packer
 ) -> dict[str, float]:
     """Held-out figures of :mod:`ovsslib.training.evaluate`."""
     trainer.eval()
-    scores = blip_scores(trainer, held.pictures, packer)
-    figures = match_accuracy(scores, held.captions) | retrieval_at_1(scores, held.captions)
+    figures = held_out_figures(lambda pictures: blip_scores(trainer, pictures, packer), held)
     trainer.train()
-    return {name: round(value, 4) for name, value in figures.items()}
+    return figures
 
 
 def train_micro_blip(
@@ -131,7 +130,7 @@ def train_micro_blip(
     """
     size = size or BlipSize()
     train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
-    held = data.load(cache, "heldout", recipe.heldout, size.side, recipe.data_seed)
+    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     trainer = MicroBlipTrainer(size)
     packer = Packer(tokenizer(), size.positions, colours_of(chain.from_iterable(train.captions)))
