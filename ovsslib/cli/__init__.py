@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Measure where the released code departs from the paper.",
     ),
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
+    "data": ("ovsslib.cli.data", "List, check, download and convert data sets."),
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
     "localise": ("ovsslib.cli.localise", "Show which layer and head looks where its words are."),

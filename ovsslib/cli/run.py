@@ -24,7 +24,7 @@ def run(
     ctx: typer.Context,
     *,
     method: str = typer.Option("pnp-ovss", help="Segmentation method."),
-    dataset: str = typer.Option("diorama", help="Data set: diorama or voc."),
+    dataset: str = typer.Option("diorama", help="Data set: see ovss data list."),
     split: str = typer.Option("val", help="Split of the data set."),
     root: Path | None = typer.Option(
         None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped pictures."
@@ -61,7 +61,7 @@ def run(
     Examples:
       ovss run --dataset diorama --filter oracle --limit 20
       ovss run --dataset diorama --filter all --set crf=false --json
-      ovss run --dataset voc --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
+      ovss run --dataset voc21 --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
     """
     from ovsslib.images import make_folder
 

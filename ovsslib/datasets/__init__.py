@@ -10,17 +10,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ovsslib.datasets.ade20k import ADE20KDataset
+from ovsslib.datasets.ade20k import ADE20K, ADE20KDataset
 from ovsslib.datasets.base import Dataset
-from ovsslib.datasets.coco_object import coco_instances, coco_object80, coco_object81
-from ovsslib.datasets.coco_stuff import coco_stuff
-from ovsslib.datasets.context import context59, context60
-from ovsslib.datasets.diorama import diorama
-from ovsslib.datasets.folder import FolderDataset
-from ovsslib.datasets.voc import voc20, voc21
+from ovsslib.datasets.coco_object import (
+    COCO_INSTANCES,
+    COCO_OBJECT80,
+    COCO_OBJECT81,
+    coco_instances,
+    coco_object80,
+    coco_object81,
+)
+from ovsslib.datasets.coco_stuff import COCO_STUFF, coco_stuff
+from ovsslib.datasets.context import CONTEXT59, CONTEXT60, context59, context60
+from ovsslib.datasets.diorama import DIORAMA, diorama
+from ovsslib.datasets.folder import FolderDataset, Layout
+from ovsslib.datasets.voc import VOC20, VOC21, voc20, voc21
 from ovsslib.registry import pick
 
-__all__ = ["ALIASES", "DATASETS", "FILES", "Dataset", "list_datasets", "load_dataset"]
+__all__ = [
+    "ALIASES",
+    "DATASETS",
+    "FILES",
+    "LAYOUTS",
+    "Dataset",
+    "list_datasets",
+    "load_dataset",
+]
 
 DATASETS: dict[str, Callable[..., FolderDataset]] = {
     "ade20k": ADE20KDataset,
@@ -34,6 +49,14 @@ DATASETS: dict[str, Callable[..., FolderDataset]] = {
     "voc20": voc20,
     "voc21": voc21,
 }
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        *(ADE20K, COCO_INSTANCES, COCO_OBJECT80, COCO_OBJECT81, COCO_STUFF),
+        *(CONTEXT59, CONTEXT60, DIORAMA, VOC20, VOC21),
+    )
+}
+"""What each is, without opening it."""
 ALIASES: dict[str, str] = {
     "coco-object": "coco-object81",
     "context": "context60",

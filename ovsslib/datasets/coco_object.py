@@ -228,3 +228,22 @@ def coco_instances(root: str | os.PathLike[str] | None = None, split: str = "val
     Arguments and errors as in `CocoInstances`.
     """
     return CocoInstances(root, split)
+
+
+def load_object_labels(
+    source: Literal["maps", "instances"], root: str | os.PathLike[str] | None, split: str
+) -> FolderDataset:
+    """COCO-Object with background from official files: never from maps converted before.
+
+    Args:
+        source: ``"maps"``: COCO-Stuff's official pixel maps; ``"instances"``: the masks of objects.
+        root: see `CocoPixelMaps`.
+        split: ``"val"`` or ``"train"``.
+
+    Raises:
+        OvssError: root, split or files are missing.
+    """
+    if source == "instances":
+        return CocoInstances(root, split)
+    official = {"": object_tables(COCO_OBJECT81)[""]}
+    return CocoPixelMaps(root, split, COCO_OBJECT81, official)

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -218,7 +219,7 @@ def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, Callable[[Path], Any]]]
     with zipfile.ZipFile(file) as content:
         for member in content.infolist():
             # extract() keeps names with .. or a root below the folder, and checks the sum.
-            yield member.filename, lambda folder, m=member: content.extract(m, folder)
+            yield member.filename, partial(content.extract, member)
 
 
 def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, Callable[[Path], Any]]]:
@@ -227,4 +228,4 @@ def _tar_members(file: IO[bytes]) -> Iterator[tuple[str, Callable[[Path], Any]]]
         # no such filter; the archives read there are those whose checksum is known.
         content.extraction_filter = getattr(tarfile, "data_filter", None)
         for member in content:
-            yield member.name, lambda folder, m=member: content.extract(m, folder)
+            yield member.name, partial(content.extract, member)

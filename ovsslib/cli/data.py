@@ -1,0 +1,235 @@
+"""``ovss data``: list, check, fetch and convert the data sets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from ovsslib.cli._common import progress
+from ovsslib.errors import OvssError
+
+if TYPE_CHECKING:
+    from ovsslib.datasets.verify import Report
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_ROOT = typer.Option(None, help="The data set's folder; without it, looked for in $OVSS_DATA.")
+_SPLIT = typer.Option("val", help="Split of the data set.")
+
+
+@app.callback()
+def group() -> None:
+    r"""List, check, download and convert data sets; they lie in $OVSS_DATA or where --root says.
+
+    \b
+    Examples:
+      export OVSS_DATA="$HOME/data"
+      ovss data download voc
+      ovss data verify voc
+    """
+
+
+@app.command("list")
+def list_() -> None:
+    r"""The data sets, their classes, and what becomes of pixels of no class.
+
+    \b
+    Examples:
+      ovss data list
+    """
+    from ovsslib.datasets import ALIASES, LAYOUTS
+
+    short = {meant: alias for alias, meant in ALIASES.items()}
+    for name, layout in sorted(LAYOUTS.items()):
+        rest = "background is a class" if layout.background else "no background"
+        if layout.zero_is_void:
+            rest = "pixels of no class are void"
+        count = len(layout.classes) + layout.background
+        also = f", also called {short[name]}" if name in short else ""
+        typer.echo(f"{name:<23}{count:>4} classes, {rest}{also}")
+
+
+@app.command()
+def verify(
+    name: str = typer.Argument(help="Data set: see ovss data list."),
+    *,
+    root: Path | None = _ROOT,
+    split: str = _SPLIT,
+    deep: bool = typer.Option(False, help="Decode every picture, not only its head and end."),
+    show: int = typer.Option(3, min=0, help="Faults of each kind to print."),
+    workers: int | None = typer.Option(None, min=1, help="Threads; without it, one a processor."),
+    as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
+) -> None:
+    r"""Check all files of a split: counts, sizes, label values, modes.
+
+    The exit status is 0 when nothing is wrong, else 1.
+
+    \b
+    Examples:
+      ovss data verify voc
+      ovss data verify context59 --root VOCdevkit/VOC2010 --show 10
+      ovss data verify coco-stuff --deep --json > report.json
+    """
+    from ovsslib.datasets import load_dataset
+    from ovsslib.datasets.verify import verify as check
+
+    data = load_dataset(name, root, split)
+    report = check(data, deep=deep, workers=workers, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=1))
+    else:
+        typer.echo(_text(report, data.classes, show))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _text(report: Report, classes: tuple[str, ...], show: int) -> str:
+    """The report in lines.
+
+    Args:
+        report: what was found.
+        classes: names of labels 1..C.
+        show: how many faults of each kind to name.
+    """
+    lines = [f"{report.dataset} {report.split}: {report.pictures} pictures in {report.root}"]
+    for kind, found in report.faults.items():
+        lines.append(f"  {kind}: {len(found)}")
+        lines += [f"    {what}" for what in found[:show]]
+        if len(found) > show:
+            lines.append(f"    … and {len(found) - show} more (--show)")
+    never = [name for name, n in zip(classes, report.pictures_with[1:], strict=True) if not n]
+    if never and report.pictures:
+        some = ", ".join(never[:5]) + (", …" if len(never) > 5 else "")
+        lines.append(f"  {len(never)} of {len(classes)} classes are in no picture: {some}")
+    lines.append(f"  {100 * report.void:.1f} % of all pixels are void")
+    lines.append("nothing is wrong" if report.ok else "NOT as it should be")
+    return "\n".join(lines)
+
+
+@app.command()
+def download(
+    name: str = typer.Argument(help="voc, context, coco-object, coco-stuff, ade20k, …"),
+    *,
+    root: Path | None = typer.Option(
+        None, help="Folder of data sets to write to; without it, $OVSS_DATA."
+    ),
+    mirror: str | None = typer.Option(
+        None, help="Address of a folder with the same files, instead of the official ones."
+    ),
+    keep: bool = typer.Option(False, help="Keep the archives after they were unpacked."),
+    again: bool = typer.Option(False, help="Also what was downloaded before."),
+) -> None:
+    r"""Fetch a data set from its official addresses and unpack it.
+
+    Broken connections are resumed, and so is the whole command when it is given again. Checksums
+    are compared where one is published. Each data set has its own terms of use.
+
+    \b
+    Examples:
+      ovss data download voc --root "$HOME/data"
+      ovss data download context && ovss data convert context
+      ovss data download coco-stuff --mirror http://files.example.org/coco
+    """
+    from ovsslib.datasets import download as module
+
+    shelf = root or (Path(os.environ["OVSS_DATA"]) if os.environ.get("OVSS_DATA") else None)
+    if shelf is None:
+        raise OvssError("say where the data go: set OVSS_DATA, or give a folder with --root")
+    key = name if name in module.SOURCES else _family(name)
+    with _Bar() as bar:
+        folders = module.download(
+            key, shelf, mirror=mirror, keep=keep, again=again, report=bar.report
+        )
+    typer.echo(f"{name} is in {', '.join(map(str, dict.fromkeys(folders)))}")
+    if key == "context":
+        where = f" --root {root / 'VOCdevkit'}" if root else ""
+        typer.echo(f"now make its labels: ovss data convert context{where}")
+
+
+def _family(name: str) -> str:
+    """``"voc"`` for ``"voc20"``: variants share their files."""
+    from ovsslib.datasets import DATASETS
+
+    return name.rstrip("0123456789") if name in DATASETS and name != "ade20k" else name
+
+
+class _Bar:
+    """A progress bar per file on standard error; none where that is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.quiet = not sys.stderr.isatty() or bool(os.environ.get("OVSS_QUIET"))
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def report(self, what: str, done: int, total: int | None) -> None:
+        """See `ovsslib.datasets.download.Report`."""
+        if self.quiet:
+            return
+        from tqdm import tqdm
+
+        if self.bar is None or self.bar.desc.rstrip(": ") != what:
+            if self.bar is not None:
+                self.bar.close()
+            self.bar = tqdm(
+                desc=what, total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False
+            )
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+
+@app.command()
+def convert(
+    name: str = typer.Argument(help="context or coco-object."),
+    *,
+    root: Path | None = _ROOT,
+    source: str | None = typer.Option(
+        None,
+        help="context: trainval_merged.json, or the folder of .mat files or of 59_context_labels; "
+        "without it, what there is. coco-object: maps or instances.",
+    ),
+    out: Path | None = typer.Option(None, help="coco-object: folder to write annotations/ in."),
+    split: str = _SPLIT,
+) -> None:
+    r"""Make label files of official forms that are not read as they are. Sources stay unchanged.
+
+    context: SegmentationClassContext, in mmsegmentation's order, and the lists of both splits.
+    coco-object: GroupViT's …_instanceTrainIds.png for other programs (ovss reads the official
+    pixel maps and instances_val2017.json directly).
+
+    \b
+    Examples:
+      ovss data convert context
+      ovss data convert context --root VOCdevkit/VOC2010 --source trainval
+      ovss data convert coco-object --source instances --out coco-instances
+    """
+    from ovsslib.datasets.convert import convert_coco_object, convert_context
+
+    if name == "context":
+        if out is not None:
+            raise OvssError("--out is for coco-object; context's labels go beside its pictures")
+        folder, count = convert_context(root, Path(source) if source else None, progress=progress)
+    elif name == "coco-object":
+        if source not in (None, "maps", "instances"):
+            raise OvssError(f"--source {source}: coco-object is made of maps or instances")
+        kind: Literal["maps", "instances"] = "instances" if source == "instances" else "maps"
+        folder, count = convert_coco_object(root, kind, out, split=split, progress=progress)
+    else:
+        raise OvssError(
+            f"{name} is read as it is; there is a conversion of context and coco-object"
+        )
+    typer.echo(f"{count} labels are in {folder}")
