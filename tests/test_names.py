@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from helpers import SHARED, needs_realdata
 from ovsslib.datasets.names import class_names, vocabulary
@@ -33,6 +34,12 @@ def test_every_list_says_where_it_comes_from(name: str) -> None:
     lines = (VOCAB / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# One class per line")
     assert lines[1].startswith("# ")
+
+
+def test_lists_are_part_of_the_wheel() -> None:
+    files = WheelBuilder(str(VOCAB.parents[1])).recurse_included_files()
+    inside = {file.distribution_path for file in files}
+    assert {f"ovsslib/vocab/{name}.txt" for name in LISTS} <= inside
 
 
 def test_unknown_list() -> None:

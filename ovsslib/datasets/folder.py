@@ -190,6 +190,9 @@ def plain_table(layout: Layout, *, void: bool) -> np.ndarray:
     return label_table(pairs | ({VOID: VOID} if void else {}))
 
 
+_STRETCHED = {"L;2": 85, "L;4": 17}
+
+
 def read_label(path: Path) -> np.ndarray:
     """Label values of a palette (P) or greyscale (L) PNG: the stored numbers, no colours.
 
@@ -208,14 +211,17 @@ def read_label(path: Path) -> np.ndarray:
         )
     try:
         with Image.open(path) as image:
+            packed = str(image.tile[0][3]) if image.tile else ""
             image.load()
-            if image.mode not in ("P", "L"):
+            if image.mode not in ("P", "L", "1"):
                 raise LabelError(
                     "label in colours",
                     f"{path}: a label PNG stores class numbers (mode P or L), this one colours "
                     f"(mode {image.mode}); convert it back to indices",
                 )
-            return np.array(image, np.uint8)
+            # Programs that make PNGs smaller pack grey of few values into 1, 2 or 4 bits; Pillow
+            # stretches 2 and 4 bits to 0..255, which would make other class numbers of them.
+            return np.array(image, np.uint8) // np.uint8(_STRETCHED.get(packed, 1))
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise LabelError(
