@@ -28,7 +28,7 @@ def deviations(
     change: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
     ),
-    dataset: str = typer.Option("diorama", help="Data set: diorama or voc."),
+    dataset: str = typer.Option("diorama", help="Data set: see ovss data list."),
     split: str = typer.Option("val", help="Split of the data set."),
     root: Path | None = typer.Option(
         None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped pictures."

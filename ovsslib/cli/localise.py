@@ -22,7 +22,7 @@ def localise(
     vlm: list[str] = typer.Option(
         ["micro-blip"], help="Model: name, folder or hub id; may be given several times."
     ),
-    dataset: str = typer.Option("diorama", help="Data set: diorama or voc."),
+    dataset: str = typer.Option("diorama", help="Data set: see ovss data list."),
     split: str = typer.Option("tune", help="Split; not the one that results are reported on."),
     root: Path | None = typer.Option(None, help="Its folder, if it is not the usual."),
     salience: str = typer.Option(
