@@ -143,7 +143,11 @@ def _data_set(name: str, open_it: Callable[[], Any]) -> Row:
     if lacking := _lacking(data):
         detail = f"{root} lacks pictures or masks of {lacking} of {count} in {data.split}"
         return Row("data", name, "broken", detail, required, command)
-    return Row("data", name, "ok", f"{count} pictures in {data.split}, {root}", required)
+    detail = f"{count} pictures in {data.split}, {root}"
+    expected = data.layout.expected.get(data.split, (count,))
+    if count not in expected:
+        detail += f"; {' or '.join(map(str, expected))} are usual"
+    return Row("data", name, "ok", detail, required)
 
 
 def _lacking(data: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -126,6 +127,13 @@ def test_called_again_nothing_is_fetched(server: FileServer, tmp_path: Path) -> 
     assert len(server.asked) == 1
     download("voc", tmp_path, mirror=server.url, again=True)
     assert len(server.asked) == 2
+
+
+def test_what_was_deleted_is_fetched_anew(server: FileServer, tmp_path: Path) -> None:
+    download("voc", tmp_path, mirror=server.url)
+    shutil.rmtree(tmp_path / "VOCdevkit")
+    download("voc", tmp_path, mirror=server.url)
+    assert len(load_dataset("voc", tmp_path).ids) == 3
 
 
 def test_broken_off_while_unpacking(

@@ -118,7 +118,10 @@ def test_data_set_on_the_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     root = write_voc(tmp_path / "shelf" / "VOC2012", 3)
     monkeypatch.setenv("OVSS_DATA", str(tmp_path / "shelf"))
     found = row(data_rows(), "voc")
-    assert (found.state, found.detail) == ("ok", f"3 pictures in val, {root}")
+    assert (found.state, found.detail) == (
+        "ok",
+        f"3 pictures in val, {root}; 1449 are usual",
+    )
     (root / "SegmentationClass" / "img_0001.png").unlink()
     (root / "JPEGImages" / "img_0001.jpg").unlink()
     (root / "JPEGImages" / "img_0002.jpg").unlink()

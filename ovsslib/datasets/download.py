@@ -145,13 +145,13 @@ def download(
         archive = shelf / DOWNLOADS / source.file
         plain = not _is_archive(source.file)
         done = folder / source.file if plain else archive.with_name(source.file + ".unpacked")
-        if again:
+        if again or not (plain or _is_unpacked(done, folder)):
             done.unlink(missing_ok=True)
         if not done.is_file():
             _fetch(source, done if plain else archive, mirror, tell, pause)
             if not plain:
-                _unpack(archive, folder, source.members, tell)
-                write_atomic(done, f"{source.address}\n")
+                last = _unpack(archive, folder, source.members, tell)
+                write_atomic(done, f"{source.address}\n{last}\n")
         if not plain and not keep:
             archive.unlink(missing_ok=True)
         folders.append(folder)
@@ -161,6 +161,13 @@ def download(
 def _nobody(what: str, done: int, total: int | None) -> None:
     """Report to nobody."""
     del what, done, total
+
+
+def _is_unpacked(mark: Path, folder: Path) -> bool:
+    """Whether an archive was unpacked, and what was unpacked last is still there."""
+    if not mark.is_file():
+        return False
+    return (folder / mark.read_text("utf-8").splitlines()[-1]).exists()
 
 
 def _is_archive(file: str) -> bool:
@@ -188,19 +195,23 @@ def _fetch(source: Source, target: Path, mirror: str | None, tell: Report, pause
     raise OvssError("; ".join(problems))
 
 
-def _unpack(archive: Path, folder: Path, members: tuple[str, ...], tell: Report) -> None:
-    """Unpack what is wanted; a damaged archive is deleted, so that it is fetched anew."""
+def _unpack(archive: Path, folder: Path, members: tuple[str, ...], tell: Report) -> str:
+    """Unpack what is wanted; a damaged archive is deleted, so that it is fetched anew.
+
+    Returns:
+        The name of the member unpacked last.
+    """
     members = members or ("",)
-    what, size, found = f"unpacking {archive.name}", archive.stat().st_size, False
+    what, size, last = f"unpacking {archive.name}", archive.stat().st_size, ""
     try:
         opener = _zip_members if archive.suffix == ".zip" else _tar_members
         with archive.open("rb") as file:
             for name, unpack in opener(file):
                 if name.startswith(members):
                     unpack(folder)
-                    found = True
+                    last = name
                 tell(what, min(file.tell(), size), size)
-        if not found:
+        if not last:
             raise tarfile.TarError(f"it holds nothing that begins with {' or '.join(members)}")
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         archive.unlink()
@@ -213,6 +224,7 @@ def _unpack(archive: Path, folder: Path, members: tuple[str, ...], tell: Report)
             f"{folder}: cannot be written ({error.strerror or error}); free the space or choose "
             "another folder"
         ) from error
+    return last
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[tuple[str, Callable[[Path], Any]]]:
