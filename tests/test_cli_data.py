@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from file_server import serving
 from helpers import one_error, write_voc
 from ovsslib.cli import app
+from ovsslib.cli.data import _Bar
 from ovsslib.datasets import LAYOUTS, list_datasets
 from ovsslib.datasets.download import SOURCES
 from small_data import annotation, rectangle, save_label, write_ade, write_coco, write_context
@@ -148,3 +151,31 @@ def test_convert_coco_object(tmp_path: Path) -> None:
     assert done.output == f"3 labels are in {tmp_path / 'annotations' / 'val2017'}\n"
     done = ovss("convert", "coco-object", "--root", tmp_path, "--source", "instances")
     assert done.output == f"3 labels are in {tmp_path / 'instances/annotations/val2017'}\n"
+
+
+def test_progress_of_a_download(capsys: pytest.CaptureFixture) -> None:
+    """A bar per file, on a terminal only."""
+    with _Bar() as bar:
+        bar.report("fetching a.zip", 1, 10)
+    assert capsys.readouterr().err == ""
+    with _Bar() as bar:
+        bar.quiet = False
+        bar.report("fetching a.zip", 0, 2000)
+        bar.report("fetching a.zip", 2000, 2000)
+        first = bar.bar
+        bar.report("unpacking a.zip", 7, None)
+        assert (first.n, bar.bar.n) == (2000, 7)
+        assert bar.bar is not first
+    shown = capsys.readouterr().err
+    assert "fetching a.zip" in shown
+    assert "unpacking a.zip" in shown
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "CliRunner().invoke(app, ['data', 'verify', '--help']); "
+        "print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
