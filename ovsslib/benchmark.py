@@ -18,6 +18,7 @@ from ovsslib.config import PnPConfig
 from ovsslib.counts import Counts
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
+from ovsslib.filters import describe, split_filter
 from ovsslib.protocols import Protocol
 from ovsslib.provenance import provenance
 from ovsslib.refine import refine_maps
@@ -108,6 +109,8 @@ def ablation(
     from ovsslib.pnp import PnPOVSS
 
     start = time.perf_counter()
+    if hasattr(work.looks, "use"):
+        work.looks.use(matcher)
     rule = work.protocol.background(work.dataset)
     settled = {name: config.replace(background=rule) for name, config in configs.items()}
     failed: dict[str, str] = {}
@@ -215,7 +218,7 @@ def _result(
         dataset=work.dataset.name,
         split=work.dataset.split,
         protocol=work.protocol.to_dict(),
-        filter=work.filter,
+        filter=split_filter(work.filter, work.filter_settings)[0],
         config=config.to_dict(),
         config_hash=config.hash(),
         classes=tuple(work.dataset.classes),
@@ -227,6 +230,7 @@ def _result(
         seconds=seconds,
         provenance=provenance(**compute_place(matcher)),
         limit=work.limit,
+        filter_settings=describe(work.looks),
     )
 
 
@@ -273,7 +277,8 @@ def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dic
     for group in alike.values():
         first = next(iter(group.values()))
         data = load_dataset(first.dataset, execution.root, first.split)
-        work = task(data, protocol=first.protocol, filter=first.filter, limit=first.limit)
+        named = ("protocol", "filter", "filter_settings", "limit")
+        work = task(data, **{key: getattr(first, key) for key in named})
         models: dict[str, Any] = {}
         vlm: Any = first.vlm
         for name, spec in group.items():

@@ -36,7 +36,7 @@ class RunResult:
         dataset: name of the data set.
         split: name of the split.
         protocol: `Protocol.to_dict`.
-        filter: name of the class filter.
+        filter: name of the class filter, without settings.
         config: the method's settings.
         config_hash: 10 hex digits of them.
         classes: C names.
@@ -48,6 +48,7 @@ class RunResult:
         seconds: wall-clock time of the run.
         provenance: `ovsslib.provenance.provenance`.
         limit: the first so many pictures of the split, None for all.
+        filter_settings: of the class filter, as `ovsslib.filters.describe` tells them.
     """
 
     method: str
@@ -67,6 +68,7 @@ class RunResult:
     seconds: float = math.nan
     provenance: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
+    filter_settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def groups(self) -> dict[str, tuple[int, ...]]:
@@ -79,7 +81,9 @@ class RunResult:
     def name(self) -> str:
         """File name stem: readable, and different for different runs."""
         what = [self.method, self.vlm, self.config_hash, self.protocol, self.filter]
-        key = json.dumps([*what, self.dataset, self.split, self.limit], sort_keys=True)
+        # Filters without settings leave no trace: names of older results stay as they are.
+        settings = [self.filter_settings] if self.filter_settings else []
+        key = json.dumps([*what, self.dataset, self.split, self.limit, *settings], sort_keys=True)
         short = hashlib.sha256(key.encode()).hexdigest()[:10]
         vlm = self.vlm.replace("/", "-")
         return f"{self.method}_{vlm}_{self.dataset}-{self.split}_{self.filter}_{short}"
@@ -153,6 +157,7 @@ def to_dict(result: RunResult) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": result.name,
         **{key: getattr(result, key) for key in keep},
+        **({"filter_settings": result.filter_settings} if result.filter_settings else {}),
         "protocol": result.protocol,
         "config": result.config,
         "metrics": figures(result),

@@ -26,9 +26,10 @@ class RunSpec:
         dataset: name of the data set.
         split: name of the split.
         protocol: name of the protocol.
-        filter: name of the class filter.
+        filter: name of the class filter, see `ovsslib.filters.split_filter`.
         dtype: what the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
         limit: only the first so many pictures of the split; None for all.
+        filter_settings: settings of the class filter.
 
     Raises:
         OvssError: a setting belongs to the protocol, or the limit is no positive number.
@@ -44,6 +45,7 @@ class RunSpec:
     filter: str = "oracle"
     dtype: str | None = None
     limit: int | None = None
+    filter_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked without loading anything."""
@@ -73,7 +75,7 @@ class RunSpec:
     def shared(self) -> tuple[Any, ...]:
         """What two runs must have in common to share their pictures and their model."""
         what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
-        return (*what, self.dtype, self.limit)
+        return (*what, self.dtype, self.limit, repr(sorted(self.filter_settings.items())))
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ovsslib.datasets import Dataset, load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.filters import get_filter
+from ovsslib.filters import ClassFilter, get_filter
 from ovsslib.protocols import Protocol, get_protocol
 from ovsslib.runs import Execution
 
@@ -26,6 +27,16 @@ class Task:
     protocol: Protocol
     filter: str
     limit: int | None = None
+    filter_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def looks(self) -> ClassFilter:
+        """The class filter; it may hold a model or a file's content, so it is made once."""
+        return get_filter(self.filter, self.filter_settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: no model."""
+        return {key: value for key, value in vars(self).items() if key != "looks"}
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -38,7 +49,7 @@ class Task:
         Raises:
             OvssError: picture or label is missing or damaged, or their sizes differ.
         """
-        looked_for = get_filter(self.filter)(self.dataset, name)
+        looked_for = self.looks(self.dataset, name)
         image, truth = self.dataset.image(name), self.dataset.label(name)
         if image.size != truth.shape[::-1]:
             raise OvssError(
@@ -67,6 +78,7 @@ def task(
     protocol: str = "pnp-fixed",
     filter: str = "oracle",
     limit: int | None = None,
+    filter_settings: Mapping[str, Any] | None = None,
 ) -> Task:
     """Name a task; arguments as in `RunSpec`, or an opened data set.
 
@@ -74,12 +86,16 @@ def task(
         OvssError: a name is unknown, or the data set is not there.
     """
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
-    get_filter(filter)
-    return Task(data, get_protocol(protocol), filter, limit)
+    work = Task(data, get_protocol(protocol), filter, limit, dict(filter_settings or {}))
+    work.looks  # noqa: B018 - a mistake is told now, not at the first picture
+    return work
 
 
 def batches(work: Task, execution: Execution, failed: dict[str, str]) -> Iterator[list[Picture]]:
     """Pictures in batches; one that cannot be read goes into ``failed`` with the reason."""
+    prepare = getattr(work.looks, "prepare", None)
+    if prepare is not None:
+        prepare(work.dataset, work.ids, execution.progress)
     ids: Iterable[str] = work.ids
     if execution.progress is not None:
         ids = execution.progress(ids, work.dataset.name, len(work.ids))

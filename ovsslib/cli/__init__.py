@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ovsslib.cli.deviations",
         "Measure where the released code departs from the paper.",
     ),
+    "filter": ("ovsslib.cli.filter", "Find which classes are in the pictures."),
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
     "data": ("ovsslib.cli.data", "List, check, download and convert data sets."),
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),

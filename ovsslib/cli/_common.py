@@ -27,8 +27,12 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")] if text.strip() else []
 
 
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
+def settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Settings given as ``--set key=value``; values are JSON, or else plain text.
+
+    Args:
+        pairs: what was given.
+        option: the option's name, for errors.
 
     Example:
         >>> settings(["crf=false", "head=none", "salience=attention", "blur=0.1"])
@@ -38,7 +42,8 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
-            raise OvssError(f"--set {pair!r}: write it as key=value, such as --set crf=false")
+            example = "crf=false" if option == "--set" else "threshold=0.5"
+            raise OvssError(f"{option} {pair!r}: write it as key=value, such as {option} {example}")
         word = text.strip()
         plain = {"none": None, "true": True, "false": False}
         try:

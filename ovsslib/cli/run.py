@@ -31,7 +31,16 @@ def run(
     ),
     protocol: str = typer.Option("pnp-fixed", help="Evaluation protocol."),
     class_filter: str = typer.Option(
-        "oracle", "--filter", help="Classes looked for: oracle (those in the picture) or all."
+        "oracle",
+        "--filter",
+        help="Classes looked for: oracle (those in the picture), all, recorded:FILE, clip, vlm or "
+        "gpt4o.",
+    ),
+    filter_change: list[str] = typer.Option(
+        [],
+        "--filter-set",
+        metavar="KEY=VALUE",
+        help="Change one setting of the filter, such as --filter-set threshold=0.5.",
     ),
     vlm: str = typer.Option("micro-blip", help="Vision-language model: name, folder or hub id."),
     preset: str | None = typer.Option(
@@ -61,6 +70,7 @@ def run(
     Examples:
       ovss run --dataset diorama --filter oracle --limit 20
       ovss run --dataset diorama --filter all --set crf=false --json
+      ovss run --filter vlm --filter-set threshold=0.5
       ovss run --dataset voc21 --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
     """
     from ovsslib.images import make_folder
@@ -82,6 +92,7 @@ def run(
             filter=class_filter,
             dtype=dtype,
             limit=limit,
+            filter_settings=settings(filter_change, "--filter-set"),
         )
         how = Execution(batch, workers, device, root, progress)
         result = benchmark.run_many({"run": spec}, how)["run"]

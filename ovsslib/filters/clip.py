@@ -1,0 +1,166 @@
+"""CLIP as a class filter: is the picture more like "a picture of a cat" than like any picture?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovsslib.errors import OvssError
+from ovsslib.filters.answers import MOST
+from ovsslib.filters.scored import Scored
+
+if TYPE_CHECKING:
+    from ovsslib.datasets.base import Dataset
+
+THRESHOLDS: dict[str, float] = {"micro-clip": 0.453}
+"""Model -> threshold with the best F1 on Diorama's tune split (`ovss filter tune`)."""
+UNTUNED = 0.5
+"""Threshold for other models: the class's text fits better than the plain one. Not tuned."""
+
+
+@dataclass
+class Clip(Scored):
+    """Classes by open_clip's image-text similarity (the filter named ``"clip"``).
+
+    CLIP ranks texts and has no threshold of its own. So each class's text stands against a text
+    that names no class, and the softmax of the two is the class's probability.
+
+    Args:
+        model: ``"micro-clip"``, a folder with ``open_clip_config.json``, a hub id
+            (``"owner/name"``), or one of open_clip's own ``"architecture:weights"``.
+        threshold: 0..1, to be exceeded; None for the model's own.
+        most: classes per picture.
+        prompt: words before the class's name.
+        neutral: the text without a class.
+        device: such as ``"cpu"``; None for the best there is.
+        download: whether the network may be used for a model that is not cached yet.
+    """
+
+    model: str = "micro-clip"
+    threshold: float | None = None
+    most: int = MOST
+    prompt: str = "a picture of a"
+    neutral: str = "a picture"
+    device: str | None = None
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        """No model yet: it is loaded when the first picture is asked about."""
+        self._model: Any = None
+        self._texts: dict[tuple[str, ...], Any] = {}
+
+    @property
+    def label(self) -> str:
+        """The model's name without its folder."""
+        is_folder = Path(self.model).is_dir()
+        return Path(self.model).resolve().name if is_folder else self.model
+
+    def own_threshold(self) -> float:
+        """That of `THRESHOLDS`, else `UNTUNED`."""
+        return THRESHOLDS.get(self.label, UNTUNED)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Model, words and threshold, for results."""
+        words = {"prompt": self.prompt, "neutral": self.neutral}
+        return {"model": self.label, **words, **super().described}
+
+    def scores(self, dataset: Dataset, name: str) -> np.ndarray:
+        """(C,) probabilities in 0..1 of each class's text against the neutral one."""
+        import torch
+
+        model, preprocess, device = self._load()
+        picture = dataset.image(name)
+        with torch.inference_mode():
+            pixels = preprocess(picture).unsqueeze(0).to(device)
+            image = model.encode_image(pixels, normalize=True)
+            logits = (model.logit_scale.exp() * image @ self._encoded(dataset.classes).T)[0]
+            # The softmax over two texts is the logistic function of their difference.
+            found = torch.sigmoid((logits[1:] - logits[0]).double()).cpu().numpy()
+        return np.asarray(found, np.float64)
+
+    def _encoded(self, classes: tuple[str, ...]) -> Any:
+        """Unit features (1 + C, D) of the neutral text and the classes' texts."""
+        import open_clip
+        import torch
+
+        if classes not in self._texts:
+            model, _, device = self._load()
+            tokenize = open_clip.get_tokenizer(
+                _open_clip_name(self.model, download=self.download)[0]
+            )
+            texts = [self.neutral, *(f"{self.prompt} {name}".strip() for name in classes)]
+            with torch.inference_mode():
+                parts = [
+                    model.encode_text(tokenize(texts[i : i + 64]).to(device), normalize=True)
+                    for i in range(0, len(texts), 64)
+                ]
+            self._texts[classes] = torch.cat(parts)
+        return self._texts[classes]
+
+    def _load(self) -> tuple[Any, Any, Any]:
+        """Model, preprocessing and device."""
+        if self._model is None:
+            import torch
+
+            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            model, preprocess = load_open_clip(self.model, device, download=self.download)
+            self._model = (model, preprocess, device)
+        return self._model
+
+
+def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) -> tuple[Any, Any]:
+    """Load a CLIP through open_clip.
+
+    Args:
+        name: see `Clip`.
+        device: such as ``"cpu"``.
+        download: whether the network may be used.
+
+    Returns:
+        The model, in evaluation, and the function that prepares a picture for it.
+
+    Raises:
+        OvssError: the model is unknown, missing or damaged.
+    """
+    import open_clip
+
+    target, weights = _open_clip_name(name, download=download)
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            target, pretrained=weights, device=device
+        )
+    except Exception as error:  # whatever the readers of its files raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OvssError(f"CLIP model {name!r} cannot be loaded ({reason}); {_ADVICE}") from error
+    return model.eval(), preprocess
+
+
+_ADVICE = (
+    "give micro-clip, a folder with open_clip_config.json, a hub id such as "
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K, or ViT-B-32:openai; with download=true for what is "
+    "not on this machine"
+)
+
+
+def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | None]:
+    """A model's name as open_clip reads it, and its weights where the name does not imply them."""
+    from ovsslib.vlm import checkpoint_roots
+
+    for folder in (Path(name), *(root / name for root in checkpoint_roots())):
+        if (folder / "open_clip_config.json").is_file():
+            return f"local-dir:{folder}", None
+    if name.count("/") == 1 and ":" not in name and not name.startswith((".", "/", "~")):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return f"local-dir:{snapshot_download(name, local_files_only=not download)}", None
+        except (OSError, ValueError, RuntimeError) as error:
+            raise OvssError(f"CLIP model {name!r} is not on this machine; {_ADVICE}") from error
+    architecture, _, weights = name.partition(":")
+    if not weights or not (download or Path(weights).is_file()):
+        raise OvssError(f"CLIP model {name!r} is not on this machine; {_ADVICE}")
+    return architecture, weights
