@@ -92,6 +92,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.error(400, "response_format is not supported")
         elif step.isdigit():
             self.error(int(step), f"told to fail; your key was {KEY}")
+        elif step == "quota":
+            self.error(429, "you exceeded your quota", "insufficient_quota")
         elif step == "drop":
             self.connection.close()
         elif step == "half":  # the length promises more than comes
@@ -130,8 +132,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             **({"usage": usage} if self.server.usage else {}),
         }
 
-    def error(self, status: int, message: str) -> None:
-        self.send(status, json.dumps({"error": {"message": message, "code": None}}).encode())
+    def error(self, status: int, message: str, code: str | None = None) -> None:
+        self.send(status, json.dumps({"error": {"message": message, "code": code}}).encode())
 
     def send(
         self, status: int, data: bytes, kind: str = "application/json", short: int = 0

@@ -55,6 +55,18 @@ def test_a_half_written_line_is_told_and_ended(tmp_path: Path) -> None:
     assert found.damaged == (2,)
 
 
+@pytest.mark.parametrize("kept", [1, 30, 200])
+def test_killed_in_the_first_line(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.jsonl"
+    with AnswerWriter(path, SOURCE) as writer:
+        writer.write(answer("a", CAT))
+    path.write_bytes(path.read_bytes()[:kept])
+    assert read_answers(path).by_image == {}
+    with AnswerWriter(path, SOURCE) as writer:
+        writer.write(answer("a"))
+    assert list(read_answers(path).by_image) == ["a"]
+
+
 def test_the_last_answer_counts_and_order_does_not(tmp_path: Path) -> None:
     for name, order in (("x", "abc"), ("y", "cab")):
         with AnswerWriter(tmp_path / name, SOURCE) as writer:

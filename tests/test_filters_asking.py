@@ -11,9 +11,11 @@ from ovsslib.datasets import load_dataset
 from ovsslib.datasets.base import Dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters import get_filter
-from ovsslib.filters.answers import Answer, Answers, read_answers
+from ovsslib.filters.answers import Answer, Answers, AnswerWriter, read_answers
 from ovsslib.filters.asking import Report, missing
+from ovsslib.filters.asking import ask as ask_all
 from ovsslib.filters.parse import Parsed
+from ovsslib.filters.server import Asker
 
 __all__ = ["chat", "key"]
 
@@ -105,6 +107,24 @@ def test_a_server_that_will_not_is_left_alone(
     assert status in report.stopped
     assert len(chat.requests) <= most
     assert key not in report.stopped + str(report.failed)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_ends_the_spending(
+    chat: ChatServer, key: str, data: Dataset, tmp_path: Path
+) -> None:
+    looks = gpt(chat, tmp_path / "a.jsonl", concurrency=2)
+    asker = Asker(looks._server(), looks.question(data.classes))
+    report = Report()
+    with (
+        AnswerWriter(tmp_path / "a.jsonl", looks.source(data)) as writer,
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        writer._file = full
+        list(ask_all(asker, data, data.ids, writer, concurrency=2, report=report))
+    assert "cannot be written" in report.stopped
+    assert report.answered == []
+    assert len(chat.requests) <= 4
 
 
 def test_turning_away_keeps_what_is_in_flight(

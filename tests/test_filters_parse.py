@@ -47,6 +47,9 @@ def reasons(parsed: Parsed) -> list[tuple[str, str]]:
         '```json\n{"classes": [{"name": "cat", "probability": 90},{"id": 2, "percent": 60}]}\n```',
         '{"classes": ["cat", "hot dog"], "probabilities": [90, 60]}',
         '{"cat": 90, "hot dog": 60}',
+        '{"1": 90, "2": 60}',
+        '{"result": {"cat": 90, "hot dog": 60}}',
+        '{"answer": {"classes": [{"name": "cat", "probability": 90}, {"id": 2, "score": 60}]}}',
     ],
 )
 def test_one_answer_in_many_forms(text: str) -> None:
@@ -109,7 +112,17 @@ def test_what_cannot_be_used_is_listed(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  \n", "I cannot help.", "{", '{"classes": [{"na', "[1: c", "a cat and a dog"]
+    "text",
+    [
+        "",
+        '{"classes": null}',
+        "  \n",
+        "I cannot help.",
+        "{",
+        '{"classes": [{"na',
+        "[1: c",
+        "a cat and a dog",
+    ],
 )
 def test_what_is_no_answer(text: str) -> None:
     parsed = parse_answer(text, CLASSES)

@@ -102,6 +102,14 @@ def test_what_will_not_pass_is_not_tried_again(chat: ChatServer, key: str, statu
     assert len(chat.requests) == 1
 
 
+def test_an_empty_account_is_not_tried_again(chat: ChatServer, key: str) -> None:
+    chat.script = ["quota"]
+    with pytest.raises(ServerError, match=r"answers 429: .*quota") as error:
+        asker(chat).ask("p", COW)
+    assert error.value.final
+    assert len(chat.requests) == 1
+
+
 def test_a_refused_picture(chat: ChatServer, key: str) -> None:
     chat.script = ["400", "400"]
     one = asker(chat)
@@ -155,7 +163,8 @@ def test_the_key_shows_nowhere(
 
 def test_keys_that_are_starred_out_are_cut_too() -> None:
     assert hiding("")("your key sk-pro***KEY is wrong") == "your key [key] is wrong"
-    assert hiding("local")("token local") == "token [key]"
+    assert hiding("local-key")("token local-key") == "token [key]"
+    assert hiding("x")("ox and fox") == "ox and fox"
 
 
 def test_where_the_key_comes_from(chat: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:

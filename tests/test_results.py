@@ -118,6 +118,25 @@ def test_names_differ_when_runs_do() -> None:
     assert make_result(1).name == result.name
 
 
+def test_settings_of_a_filter_are_part_of_a_run() -> None:
+    result = make_result()
+    assert "filter_settings" not in results.to_dict(result)
+    vlm = [replace(result, filter="vlm", filter_settings={"threshold": t}) for t in (0.4, 0.5)]
+    assert results.to_dict(vlm[0])["filter_settings"] == {"threshold": 0.4}
+    assert len({result.name, *(one.name for one in vlm)}) == 3
+
+
+def test_stored_results_keep_their_names() -> None:
+    stored = sorted((Path(__file__).resolve().parents[1] / "data/results").glob("*.json"))
+    assert stored
+    keys = ("method", "vlm", "dataset", "split", "protocol", "filter", "config_hash", "limit")
+    for path in stored:
+        record = json.loads(path.read_text())
+        same = {key: record[key] for key in keys}
+        same["filter_settings"] = record.get("filter_settings", {})
+        assert replace(make_result(), **same).name == record["name"] == path.stem
+
+
 def test_not_a_number_becomes_null() -> None:
     text = results.dumps({"a": math.nan, "b": (np.float64(1.5), np.int64(2)), "c": {3}})
     assert json.loads(text) == {"a": None, "b": [1.5, 2], "c": [3]}

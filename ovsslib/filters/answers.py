@@ -24,6 +24,7 @@ from ovsslib.images import make_folder
 
 THRESHOLD = 0.7
 """Probability that a class must exceed (the paper's)."""
+_BEGINS = b'{"dataset": "'
 MOST = 25
 """Most classes per picture (the paper's)."""
 
@@ -149,7 +150,9 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
             raise OvssError(f"{path}, line {number}: {_difference(source, where)}; split the file")
         source = where
         found[answer.image] = answer
-    if damaged and not found:
+    # A first line that a killed process left half written is no reason to refuse the file.
+    torn = len(damaged) == 1 and lines[-1].startswith(_BEGINS[: len(lines[-1])])
+    if damaged and not found and not (lines[-1] and torn):
         raise OvssError(
             f"{path}: holds no answers; released files are read by `ovss filter import`"
         )

@@ -72,6 +72,7 @@ _INLINE = re.compile(r"^(?P<name>.*?\D)\s*[:=(–-]\s*(?P<percent>\d+(?:\.\d+)?)
 _BETWEEN = re.compile(r",|(?<=%)[\s:;]+(?=\d)")  # between probabilities
 _VALUE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*(%?)")
 _CUT = "the answer breaks off here"
+_OTHER = "names no class"
 _SHOWN = 80  # characters of a piece that a remark repeats
 
 
@@ -101,8 +102,8 @@ def parse_answer(text: str, vocabulary: Vocabulary) -> Parsed:
     if pieces is None:
         reason = "no list of classes in it" if text.strip() else "the answer is empty"
         return Parsed((), (_remark(text, reason),), readable=False)
-    # Cut off before the first class, it does not say that there is none.
-    readable = bool(pieces) or all(remark.reason != _CUT for remark in remarks)
+    # Cut off before the first class, it does not say that there is none; nor does other JSON.
+    readable = bool(pieces) or not {_CUT, _OTHER} & {remark.reason for remark in remarks}
     return Parsed(*_settle(pieces, vocabulary, remarks), readable)
 
 
@@ -257,7 +258,7 @@ def _from_json(text: str, remarks: list[Remark]) -> list[_Piece] | None:
     for item in items:
         piece = _json_piece(item)
         if piece is None:
-            remarks.append(_remark(json.dumps(item), "names no class"))
+            remarks.append(_remark(json.dumps(item), _OTHER))
         else:
             pieces.append(piece)
     return pieces
@@ -273,6 +274,8 @@ def _json_piece(item: Any) -> _Piece | None:
     number = _first(item, ("id", "number", "index", "label"), (int,))
     name = _first(item, ("class", "name", "label"), (str,))
     percent = _first(item, ("probability", "confidence", "score", "percent"), (int, float, str))
+    if number is None and name and name.isdecimal():
+        number, name = int(name), ""
     if number is None and not name:
         return None
     return _Piece(text, number, name or "", _value(str(percent)) if percent is not None else None)

@@ -61,12 +61,14 @@ def _unpack(value: Any) -> list[Any] | None:
     """The items of a decoded answer, whichever way it is nested."""
     if isinstance(value, list):
         return value
+    if {"name", "class"} & {key for key, item in value.items() if isinstance(item, str)}:
+        return [value]
     lists = {key: item for key, item in value.items() if isinstance(item, list)}
     if not lists:
-        numbers = {k: v for k, v in value.items() if isinstance(v, int | float | str)}
-        if value and {"name", "class"} & set(value):
-            return [value]
-        return [{"name": k, "probability": v} for k, v in numbers.items()]
+        inner = [_unpack(item) for item in value.values() if isinstance(item, dict)]
+        plain = {k: v for k, v in value.items() if isinstance(v, int | float | str)}
+        named = [{"name": k, "probability": v} for k, v in plain.items()]
+        return next(filter(None, inner), named if named or not value else None)
     names = next(iter(lists.values()))
     values = next((v for k, v in lists.items() if k.startswith(("prob", "conf"))), None)
     if values is None or any(isinstance(item, Mapping) for item in names):

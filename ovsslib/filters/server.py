@@ -259,7 +259,8 @@ def hiding(key: str) -> Callable[[str], str]:
     """
     # Servers echo keys with their middle starred out.
     pattern = r"\bsk-[\w*.-]{6,}"
-    pattern = f"{re.escape(key)}|{pattern}" if key else pattern
+    # Shorter ones are no secrets but what servers without keys are given, such as "x".
+    pattern = f"{re.escape(key)}|{pattern}" if len(key) >= 6 else pattern
     return lambda text: re.sub(pattern, "[key]", text)
 
 
