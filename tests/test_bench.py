@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -19,19 +18,14 @@ from ovsslib.bench import everything
 from ovsslib.bench import work as work_module
 from ovsslib.bench.agreement import TOLERANCE, compare
 from ovsslib.bench.batches import more_pictures
-from ovsslib.bench.everything import Found
 from ovsslib.bench.machine import count_flops, matmul_rate, resident
-from ovsslib.bench.models import LARGE, SHAPES, TINY, open_model, random_blip, word_tokenizer
-from ovsslib.bench.refine import flow, made_up_maps, stages
+from ovsslib.bench.models import SHAPES, TINY, open_model, random_blip
 from ovsslib.bench.salience import memory_of_both, ours
-from ovsslib.bench.work import Spec, class_names, made_up_picture, prepare
+from ovsslib.bench.work import Spec, class_names, prepare
 from ovsslib.cli import app
 from ovsslib.cli.bench import numbers, sizes_of
-from ovsslib.config import preset
 from ovsslib.errors import OvssError
 from ovsslib.prompt import build_prompts
-from ovsslib.segmentation import Maps
-from ovsslib.vlm.blip_net import BlipNet
 
 # Another input size than the model's, so that position embeddings are interpolated.
 SPEC = Spec(
@@ -129,43 +123,6 @@ def test_broken_dropout_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.rounds[1:] == [None, None]
     assert found.sums is None
     assert found.other_patches == found.wrong_patches == 3
-
-
-def one_picture(maps: Any, dropped: Any) -> tuple[list[Found], list[Maps]]:
-    """A reference and the same as the pipeline's result; (N, 1, 4) maps."""
-    maps, dropped = np.float32(maps), np.array(dropped, bool)
-    kept = {"rounds": maps.reshape(-1, 1, 2, 2), "dropped": dropped.reshape(-1, 2, 2)}
-    picture = made_up_picture(0, (4, 4))
-    mine = Maps(maps.sum(0).reshape(1, 2, 2), ("cat",), 0.5, picture, kept)
-    return [Found(maps, dropped, maps[:, 0])], [mine]
-
-
-def test_agreement_judges_other_patches_by_the_reference() -> None:
-    maps = [[[4, 4 - 1e-5, 1, 0]], [[0, 2, 1, 0]]]
-    reference, _ = one_picture(maps, [[0, 0, 0, 0], [1, 0, 0, 0]])
-    _, tie = one_picture(maps, [[0, 0, 0, 0], [0, 1, 0, 0]])
-    found = compare(reference, tie, 1, 1e-3)
-    assert (found.agree, found.other_patches, found.wrong_patches) == (True, 1, 0)
-    assert found.to_dict()["rounds"] == [0.0, None]
-    for wrong in ([0, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]):
-        _, other = one_picture(maps, [[0, 0, 0, 0], wrong])
-        found = compare(reference, other, 1, 1e-3)
-        assert (found.agree, found.wrong_patches) == (False, 1), wrong
-    _, early = one_picture(maps, [[1, 0, 0, 0], [1, 0, 0, 0]])
-    assert compare(reference, early, 1, 1e-3).wrong_patches == 1
-
-
-def test_agreement_with_values_that_are_no_numbers() -> None:
-    gone = [[0, 0, 0, 0]]
-    reference, right = one_picture([[[1, 2, 3, 4]]], gone)
-    _, wrong = one_picture([[[1, 2, 3, np.nan]]], gone)
-    assert compare(reference, right, 1, 0.0).agree
-    found = compare(reference, wrong, 1, 0.5)
-    assert not found.agree
-    assert found.to_dict()["rounds"] == ["not finite"]
-    reference, right = one_picture([[[0, 0, 0, 0]]], gone)
-    with pytest.raises(OvssError, match="0 everywhere"):
-        compare(reference, right, 1, 0.5)
 
 
 def test_salience_record(tmp_path: Path) -> None:
@@ -266,51 +223,6 @@ def test_more_pictures_make_whole_batches() -> None:
     assert all(len(names) == 3 for names in work.classes)
 
 
-def test_refinement_stages() -> None:
-    rows = stages([(40, 30), (20, 30)], [1, 3], 2)
-    assert [(row["size"], row["classes"], row["planes"]) for row in rows] == [
-        ("40x30", 1, 2),
-        ("40x30", 3, 4),
-        ("20x30", 1, 2),
-        ("20x30", 3, 4),
-    ]
-    assert all(row[name] > 0 for row in rows for name in ("upsample", "blur", "crf", "total"))
-
-
-def test_flow_gives_the_same_labels_for_any_number_of_workers() -> None:
-    maps = [made_up_maps((24, 18), 2, seed) for seed in range(5)]
-    runs = [flow(iter(maps), preset("blip"), number) for number in (0, 1)]
-    assert len(runs[0].checksums) == 5
-    assert len(set(runs[0].checksums)) > 1
-    assert runs[0].checksums == runs[1].checksums
-    assert all(run.seconds > 0 for run in runs)
-
-
-def test_refine_record_and_table(tmp_path: Path) -> None:
-    words = "refine --size 24x18 --classes 1,2 --images 2 --workers 0 --batch 2 --device cpu"
-    done = ovss(words, "--out", tmp_path)
-    assert done.exit_code == 0, done.output
-    assert "milliseconds per picture" in done.stdout
-    assert "labels are the same for all numbers of workers" in done.stdout
-    record = json.loads((tmp_path / "refine.json").read_text())
-    assert len(record["rows"]) == 2
-    streams = record["pipeline"]
-    assert streams["settings"]["vlm"] == "micro-blip"
-    assert streams["settings"]["images"] == 2
-    assert streams["same_labels"] is True
-    (row,) = streams["rows"]
-    one_by_one = 1 / (1 / streams["salience"] + 1 / streams["refinement"])
-    assert row["sum"] == pytest.approx(one_by_one)
-    slower = min(streams["salience"], streams["refinement"])
-    assert row["slower_stage"] == pytest.approx(slower)
-
-
-def test_refine_without_a_pipeline() -> None:
-    done = ovss("refine --size 24x18 --images 1 --json --workers", "")
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["pipeline"] is None
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -355,36 +267,8 @@ def test_numbers_and_sizes() -> None:
             sizes_of(text)
 
 
-def test_class_names_differ() -> None:
-    for count in (1, 20, 45):
-        for first in (0, 19, 77):
-            assert len(set(class_names(count, first))) == count
-
-
-def test_large_is_blip_large() -> None:
-    with torch.device("meta"):
-        net = BlipNet(SHAPES[LARGE])
-    # ViT-L/16 at 384 pixels, BERT-base with cross-attention, two projections and the head
-    assert sum(weight.numel() for weight in net.parameters()) == 446_128_642
-
-
-def test_random_weights_depend_on_the_seed_only() -> None:
-    cpu = torch.device("cpu")
-    one, two, other = (random_blip(TINY, torch.float32, cpu, seed=seed) for seed in (1, 1, 2))
-    key = "itm_head.weight"
-    assert torch.equal(one.model.state_dict()[key], two.model.state_dict()[key])
-    assert not torch.equal(one.model.state_dict()[key], other.model.state_dict()[key])
-    with pytest.raises(OvssError, match="did you mean"):
-        random_blip("blip-large-rando", torch.float32, cpu)
-
-
 def test_only_blip_can_be_compared() -> None:
     work = prepare(SPEC)
     work.matcher.model = None  # type: ignore[attr-defined]
     with pytest.raises(OvssError, match="no BLIP"):
         everything.run(work)
-
-
-def test_a_vocabulary_too_small() -> None:
-    with pytest.raises(OvssError, match="too few"):
-        word_tokenizer(["cat"], 77)
