@@ -57,6 +57,7 @@ def measure(
     import ovsslib
     from ovsslib.benchmark import ablation, compute_place, salience_groups
     from ovsslib.datasets import load_dataset
+    from ovsslib.filters import describe, split_filter
     from ovsslib.provenance import git_state, provenance
     from ovsslib.tasks import task
 
@@ -64,12 +65,16 @@ def measure(
     options = {"preset": spec.preset, "device": execution.device, **spec.config}
     model: Any = ovsslib.load("pnp-ovss", vlm=spec.vlm, **options)
     data = load_dataset(spec.dataset, execution.root, spec.split)
-    work = task(data, protocol=spec.protocol, filter=spec.filter, limit=spec.limit)
+    named = ("protocol", "filter", "filter_settings", "limit")
+    work = task(data, **{name: getattr(spec, name) for name in named})
+    told = describe(work.looks)  # a filter's settings without paths; none for oracle and all
     configs = settings(model.config)
     key: dict[str, Any] = {
         "vlm": model.matcher.name,
         "weights": weights_digest(model.matcher),
-        **{name: getattr(spec, name) for name in ("dataset", "split", "filter", "limit")},
+        **{name: getattr(spec, name) for name in ("dataset", "split", "limit")},
+        "filter": split_filter(spec.filter, spec.filter_settings)[0],
+        **({"filter_settings": told} if told else {}),
         "protocol": work.protocol.to_dict(),
         "batch": execution.batch,
         "settings": {name: config.hash() for name, config in configs.items()},

@@ -48,7 +48,7 @@ def test_all_are_asked_at_once_and_only_once(
     chat: ChatServer, key: str, data: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
-    chat.delay = 0.15
+    chat.delay = 0.3
     report, seen = ask(gpt(chat, path, concurrency=3), data)
     assert sorted(report.answered) == sorted(seen) == sorted(data.ids)
     assert chat.most_flying == 3

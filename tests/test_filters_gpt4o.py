@@ -24,7 +24,7 @@ def settings(chat: ChatServer, path: Path) -> dict[str, object]:
 def test_a_run_asks_first_and_then_reads(chat: ChatServer, key: str, tmp_path: Path) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 6))
     path = tmp_path / "a.jsonl"
-    chat.delay = 0.1
+    chat.delay = 0.4
     work = task(data, filter="gpt4o", filter_settings=settings(chat, path), limit=5)
     bars = []
 

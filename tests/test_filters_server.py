@@ -71,10 +71,10 @@ def test_pauses_grow_and_the_server_is_obeyed(chat: ChatServer, key: str) -> Non
     assert (b - a > 0.07, c - b > 0.14, d - c > 0.28) == (True, True, True)
     chat.times, chat.script = [], ["429"]
     asker(chat).ask("p", COW)
-    assert chat.times[1] - chat.times[0] >= 0.2  # Retry-After
+    assert chat.times[1] - chat.times[0] >= 0.5  # Retry-After
     chat.times, chat.script = [], ["429"]
     asker(chat, longest_wait=0.05).ask("p", COW)
-    assert chat.times[1] - chat.times[0] < 0.2
+    assert chat.times[1] - chat.times[0] < 0.5
 
 
 def test_slow_answers(chat: ChatServer, key: str) -> None:
