@@ -23,7 +23,7 @@ ARCHITECTURES: dict[str, str] = {
     "bridgetower": "ovsslib.vlm.bridgetower:load_bridgetower",
 }
 # Models that the project trains itself and carries in data/checkpoints.
-MICRO_MODELS: tuple[str, ...] = ("micro-blip",)
+MICRO_MODELS: tuple[str, ...] = ("micro-blip", "micro-bridgetower")
 # A checkpoint that is a single file is LAVIS's; its endings tell a missing one from a hub id.
 _FILE_LOADER = "ovsslib.vlm.lavis:load_lavis"
 _FILE_ENDINGS = (".pth", ".pt", ".ckpt")
