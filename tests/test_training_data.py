@@ -25,7 +25,7 @@ def test_cache_holds_pictures_and_captions_only(drawn):
 
 
 def test_damaged_and_missing_shards_are_named(drawn, tmp_path):
-    with pytest.raises(OvssError, match="cannot read train-v2-s0-128px-000000-000099"):
+    with pytest.raises(OvssError, match="cannot read train-c2-v2-s0-128px-000000-000099"):
         data.load(drawn, "train", 99, 32)
     with pytest.raises(OvssError, match="side 500"):
         data.load(drawn, "train", 24, 500)

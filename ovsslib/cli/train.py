@@ -33,7 +33,6 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "rate": 1.5e-3,
         "matrix_rate": 0.008,
         "warmup": 0.03,
-        "dtype": "bfloat16",
     },
     # A step computes 2.4 times as much as micro-blip's.
     "micro-bridgetower": {
@@ -45,6 +44,17 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "dtype": "bfloat16",
     },
     "micro-clip": {"steps": 1200, "batch": 64, "rate": 1e-3, "matrix_rate": 0.0, "warmup": 0.1},
+}
+
+
+# The rest of their recipes, where it is not the default.
+RECIPES: dict[str, dict[str, Any]] = {
+    "micro-bridgetower": {
+        "pictures": 60_000,
+        "whole_share": 0.12,
+        "close_ups": 3,
+        "known_colours": True,
+    },
 }
 
 
@@ -80,7 +90,15 @@ def train(
         help="Of the matrix products: bfloat16 (slow on processors without it) or float32.",
     ),
     seed: int = typer.Option(0, min=0, help="Seed of weights, order and negatives."),
-    pictures: int = typer.Option(60_000, min=1, help="Pictures drawn for training."),
+    pictures: int | None = typer.Option(None, min=1, help="Pictures drawn for training."),
+    close_ups: int | None = typer.Option(
+        None, min=1, help="Every so many of them are close-ups of one thing."
+    ),
+    known_colours: bool | None = typer.Option(
+        None,
+        "--known-colours/--any-colours",
+        help="Colours that false captions may give to a thing: those of true captions, or all.",
+    ),
     heldout: int = typer.Option(1_000, min=2, help="Pictures drawn for each held-out set."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
     width: int | None = typer.Option(None, min=16, help="Width of both encoders."),
@@ -122,8 +140,11 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         folder = run or Path("runs") / model
-        for split, n in (*((held, heldout) for held in HELD), ("train", pictures)):
-            for _ in progress(prepare(cache, split, n), f"drawing {split}", -(-n // SHARD)):
+        choices = {"pictures": pictures, "close_ups": close_ups, "known_colours": known_colours}
+        recipe = Recipe(heldout=heldout, **(RECIPES.get(model, {}) | _given(choices)))
+        for split, n in (*((held, heldout) for held in HELD), ("train", recipe.pictures)):
+            drawn = prepare(cache, split, n, close_ups=recipe.close_ups)
+            for _ in progress(drawn, f"drawing {split}", -(-n // SHARD)):
                 pass
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
         schedule = Schedule(seed=seed, **(defaults | _given(timing | {"dtype": dtype})))
@@ -131,7 +152,7 @@ def train(
         if size.side % size.patch:
             raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")
         begun = time.strftime("%Y-%m-%d")
-        records = begin(schedule, Recipe(pictures, heldout), cache, folder, every, size)
+        records = begin(schedule, recipe, cache, folder, every, size)
         for record in progress(records, model, schedule.steps):
             if "elapsed" in record:
                 note(json.dumps(record))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from ovsslib.training.micro_bridgetower import (
     save,
     tensors,
 )
-from ovsslib.training.recipes import WEIGHTS, Recipe, watched
+from ovsslib.training.recipes import WEIGHTS, Recipe, known_colours, load_train, watched
 from ovsslib.training.rows import RowPacker
-from ovsslib.training.words import bag_of_words, colours_of
+from ovsslib.training.words import bag_of_words
 
 
 def bridgetower_scores(
@@ -95,12 +94,11 @@ def train_micro_bridgetower(
         OvssError: shards are missing, or the folder holds a run of another recipe.
     """
     size = size or BridgeTowerSize()
-    train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
+    train = load_train(cache, recipe, size.side)
     held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     trainer = MicroBridgeTowerTrainer(size)
-    known = colours_of(chain.from_iterable(train.captions))
-    packer = RowPacker(tokenizer(), size.positions, known)
+    packer = RowPacker(tokenizer(), size.positions, known_colours(recipe, train))
     bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

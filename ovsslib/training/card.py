@@ -75,8 +75,12 @@ def _card(name: str, training: dict[str, Any]) -> str:
         f"| {key.replace('_', ' ')} | {value} |" for key, value in last.items() if key != "step"
     )
     keys = ("steps", "batch", "rate", "matrix_rate", "dtype", "seed")
-    options = " ".join(f"--{key.replace('_', '-')} {schedule[key]}" for key in keys)
-    optimiser = "Muon and AdamW" if schedule["matrix_rate"] else "AdamW"
+    options = " ".join(
+        f"--{key.replace('_', '-')} {schedule[key]}" for key in keys if key in schedule
+    )
+    options += f" --pictures {recipe['pictures']} --close-ups {recipe.get('close_ups', 2)}"
+    options += " --known-colours" if recipe.get("known_colours") else ""
+    optimiser = "Muon and AdamW" if schedule.get("matrix_rate") else "AdamW"
     size = training["recipe"]["size"]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in size.items()]
     architecture = ", ".join(parts)
@@ -85,11 +89,11 @@ def _card(name: str, training: dict[str, Any]) -> str:
 {WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
 
 ## Data
-{recipe["pictures"]:,} drawn Diorama pictures (a third of them close-ups of one thing) with eight
-captions each. Supervision: captions alone. No mask, no box, no image-level class list; a word
+{recipe["pictures"]:,} drawn Diorama pictures (one in {recipe.get("close_ups", 2)} a close-up of
+one thing) with eight captions each. Supervision: captions alone. No mask, no box, no image-level class list; a word
 swapped into a false caption is one that none of the picture's own captions names (the list of
-class names says which words can be swapped). Six (colour, thing) pairs occur in no caption of
-training, false ones included.
+class names says which words can be swapped). Six (colour, thing) pairs occur in no true caption
+of training{", nor in a false one" if recipe.get("known_colours") else ""}.
 
 ## Recipe
 `ovss train {name} {options}`
@@ -103,7 +107,8 @@ The learning curve is in `training.json`.
 {figures}
 
 On {recipe["heldout"]:,} new scenes of several things, and (novel) on as many in each of which
-a thing has a colour that training never shows it in. Match accuracy: a true caption and one with a
+a thing has a colour that training never shows it in; "mixed" figures, watched in earlier runs, are
+on new scenes some of which hold such a thing. Match accuracy: a true caption and one with a
 single class name swapped, judged by the sign of the match logit minus the no-match logit. Pairs
 ranked: the true one scores higher. Picture and caption at 1: retrieval among 50 pictures and their
 longest captions (chance 0.02).

@@ -38,16 +38,39 @@ class CaptionData:
         return len(self.captions)
 
 
-def _shard_path(cache: Path, split: str, seed: int, start: int, stop: int) -> Path:
-    return cache / f"{split}-v{DRAWING[split]}-s{seed}-{CACHE_SIDE}px-{start:06d}-{stop:06d}.npz"
+@dataclass(frozen=True)
+class Shard:
+    """Some examples of a split, see :func:`prepare`."""
+
+    split: str
+    seed: int
+    start: int
+    stop: int
+    close_ups: int
+
+    def path(self, cache: Path) -> Path:
+        """Its file."""
+        kind = f"train-c{self.close_ups}" if self.split == "train" else self.split
+        drawn = f"{kind}-v{DRAWING[self.split]}-s{self.seed}-{CACHE_SIDE}px"
+        return cache / f"{drawn}-{self.start:06d}-{self.stop:06d}.npz"
 
 
-def _write_shard(job: tuple[Path, str, int, int, int]) -> Path:
+def _shards(split: str, n: int, seed: int, close_ups: int) -> list[Shard]:
+    return [
+        Shard(split, seed, start, min(n, start + SHARD), close_ups) for start in range(0, n, SHARD)
+    ]
+
+
+def _write_shard(job: tuple[Path, Shard]) -> Path:
     # Imported here, so that training from a finished cache never loads the code that draws masks.
     from ovsslib.diorama.make import caption_pair
 
-    path, split, seed, start, stop = job
-    pairs = [caption_pair(split, seed, index, CACHE_SIDE) for index in range(start, stop)]
+    cache, shard = job
+    path = shard.path(cache)
+    pairs = [
+        caption_pair(shard.split, shard.seed, index, CACHE_SIDE, shard.close_ups)
+        for index in range(shard.start, shard.stop)
+    ]
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         np.savez(
@@ -60,19 +83,21 @@ def _write_shard(job: tuple[Path, str, int, int, int]) -> Path:
 
 
 def prepare(
-    cache: Path, split: str, n: int, seed: int = 0, workers: int | None = None
+    cache: Path,
+    split: str,
+    n: int,
+    seed: int = 0,
+    workers: int | None = None,
+    close_ups: int = 2,
 ) -> Iterator[tuple[int, int]]:
     """Render what the cache lacks and yield ``(shards ready, shards in all)`` as it goes.
 
     Shards are written to a temporary name and renamed, so that a killed run loses at most the
-    shards in flight.
+    shards in flight. Every ``close_ups``-th picture of the training split shows one thing.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    jobs = []
-    for start in range(0, n, SHARD):
-        stop = min(n, start + SHARD)
-        jobs.append((_shard_path(cache, split, seed, start, stop), split, seed, start, stop))
-    missing = [job for job in jobs if not job[0].exists()]
+    jobs = [(cache, shard) for shard in _shards(split, n, seed, close_ups)]
+    missing = [job for job in jobs if not job[1].path(cache).exists()]
     done = len(jobs) - len(missing)
     yield done, len(jobs)
     if not missing:
@@ -93,7 +118,9 @@ def _reduce(pictures: np.ndarray, side: int) -> np.ndarray:
     )
 
 
-def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionData:
+def load(
+    cache: Path, split: str, n: int, side: int, seed: int = 0, close_ups: int = 2
+) -> CaptionData:
     """Read ``n`` rendered examples, reduced to ``side`` x ``side`` pixels (at most 128).
 
     Raises:
@@ -104,12 +131,11 @@ def load(cache: Path, split: str, n: int, side: int, seed: int = 0) -> CaptionDa
             f"the cache holds {CACHE_SIDE} px pictures: side {side} is not in 8..{CACHE_SIDE}"
         )
     pictures, captions = [], []
-    for start in range(0, n, SHARD):
-        path = _shard_path(cache, split, seed, start, min(n, start + SHARD))
+    for path in (shard.path(cache) for shard in _shards(split, n, seed, close_ups)):
         try:
-            with np.load(path) as shard:
-                pictures.append(_reduce(shard["pictures"], side))
-                captions += json.loads(str(shard["captions"]))
+            with np.load(path) as stored:
+                pictures.append(_reduce(stored["pictures"], side))
+                captions += json.loads(str(stored["captions"]))
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise OvssError(
                 f"cannot read {path.name} ({error}): delete it and render again"

@@ -20,7 +20,7 @@ from ovsslib.training import data
 from ovsslib.training.evaluate import Scores, held_out_figures
 from ovsslib.training.loop import Schedule, batch_indices, run
 from ovsslib.training.micro_blip import MEAN, STD, normalise
-from ovsslib.training.recipes import Recipe, watched
+from ovsslib.training.recipes import Recipe, load_train, watched
 from ovsslib.training.words import tokenizer, vocabulary
 
 CONTEXT = 40
@@ -150,7 +150,7 @@ def train_micro_clip(
 ) -> Iterator[dict[str, Any]]:
     """Train micro-clip; yields a record a step, with held-out figures at times."""
     size = size or ClipSize()
-    train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
+    train = load_train(cache, recipe, size.side)
     held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     model, words = build(size), Words()

@@ -33,15 +33,31 @@ class Recipe:
         list_share: share of them that is replaced by lists of names.
         whole_share: share of the steps, the last ones, that see whole pictures: before, patches
             are left out, and the model learns that a thing it does not see may be there.
+        close_ups: every so many training pictures are close-ups of one thing.
+        known_colours: false captions give a thing only colours that some caption gives it, see
+            :func:`ovsslib.training.negatives.swap`.
         data_seed: of the drawn pictures.
     """
 
-    pictures: int = 60_000
+    pictures: int = 30_000
     heldout: int = 1_000
     captions: int = 2
     list_share: float = 0.6
-    whole_share: float = 0.12
+    whole_share: float = 0.06
+    close_ups: int = 2
+    known_colours: bool = False
     data_seed: int = 0
+
+
+def load_train(cache: Path, recipe: Recipe, side: int) -> data.CaptionData:
+    """The training pictures of a recipe."""
+    what = {"seed": recipe.data_seed, "close_ups": recipe.close_ups}
+    return data.load(cache, "train", recipe.pictures, side, **what)
+
+
+def known_colours(recipe: Recipe, train: data.CaptionData) -> dict[str, frozenset[str]] | None:
+    """Colours that false captions may give to each thing; None for all."""
+    return colours_of(chain.from_iterable(train.captions)) if recipe.known_colours else None
 
 
 def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
@@ -129,11 +145,11 @@ def train_micro_blip(
     the hub's format.
     """
     size = size or BlipSize()
-    train = data.load(cache, "train", recipe.pictures, size.side, recipe.data_seed)
+    train = load_train(cache, recipe, size.side)
     held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     trainer = MicroBlipTrainer(size)
-    packer = Packer(tokenizer(), size.positions, colours_of(chain.from_iterable(train.captions)))
+    packer = Packer(tokenizer(), size.positions, known_colours(recipe, train))
     bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
