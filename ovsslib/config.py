@@ -221,6 +221,8 @@ PRESETS: dict[str, PnPConfig] = {
     # Chosen on Diorama's tune split, never on val: layer and head first, then rounds and patches
     # (the paper's), then threshold and blur (book, "What is each step worth?").
     "micro-blip": PnPConfig(layer=2, head=None, threshold=0.05, blur=0.03),
+    # As above, with the paper's four rounds.
+    "micro-bridgetower": PnPConfig(layer=2, head=None, threshold=0.1, patches_per_round=5),
 }
 
 

@@ -132,6 +132,27 @@ def test_shipped_micro_blip_reads_pictures(tmp_path):
 
 
 @pytest.mark.slow
+def test_shipped_micro_bridgetower_reads_pictures(tmp_path):
+    """On held-out scenes drawn here it does what its card says, within sampling error."""
+    from ovsslib.training.bridgetower_recipe import evaluate_bridgetower
+    from ovsslib.training.byte_words import tokenizer as byte_tokenizer
+    from ovsslib.training.micro_bridgetower import BridgeTowerSize, MicroBridgeTowerTrainer
+    from ovsslib.training.rows import RowPacker
+    from ovsslib.vlm import load_vlm
+
+    folder = ROOT / "data" / "checkpoints" / "micro-bridgetower"
+    training = json.loads((folder / "training.json").read_text())
+    trainer = MicroBridgeTowerTrainer(BridgeTowerSize(**training["recipe"]["size"]))
+    trainer.net = load_vlm(folder, "cpu").model
+    held = draw_held(tmp_path, trainer.size.side)
+    figures = evaluate_bridgetower(trainer, held, RowPacker(byte_tokenizer(), 96))
+    for name in ("match_accuracy", "pairs_ranked", "novel_pairs_ranked"):
+        assert figures[name] > 0.8, "chance is 0.5"
+        assert figures[name] == pytest.approx(training["heldout"][-1][name], abs=0.08)
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 12e6
+
+
+@pytest.mark.slow
 def test_shipped_micro_clip_ranks_captions(tmp_path):
     """Loaded through open_clip's own API it does what its card says, within sampling error."""
     import open_clip

@@ -90,10 +90,10 @@ def _card(name: str, training: dict[str, Any]) -> str:
 
 ## Data
 {recipe["pictures"]:,} drawn Diorama pictures (one in {recipe.get("close_ups", 2)} a close-up of
-one thing) with eight captions each. Supervision: captions alone. No mask, no box, no image-level class list; a word
-swapped into a false caption is one that none of the picture's own captions names (the list of
-class names says which words can be swapped). Six (colour, thing) pairs occur in no true caption
-of training{", nor in a false one" if recipe.get("known_colours") else ""}.
+one thing) with eight captions each. Supervision: captions alone. No mask, no box, no image-level
+class list; a word swapped into a false caption is one that none of the picture's own captions
+names (the list of class names says which words can be swapped). Six (colour, thing) pairs occur in
+no true caption of training{", nor in a false one" if recipe.get("known_colours") else ""}.
 
 ## Recipe
 `ovss train {name} {options}`
