@@ -92,8 +92,7 @@ def transformers_result(
 def test_equals_transformers(
     size: str, padded: bool, dtype: torch.dtype, folded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if folded:  # in these types it never happens by itself
-        monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: one is not two)
+    monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: folded and one is not two)
     theirs, mine = make_pair(size, dtype)
     own, patch = mine.shape.image_size, mine.shape.patch
     layers = range(1, mine.shape.text.layers + 1)
@@ -117,17 +116,15 @@ def test_equals_transformers(
         assert expected[4].abs().max() > 1e-5
 
 
-def test_keys_and_values_are_left_out_in_half_precision_where_that_is_less_work() -> None:
+def test_keys_and_values_are_left_out_where_that_is_less_work() -> None:
     cross = TextAttention(EncoderShape(width=768, inner=3072, layers=12, heads=12, eps=1e-12), 1024)
     image = torch.empty(1, 442, 1024, device="meta")
 
-    def folds(tokens: int, dtype: torch.dtype) -> bool:
-        return cross.folds(torch.empty(1, tokens, 768, device="meta", dtype=dtype), image)
+    def folds(tokens: int) -> bool:
+        return cross.folds(torch.empty(1, tokens, 768, device="meta"), image)
 
-    assert folds(15, torch.bfloat16)
-    assert folds(15, torch.float16)
-    assert not folds(15, torch.float32), "float32 multiplies in the order of the authors' code"
-    assert not folds(200, torch.bfloat16), "with many tokens keys and values are cheaper"
+    assert folds(15)
+    assert not folds(200), "with many tokens keys and values are cheaper"
 
 
 def test_attention_step_by_step_is_the_fused_one() -> None:

@@ -2,9 +2,9 @@
 
 The parameter names are those of transformers' ``BlipForImageTextRetrieval``, whose import takes
 longer than segmenting a picture. Attention is fused, except the one cross-attention that is read:
-it is computed step by step and handed back. In float32 every product is made as the authors' code
-makes it; in half precision, where rounding is coarse anyway, in the order that costs least (see
-`attend` and :meth:`TextAttention.folds`). Architecture: BLIP (arXiv 2201.12086), section 3.1.
+it is computed step by step and handed back. Products of words and patches are made in the order
+that costs least (see :meth:`TextAttention.folds`). Architecture: BLIP (arXiv 2201.12086), section
+3.1.
 
 Letters: B images, R texts, A heads, T text tokens, P patches, D width.
 """
@@ -145,10 +145,8 @@ class TextAttention(nn.Module):
 
         ``q (W x + b) = (q W) x + q b``, whose last part the softmax ignores, and the values' matrix
         comes after the sum over the source. With few texts and many patches that is a fraction of
-        the work. Never in float32.
+        the work.
         """
-        if states.dtype not in (torch.bfloat16, torch.float16):
-            return False
         looking, seen = states.shape[1], source.shape[1]
         width, deep = source.shape[2], states.shape[2]
         usual = 2 * seen * deep * (width + looking)
@@ -167,7 +165,8 @@ class TextAttention(nn.Module):
         found = (looks.flatten(1, 2) @ source).unflatten(1, (self.heads, -1))  # (R, A, T, E)
         weight = values.get_parameter("weight").unflatten(0, (self.heads, -1))
         bias = values.get_parameter("bias").unflatten(0, (self.heads, 1, -1))
-        return found @ weight.mT + bias
+        # Rows of probabilities sum to 1, but a gradient with respect to them must not know that.
+        return found @ weight.mT + looks.sum(-1, keepdim=True) * bias
 
     def _project(self, states: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         parts = {"query": states, "key": source, "value": source}
