@@ -17,8 +17,9 @@ from ovsslib.errors import OvssError
 from ovsslib.refine import refine_maps
 from ovsslib.segmentation import Maps
 
-TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02, "int8": 0.2}
-"""Largest difference relative to the largest value, by what the model computes in."""
+TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.2, "float16": 0.05, "int8": 0.3}
+"""Largest difference from float32 relative to the largest value, by what the model computes in;
+with random weights, whose maps are noise."""
 KEPT = 0.99
 """Share of the pixels whose labels a faster way must keep."""
 
