@@ -14,32 +14,7 @@ import torch
 from helpers import tiny_blip  # noqa: F401 - a fixture
 from ovsslib.errors import OvssError
 from ovsslib.vlm.blip import BlipMatcher, load_blip, load_tokenizer, read_processor
-
-CPU = torch.device("cpu")
-TEXTS = ["a picture of cat", "a picture of traffic light hot air balloon sky", "a picture of sky"]
-
-
-@pytest.fixture(scope="module")
-def matcher(tiny_blip: Path) -> BlipMatcher:  # noqa: F811
-    matcher = load_blip(tiny_blip, "tiny", torch.float32, CPU)
-    generator = torch.Generator().manual_seed(1)
-    for weight in matcher.model.parameters():
-        weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    return matcher
-
-
-@pytest.fixture(scope="module")
-def pixels() -> torch.Tensor:
-    return torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(2))
-
-
-def transformers_model(folder: Path, matcher: BlipMatcher) -> Any:
-    """The class of transformers with the matcher's weights."""
-    from transformers import BlipForImageTextRetrieval
-
-    model = BlipForImageTextRetrieval.from_pretrained(folder, dtype=matcher.dtype)
-    model.load_state_dict(matcher.model.state_dict())
-    return model.eval()
+from test_blip import CPU, TEXTS
 
 
 def test_enc_of_hub_checkpoints_is_the_last_embedding(tiny_blip: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -15,20 +15,7 @@ from ovsslib.refine import (
     shrink,
 )
 from ovsslib.segmentation import Maps
-
-
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A smooth picture; noise would fill the CRF's lattice as no photograph does."""
-    rows = np.linspace(0, 6, height)[:, None, None]
-    columns = np.linspace(0, 9, width)[None, :, None]
-    phase = np.random.default_rng(seed).uniform(0, 6, 3)
-    return (127 + 120 * np.sin(rows + phase) * np.cos(columns + phase)).astype(np.uint8)
-
-
-def make_maps(count: int, size: tuple[int, int], seed: int = 0, *, stages: bool = False) -> Maps:
-    maps = np.random.default_rng(seed).random((count, 6, 6)).astype(np.float32) ** 4
-    names = tuple(f"class {index}" for index in range(count))
-    return Maps(maps, names, 0.5, picture(*size), {} if stages else None)
+from test_refine import make_maps, picture
 
 
 @pytest.mark.parametrize("crf", [True, False])

@@ -138,6 +138,24 @@ def test_divergence_is_an_error(tmp_path):
         next(losses)
 
 
+def test_bfloat16_is_for_products_only(drawn, tmp_path):
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        schedule = Schedule(steps=2, batch=4, dtype=dtype)
+        run_folder = tmp_path / dtype
+        list(train_micro_blip(schedule, Recipe(24, 24, 2), drawn, run_folder, 50, TINY))
+        state = torch.load(run_folder / "state.pt", weights_only=True)["module"]
+        assert {value.dtype for value in state.values() if value.is_floating_point()} == {
+            torch.float32
+        }
+        first = json.loads((run_folder / "curve.jsonl").read_text().splitlines()[0])
+        losses[dtype] = [first[name] for name in ("match", "masked", "word", "bag")]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"], "nothing was rounded"
+    with pytest.raises(OvssError, match="unknown dtype 'float61'"):
+        Schedule(dtype="float61")
+
+
 def test_every_epoch_is_a_permutation():
     schedule = Schedule(batch=5, seed=1)
     epochs = [

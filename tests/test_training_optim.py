@@ -43,6 +43,20 @@ def test_it_is_torchs_muon_in_float32():
     assert not torch.allclose(ours, torch.ones(12, 6), atol=0.1)
 
 
+def test_in_bfloat16_it_takes_nearly_the_same_steps_and_weights_stay_float32():
+    torch.manual_seed(0)
+    exact, short = (torch.nn.Parameter(torch.ones(12, 6)) for _ in range(2))
+    a, b = Muon([exact], lr=0.1), Muon([short], lr=0.1, dtype=torch.bfloat16)
+    for _ in range(4):
+        gradient = torch.randn(12, 6)
+        exact.grad, short.grad = gradient.clone(), gradient.clone()
+        a.step()
+        b.step()
+    assert short.dtype == torch.float32
+    assert torch.allclose(exact, short, atol=0.02)
+    assert not torch.equal(exact, short), "nothing was rounded"
+
+
 def test_matrices_of_blocks_go_to_muon_and_the_rest_to_adamw():
     trainer = MicroBlipTrainer(TINY)
     adamw, muon = optimisers(trainer, 1e-3, 0.02, 0.05)
