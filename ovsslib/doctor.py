@@ -99,6 +99,7 @@ def memory() -> int | None:
 
 _PURPOSES = {
     "dask": "runs spread over a cluster",
+    "dask-jobqueue": "runs through SLURM",
     "openai": "class names from a GPT-4o server",
     "optuna": "tuning",
     "pycocotools": "COCO's data sets",
