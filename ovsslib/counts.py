@@ -10,6 +10,7 @@ import numpy as np
 from ovsslib.errors import OvssError
 
 COUNT_NAMES = ("intersection", "predicted", "truth")
+_SMALL = 256  # two values below it fit into 16 bits
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,46 @@ def confusion_matrix(
     pred, label = np.asarray(pred), np.asarray(label)
     if pred.shape != label.shape:
         raise OvssError(f"prediction {pred.shape} and label {label.shape} differ in shape")
+    if not (_is_small(label) and _is_small(pred) and n <= _SMALL):
+        return _checked_counts(pred, label, n, ignore)
+    # One histogram of 16-bit pairs, range checks on it instead of on the pixels.
+    pairs = label.astype(np.uint16)
+    pairs <<= 8
+    pairs |= pred.astype(np.uint8)
+    table = np.bincount(pairs.ravel(), minlength=_SMALL * _SMALL).reshape(_SMALL, _SMALL)
+    if ignore is not None and 0 <= ignore < _SMALL:
+        table[ignore] = 0
+    _refuse(table[n:].any(1), "label", n)
+    _refuse(table[:n, n:].any(0), "prediction", n)
+    return table[:n, :n].copy()
+
+
+def _is_small(values: np.ndarray) -> bool:
+    """Whether all values are integers from 0 to 255; a glance at the type may do."""
+    if values.dtype in (np.uint8, np.bool_):
+        return True
+    if values.dtype.kind not in "iu":
+        return False
+    return not values.size or bool(values.min() >= 0 and values.max() < _SMALL)
+
+
+def _refuse(beyond: np.ndarray, name: str, n: int) -> None:
+    """Raise if a value from ``n`` up occurs; ``beyond[i]`` says whether ``n + i`` does."""
+    if beyond.any():
+        raise _outside(name, n + int(np.flatnonzero(beyond)[-1]), n)
+
+
+def _outside(name: str, bad: int, n: int) -> OvssError:
+    return OvssError(f"a {name} holds {bad}, outside the classes 0..{n - 1}")
+
+
+def _checked_counts(pred: np.ndarray, label: np.ndarray, n: int, ignore: int | None) -> np.ndarray:
+    """`confusion_matrix` for any values: predictions at void pixels may be what they like."""
     keep = np.ones(label.shape, bool) if ignore is None else label != ignore
     true, said = label[keep].astype(np.int64), pred[keep].astype(np.int64)
     for name, values in (("label", true), ("prediction", said)):
         if values.size and (values.min() < 0 or values.max() >= n):
-            bad = int(values.min() if values.min() < 0 else values.max())
-            raise OvssError(f"a {name} holds {bad}, outside the classes 0..{n - 1}")
+            raise _outside(name, int(values.min() if values.min() < 0 else values.max()), n)
     return np.bincount(true * n + said, minlength=n * n).reshape(n, n)
 
 

@@ -111,7 +111,8 @@ class FolderDataset:
             raise NotImplementedError
         stored = read_label(path)
         # A look-up into a new array: renaming ids one after another in place would let them chain.
-        label: np.ndarray = self.table[stored]
+        # (`take` and not an index: it needs no wide copy of the indices.)
+        label: np.ndarray = self.table.take(stored)
         if (label == ILLEGAL).any():
             strange = int(stored[label == ILLEGAL].min())
             raise LabelError(
