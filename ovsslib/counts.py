@@ -75,8 +75,8 @@ def confusion_matrix(
     table = np.bincount(pairs.ravel(), minlength=_SMALL * _SMALL).reshape(_SMALL, _SMALL)
     if ignore is not None and 0 <= ignore < _SMALL:
         table[ignore] = 0
-    _refuse(table[n:].any(1), "label", n)
-    _refuse(table[:n, n:].any(0), "prediction", n)
+    _refuse(table[n:].sum(1), "label", n)
+    _refuse(table[:n, n:].sum(0), "prediction", n)
     return table[:n, :n].copy()
 
 
@@ -90,7 +90,7 @@ def _is_small(values: np.ndarray) -> bool:
 
 
 def _refuse(beyond: np.ndarray, name: str, n: int) -> None:
-    """Raise if a value from ``n`` up occurs; ``beyond[i]`` says whether ``n + i`` does."""
+    """Raise if a value from ``n`` up occurs; ``beyond[i]`` says how often ``n + i`` does."""
     if beyond.any():
         raise _outside(name, n + int(np.flatnonzero(beyond)[-1]), n)
 

@@ -135,3 +135,23 @@ def refine_text(record: dict[str, Any]) -> str:
         same = "the same" if found["same_labels"] else "NOT the same"
         lines.append(f"labels are {same} for all numbers of workers")
     return "\n".join(lines)
+
+
+def evaluation_text(record: dict[str, Any]) -> str:
+    """Rates and memory of evaluation without a model."""
+    found, spent, rate = record["settings"], record["milliseconds"], record["rate"]
+    memory = record["memory"]
+    lines = [
+        f"{found['images']} made-up pictures of {found['width']} x {found['height']} "
+        f"({found['distinct']} different) with {found['classes']} classes, one thread",
+        f"{'':<24}{'ms/picture':>12}",
+        *(f"{name:<24}{spent[name]:>12.2f}" for name in ("label", "confusion", "picture")),
+        f"{'':<24}{'pictures/s':>12}",
+        f"{'label':<24}{rate['label']:>12.0f}",
+        f"{'label and confusion':<24}{rate['evaluation']:>12.0f}",
+        f"{'with the picture':<24}{rate['with_picture']:>12.0f}",
+        f"memory: {memory['first'] / 1e6:.1f} MB after {memory['after']} pictures, "
+        f"{memory['last'] / 1e6:.1f} MB after {found['images']}",
+        f"the counts are {'right' if record['counts_agree'] else 'WRONG'}",
+    ]
+    return "\n".join(lines)

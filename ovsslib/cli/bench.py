@@ -1,4 +1,4 @@
-"""``ovss bench``: how fast salience and refinement are, and how much memory they take."""
+"""``ovss bench``: how fast salience, refinement and scoring are, and how much memory they take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from ovsslib.bench.report import (
     batches_text,
+    evaluation_text,
     file_name,
     precision_text,
     refine_text,
@@ -37,6 +38,7 @@ def bench() -> None:
       ovss bench salience
       ovss bench precision
       ovss bench refine
+      ovss bench evaluation
     """
 
 
@@ -200,6 +202,37 @@ def refine(
     finish(record, refine_text(record), out, as_json=as_json)
     if streams is not None and not streams["same_labels"]:
         note("error: the labels depend on the number of processes")
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluation(
+    ctx: typer.Context,
+    *,
+    images: int = typer.Option(5000, min=1, help="Pictures."),
+    width: int = typer.Option(500, min=1, help="Of the pictures, in pixels."),
+    height: int = typer.Option(375, min=1, help="Of the pictures, in pixels."),
+    classes: int = typer.Option(171, min=1, max=171, help="Labels that occur."),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+) -> None:
+    r"""Evaluation without a model: reading and counting made-up files, and its memory.
+
+    Files in COCO-Stuff's layout are written to a temporary folder first. The counts must be those
+    of the pictures as they were drawn, else the exit status is 1.
+
+    \b
+    Examples:
+      ovss bench evaluation --out data/benchmarks
+      ovss bench evaluation --images 1000 --width 640 --height 480
+    """
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.bench import evaluation as library
+
+        record = library.evaluation(images, (width, height), classes)
+    finish(record, evaluation_text(record), out, as_json=as_json)
+    if not record["counts_agree"]:
+        note("error: the counts are not those of the pictures as they were drawn")
         raise typer.Exit(1)
 
 
