@@ -25,6 +25,8 @@ from ovsslib.refine import refine_maps
 from ovsslib.results import RunResult
 from ovsslib.runs import SERIAL, Execution, RunSpec
 from ovsslib.tasks import Task, batches, task
+from ovsslib.windowed import windowed
+from ovsslib.windows import window_maps
 from ovsslib.workers import ordered
 
 if TYPE_CHECKING:
@@ -73,8 +75,9 @@ def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunR
     names: list[str] = []
     counts: list[Counts] = []
     n = len(work.dataset.classes)
+    seeing = windowed(segmenter, work.protocol, work.dataset)
     for batch in batches(work, execution, failed):
-        found = segmenter.segment_batch(
+        found = seeing.segment_batch(
             [picture.image for picture in batch], [picture.classes for picture in batch]
         )
         for picture, result in zip(batch, found, strict=True):
@@ -182,8 +185,11 @@ def _jobs(
     n = len(work.dataset.classes)
     for batch in batches(work, execution, failed):
         for model, group in zip(models, groups, strict=True):
-            found = model.maps(
-                [picture.image for picture in batch], [picture.classes for picture in batch]
+            found = window_maps(
+                model,
+                [picture.image for picture in batch],
+                [picture.classes for picture in batch],
+                work.protocol.window,
             )
             for picture, maps in zip(batch, found, strict=True):
                 for name in group:
@@ -236,11 +242,7 @@ def _result(
 
 def compute_place(matcher: Any) -> dict[str, str]:
     """Device and number type of a model, for `provenance`."""
-    device = str(getattr(matcher, "device", "cpu"))
-    return {
-        "device": device,
-        "dtype": precision(matcher),
-    }
+    return {"device": str(getattr(matcher, "device", "cpu")), "dtype": precision(matcher)}
 
 
 def precision(matcher: Any) -> str:

@@ -49,20 +49,27 @@ class Task:
         Raises:
             OvssError: picture or label is missing or damaged, or their sizes differ.
         """
-        looked_for = self.looks(self.dataset, name)
+        looked_for, classes = self.protocol.expand(self.dataset, self.looks(self.dataset, name))
         image, truth = self.dataset.image(name), self.dataset.label(name)
         if image.size != truth.shape[::-1]:
             raise OvssError(
                 f"picture ({image.width} x {image.height}) and label ({truth.shape[1]} x "
                 f"{truth.shape[0]}) differ in size"
             )
-        classes = tuple(self.dataset.classes[k - 1] for k in looked_for)
         return Picture(name, image, truth, looked_for, classes)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, read, with what the method is told and what is true."""
+    """One picture, read, with what the method is told and what is true.
+
+    Attributes:
+        name: of the picture.
+        image: RGB.
+        truth: (H, W) data-set labels.
+        looked_for: data-set label of each name in ``classes`` (`Protocol.expand`).
+        classes: the names.
+    """
 
     name: str
     image: Image.Image
@@ -86,7 +93,8 @@ def task(
         OvssError: a name is unknown, or the data set is not there.
     """
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
-    work = Task(data, get_protocol(protocol), filter, limit, dict(filter_settings or {}))
+    rules = get_protocol(protocol).resolved(data.name)
+    work = Task(data, rules, filter, limit, dict(filter_settings or {}))
     work.looks  # noqa: B018 - a mistake is told now, not at the first picture
     return work
 

@@ -230,7 +230,7 @@ def test_run_without_data(tmp_path: Path, tiny: Path) -> None:
     for option, value, hint in (
         ("--split", "vall", "there are val"),
         ("--filter", "orcale", "did you mean 'oracle'"),
-        ("--protocol", "pnp", "did you mean 'pnp-fixed'"),
+        ("--protocol", "pnp-fixd", "did you mean 'pnp-fixed'"),
         ("--dataset", "dioramma", "did you mean 'diorama'"),
         ("--set", "background=never", "background is set by the protocol"),
     ):

@@ -53,4 +53,4 @@ def test_wrong_label_maps() -> None:
 
 def test_unknown_protocol() -> None:
     with pytest.raises(OvssError, match="did you mean 'pnp-fixed'"):
-        get_protocol("pnp")
+        get_protocol("pnp-fixd")

@@ -55,5 +55,5 @@ def test_unknown_names(tmp_path: Path) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 1))
     with pytest.raises(OvssError, match="did you mean 'oracle'"):
         task(data, filter="orakel")
-    with pytest.raises(OvssError, match="unknown protocol"):
-        task(data, protocol="tcl")
+    with pytest.raises(OvssError, match="did you mean 'tcl'"):
+        task(data, protocol="tcll")
