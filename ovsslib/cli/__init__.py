@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "filter": ("ovsslib.cli.filter", "Find which classes are in the pictures."),
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
+    "table": ("ovsslib.cli.table", "Show results beside the published figures."),
     "data": ("ovsslib.cli.data", "List, check, download and convert data sets."),
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
