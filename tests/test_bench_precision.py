@@ -48,7 +48,7 @@ def test_unknown_type() -> None:
 
 
 def test_labels_are_compared_after_refinement() -> None:
-    work = prepare(SPEC)
+    work = prepare(dataclasses.replace(SPEC, packed=False))
     reference, found = everything.run(work), ours(work)
     assert same_labels(reference, found, work.config) == [1.0, 1.0]
     other = [
@@ -68,7 +68,8 @@ def test_a_compiled_image_encoder_finds_the_same(monkeypatch: pytest.MonkeyPatch
 
 def test_products_of_integers_count_as_flops_and_have_a_rate() -> None:
     integers, halves = (
-        prepare(dataclasses.replace(SPEC, dtype=dtype)) for dtype in ("int8", "bfloat16")
+        prepare(dataclasses.replace(SPEC, dtype=dtype, packed=False))
+        for dtype in ("int8", "bfloat16")
     )
     assert count_flops(lambda: ours(integers)) == count_flops(lambda: ours(halves))
     assert matmul_rate(torch.int8, torch.device("cpu"), size=32, products=2) > 0

@@ -136,7 +136,12 @@ def random_blip(
 
 
 def open_model(
-    name: str, dtype: str = "float32", device: str | None = None, *, seed: int = 0
+    name: str,
+    dtype: str = "float32",
+    device: str | None = None,
+    *,
+    seed: int = 0,
+    packed: bool = True,
 ) -> ImageTextMatcher:
     """A random model by name, or whatever `ovsslib.vlm.load_vlm` finds.
 
@@ -145,21 +150,24 @@ def open_model(
         dtype: See `ovsslib.vlm.load_vlm`.
         device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
         seed: Of random weights.
+        packed: See `ovsslib.vlm.load_vlm`.
 
     Raises:
         OvssError: The model, the type or the device is unknown or cannot be had.
     """
     from ovsslib.vlm import DTYPES, load_vlm
     from ovsslib.vlm.int8 import quantise_matcher
+    from ovsslib.vlm.packed import pack_matcher
 
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if name not in SHAPES:
-        return load_vlm(name, device, dtype)
+        return load_vlm(name, device, dtype, packed=packed)
     where = open_device(device)
     if dtype == "int8":
         return quantise_matcher(random_blip(name, torch.bfloat16, where, seed=seed))
-    return random_blip(name, getattr(torch, dtype), where, seed=seed)
+    matcher = random_blip(name, getattr(torch, dtype), where, seed=seed)
+    return pack_matcher(matcher) if packed else matcher
 
 
 def open_device(name: str | None) -> torch.device:

@@ -93,9 +93,10 @@ def _race(
         limit = TOLERANCE[spec.dtype] if tolerance is None else tolerance
         agreement = compare(reference, found, work.config.patches_per_round, limit)
         labels = same_labels(reference, found, work.config)
-        # A compiled encoder cannot be counted.
-        plain = prepare(dataclasses.replace(spec, compiled=False)) if spec.compiled else work
+        # Neither compiled nor packed products can be counted.
+        plain = prepare(dataclasses.replace(spec, compiled=False, packed=False))
         flops = count_flops(partial(ours, plain)) / count
+        del plain
         rates: list[float] = []
         calls: dict[str, Callable[[], object]] = {
             "everything": lambda: everything.run(exact),
@@ -126,7 +127,7 @@ def _race(
 
 def exactly(spec: Spec) -> Spec:
     """The same measurement as the first of `WAYS` takes it."""
-    return dataclasses.replace(spec, dtype=EXACT, compiled=False)
+    return dataclasses.replace(spec, dtype=EXACT, compiled=False, packed=False)
 
 
 def memory_of_both(spec: Spec) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Spec:
         images: Pictures; None takes one batch.
         dtype: What the model computes in, see `ovsslib.vlm.load_vlm`.
         compiled: Whether ``torch.compile`` is put to the image encoder.
+        packed: Whether its weights may be packed (see `ovsslib.vlm.packed`; not where compiled).
         device: Such as ``"cpu"``; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
         seed: Of pictures and random weights.
@@ -55,6 +56,7 @@ class Spec:
     images: int | None = None
     dtype: str = "float32"
     compiled: bool = False
+    packed: bool = True
     device: str | None = None
     threads: int | None = None
     seed: int = 0
@@ -147,7 +149,9 @@ def prepare(spec: Spec) -> Work:
         _check_side(spec.image_size, SHAPES[spec.vlm].patch)  # before weights are drawn
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    matcher = open_model(spec.vlm, spec.dtype, spec.device, seed=spec.seed)
+    matcher = open_model(
+        spec.vlm, spec.dtype, spec.device, seed=spec.seed, packed=spec.packed and not spec.compiled
+    )
     folder = None if spec.vlm in SHAPES else find_checkpoint(spec.vlm)
     changes: dict[str, Any] = {"rounds": spec.rounds, "patches_per_round": spec.patches}
     if spec.layer is not None:

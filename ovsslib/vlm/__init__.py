@@ -117,6 +117,7 @@ def load_vlm(
     dtype: str | torch.dtype | None = None,
     *,
     download: bool = False,
+    packed: bool = True,
 ) -> ImageTextMatcher:
     """Load a vision-language model.
 
@@ -129,6 +130,8 @@ def load_vlm(
         dtype: ``"float32"`` (None), ``"bfloat16"``, ``"float16"``, or ``"int8"``: the linear layers
             of the image encoder in 8-bit integers, all else in bfloat16.
         download: Whether the network may be used for a hub id or address not cached yet.
+        packed: Whether the image encoder's weights may be laid out for the processor (see
+            :mod:`ovsslib.vlm.packed`); then they can be used, but neither read nor moved.
 
     Returns:
         The model, frozen.
@@ -163,7 +166,10 @@ def load_vlm(
         from ovsslib.vlm.int8 import quantise_matcher
 
         return quantise_matcher(loader(folder, label, torch.bfloat16, where))
-    return loader(folder, label, getattr(torch, dtype or "float32"), where)
+    from ovsslib.vlm.packed import pack_matcher
+
+    matcher = loader(folder, label, getattr(torch, dtype or "float32"), where)
+    return pack_matcher(matcher) if packed else matcher
 
 
 def _loader(folder: Path) -> str:

@@ -33,7 +33,9 @@ def _merge(values: Tensor) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention (B, A, N, D/A) of queries to keys; ``mask`` is False where nothing is seen."""
     if mask is None and query.dtype == torch.bfloat16 and query.device.type == "cpu":
-        # torch's fused kernel takes about twice as long as its two products and the softmax.
+        # torch's fused kernel takes about twice as long as its two products and the softmax, and
+        # products of views that are spread out longer than making them compact first.
+        query, key, value = (part.contiguous() for part in (query, key, value))
         return (query * query.shape[-1] ** -0.5 @ key.mT).softmax(dim=-1) @ value
     return scaled_dot_product_attention(query, key, value, mask)
 
