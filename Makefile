@@ -12,7 +12,7 @@ STAMP_LAVIS := $(VENV_LAVIS)/.installed
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint lab install-lavis test-lavis clean
+.PHONY: help install book test lint lab install-lavis test-lavis test-slurm clean
 
 # One computing thread per process: the work is spread over processes instead.
 export OMP_NUM_THREADS ?= 1
@@ -68,6 +68,10 @@ $(STAMP_LAVIS): requirements-lavis.lock pyproject.toml
 
 test-lavis: $(STAMP_LAVIS) ## the same maps through LAVIS's own BLIP, in its own environment
 	$(VENV_LAVIS)/bin/python -m pytest tests/lavis
+
+# Needs Debian's or Ubuntu's slurm-wlm, which it installs when root.
+test-slurm: $(STAMP) ## a run through a real SLURM cluster of one node, on this machine alone
+	$(BIN)/python -m pytest tests/slurm
 
 clean: ## remove what the builds wrote (the virtual environment stays)
 	rm -rf _build book/executed book/_static/generated results .pytest_cache .mypy_cache .ruff_cache .coverage*
