@@ -20,7 +20,12 @@ UNDEFINED = "–"
 def default_folder() -> Path:
     """Where `ovss run` stores results, if that is there; else the results in a checkout."""
     here = Path(os.environ.get("OVSS_RESULTS") or "ovss-results")
-    return here if here.is_dir() else Path(__file__).resolve().parents[1] / "data" / "results"
+    return here if here.is_dir() else shipped_folder()
+
+
+def shipped_folder() -> Path:
+    """The results in a checkout."""
+    return Path(__file__).resolve().parents[1] / "data" / "results"
 
 
 def load_measured(folders: Sequence[str | os.PathLike[str]], metric: str = "miou") -> list[Figure]:
