@@ -94,8 +94,8 @@ DECISIONS: tuple[Decision, ...] = (
     ),
     Decision(
         "a picture without a recognised class is forced to have the first one",
-        "it is all background",
-        "refine.refine_maps",
+        "it is all background; only the protocol 'pnp' forces one too",
+        "protocols.Protocol.no_class",
     ),
     Decision(
         "the whole network is differentiated and the maps of all layers are kept",

@@ -6,7 +6,7 @@ background, of classes that are absent); a protocol names one choice for each:
 - ``pnp``: as the released PnP-OVSS code has it, errors of evaluation included;
 - ``pnp-fixed``: the same, mended: void is not scored, background only where it is a class, a class
   that is predicted but never true scores 0, names are the data set's, no class found means none;
-- ``tcl``: the unified protocol of TCL (github.com/kakaobrain/tcl), windows of 448 pixels;
+- ``tcl``: the unified protocol of TCL (github.com/khanrc/tcl), windows of 448 pixels;
 - ``sclip``: the settings of SCLIP (github.com/wangf3014/SCLIP), windows of 224 pixels, with its
   names and thresholds.
 """
@@ -23,6 +23,7 @@ import numpy as np
 from ovsslib.counts import Counts, image_counts
 from ovsslib.errors import OvssError
 from ovsslib.palette import VOID
+from ovsslib.protocol_values import VALUES, VARIANTS
 from ovsslib.registry import pick
 from ovsslib.windows import Window
 
@@ -164,20 +165,20 @@ class Protocol:
 
         return () if self.templates is None else templates(self.templates)
 
-    def score(
-        self, labels: np.ndarray, looked_for: tuple[int, ...], truth: np.ndarray, n: int
-    ) -> Counts:
-        """Integer counts of one picture.
+    def compared(
+        self, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, int | None]:
+        """Answer and truth as labels of the data set, ready to be counted.
 
         Args:
             labels: (H, W) integers into ``looked_for``, -1 for background.
             looked_for: data-set label of each name the method was given, in its order; a label may
                 repeat, and 0 is background (see `expand`).
             truth: (H, W) data-set labels, 0 background, 255 void.
-            n: number of the data set's classes, without background.
 
         Returns:
-            Counts of length 1 over n + 1 labels, background first.
+            (H, W) answer, (H, W) truth, and which label of the truth is not scored, if one is:
+            arguments of `ovsslib.counts.image_counts` and `ovsslib.boundary.counts`.
 
         Raises:
             OvssError: shapes differ or a label is out of range.
@@ -194,8 +195,37 @@ class Protocol:
             )
         said = table[labels.astype(np.int64) + 1]
         if self.void == "background":
-            return image_counts(said, np.where(truth == VOID, 0, truth), n + 1, ignore=None)
-        return image_counts(said, truth, n + 1, ignore=self.void)
+            return said, np.where(truth == VOID, 0, truth), None
+        return said, truth, self.void
+
+    def score(
+        self, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray, n: int
+    ) -> Counts:
+        """Integer counts of one picture.
+
+        Args:
+            labels: as in `compared`.
+            looked_for: as there.
+            truth: as there.
+            n: number of the data set's classes, without background.
+
+        Returns:
+            Counts of length 1 over n + 1 labels, background first.
+
+        Raises:
+            OvssError: shapes differ or a label is out of range.
+        """
+        said, true, ignore = self.compared(labels, looked_for, truth)
+        return image_counts(said, true, n + 1, ignore=ignore)
+
+    def score_boundary(
+        self, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray, n: int
+    ) -> Counts:
+        """Boundary pixels of one picture (`ovsslib.boundary`); otherwise as `score`."""
+        from ovsslib import boundary
+
+        said, true, ignore = self.compared(labels, looked_for, truth)
+        return boundary.counts(said, true, n + 1, ignore=ignore)
 
     def to_dict(self) -> dict[str, Any]:
         """Fields for a results file.
@@ -211,75 +241,17 @@ class Protocol:
         return out
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "pnp-fixed": Protocol("pnp-fixed"),
-    # Released code (github.com/letitiabanana/PnP-OVSS): VOC and COCO-Object always have the
-    # background plane, with or without pixels of background in the variant's labels.
-    "pnp": Protocol(
-        "pnp",
-        void="background",
-        absent="drop",
-        scored="all",
-        no_class="first",
-        usual_filter="gpt4o",
-        variants=(
-            ("voc21", (("names", "pnp-voc"),)),
-            ("voc20", (("names", "pnp-voc"), ("background_covered", "always"))),
-            ("coco-object80", (("background_covered", "always"),)),
-            ("coco-stuff", (("names", "pnp-coco-stuff"),)),
-            ("ade20k", (("names", "pnp-ade20k"),)),
-        ),
-    ),
-    "tcl": Protocol(
-        "tcl",
-        resize="windows",
-        window=Window(short=448, crop=448, stride=224),
-        templates="tcl",
-        background_plane=0.5,
-    ),
-    "sclip": Protocol(
-        "sclip",
-        resize="windows",
-        window=Window(short=336, crop=224, stride=112),
-        templates="openai",
-        logit_scale=40.0,
-        variants=(
-            (
-                "voc21",
-                (
-                    ("names", "sclip-voc"),
-                    ("name_spaces", False),
-                    ("logit_scale", 65.0),
-                    ("prob_thd", 0.1),
-                    ("area_thd", 0.1),
-                ),
-            ),
-            ("voc20", (("names", "sclip-voc"), ("name_spaces", False))),
-            (
-                "context60",
-                (
-                    ("names", "sclip-context"),
-                    ("name_spaces", False),
-                    ("logit_scale", 50.0),
-                    ("prob_thd", 0.1),
-                ),
-            ),
-            ("context59", (("name_spaces", False),)),
-            *(
-                (
-                    name,
-                    (("names", "sclip-coco-object"), ("logit_scale", 50.0), ("prob_thd", 0.1)),
-                )
-                for name in ("coco-object81", "coco-object-instances")
-            ),
-            (
-                "coco-stuff",
-                (("name_spaces", False), ("window", Window(short=448, crop=224, stride=112))),
-            ),
-            ("ade20k", (("names", "sclip-ade20k"), ("name_spaces", False))),
-        ),
-    ),
-}
+def _made(name: str) -> Protocol:
+    """A protocol out of the tables of `ovsslib.protocol_values`."""
+    variants = VARIANTS.get(name, {})
+    return Protocol(
+        name,
+        **VALUES[name],
+        variants=tuple((data, tuple(fields.items())) for data, fields in variants.items()),
+    )
+
+
+PROTOCOLS: dict[str, Protocol] = {name: _made(name) for name in VALUES}
 
 
 def get_protocol(name: str) -> Protocol:

@@ -11,8 +11,19 @@ from ovsslib.registry import pick
 
 Template = Callable[[str], str]
 
-TCL_OWN: tuple[str, ...] = ("a photo of many {}.", "a photo of {}s.")
-"""What TCL adds to the seven sentences (github.com/kakaobrain/tcl)."""
+TCL: tuple[str, ...] = (
+    "itap of a {}.",
+    "a bad photo of a {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+)
+"""Seven of OpenAI's sentences and two more (khanrc/tcl, datasets/templates.py, ``custom``). The
+second reads "of a"; in open_clip's seven, otherwise the same, it reads "of the"."""
 
 
 def templates(name: str) -> tuple[Template, ...]:
@@ -20,7 +31,7 @@ def templates(name: str) -> tuple[Template, ...]:
 
     Args:
         name: ``"openai"``: OpenAI's 80 for ImageNet, as open_clip holds them (SCLIP's family);
-            ``"tcl"``: the 7 of them that its authors chose, and `TCL_OWN`.
+            ``"tcl"``: `TCL`.
 
     Raises:
         OvssError: no set has this name.
@@ -39,7 +50,4 @@ def _openai() -> tuple[Template, ...]:
 
 
 def _tcl() -> tuple[Template, ...]:
-    import open_clip
-
-    own: tuple[Template, ...] = tuple(sentence.format for sentence in TCL_OWN)
-    return (*open_clip.SIMPLE_IMAGENET_TEMPLATES, *own)
+    return tuple(sentence.format for sentence in TCL)

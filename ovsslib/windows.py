@@ -159,8 +159,11 @@ def stitch_maps(
         size: height H and width W that the boxes refer to.
 
     Returns:
-        (K, h', w') float32; h' / h is about H over a window's height.
+        (K, h', w') float32; h' / h is about H over a window's height. Without classes the first
+        window's empty array.
     """
+    if not parts[0].size:
+        return parts[0]
     grid = [
         max(1, round(length / (places[0][axis + 2] - places[0][axis]) * parts[0].shape[axis + 1]))
         for axis, length in enumerate(size)

@@ -44,6 +44,35 @@ def test_macro_iou_equals_torchmetrics(seed: int) -> None:
     assert np.nan_to_num(ours) == pytest.approx(per_class, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("background", [True, False])
+def test_both_absent_class_conventions_equal_torchmetrics(seed: int, background: bool) -> None:
+    """Class 3 is predicted and never true, class 5 neither: both are 0 to torchmetrics.
+
+    "count" is torchmetrics' own mean; "drop" the mean of its values over the true classes.
+    """
+    n = 7
+    pred, label = _random(seed, n)
+    label = np.where(np.isin(label, (3, 5)), 1, label)
+    pred = np.where(pred == 5, 0, pred)
+    label[np.random.default_rng(seed).random(label.shape) < 0.1] = 255
+    each = multiclass_jaccard_index(
+        torch.tensor(pred), torch.tensor(label), n, average="none", ignore_index=255
+    ).numpy()
+    scored = range(0 if background else 1, n)
+    counts = _counts(pred, label, n)
+    scored_pred = pred[label != 255]
+    present = {
+        "count": [k for k in scored if k in label or k in scored_pred],
+        "drop": [k for k in scored if k in label],
+    }
+    assert 3 in present["count"]
+    assert len(present["drop"]) == len(present["count"]) - 1
+    for absent, classes in present.items():
+        found = mean_iou(counts, scored, absent=absent)
+        assert found == pytest.approx(float(each[classes].mean()), abs=1e-6)
+
+
 def test_absent_class_conventions() -> None:
     """Class 1 is predicted but never true, class 2 is in neither: 4 of 5 pixels of class 0 hit."""
     pred, label = np.array([[0, 0, 0, 0, 1]]), np.zeros((1, 5), int)

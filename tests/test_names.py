@@ -8,7 +8,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from helpers import SHARED, needs_realdata
-from ovsslib.datasets.names import class_names, vocabulary
+from ovsslib.datasets.names import class_names, protocol_names, vocabulary
 from ovsslib.errors import OvssError
 
 LISTS = {"voc20": 20, "context59": 59, "context59_voc_first": 59, "coco171": 171, "ade150": 150}
@@ -40,6 +40,7 @@ def test_lists_are_part_of_the_wheel() -> None:
     files = WheelBuilder(str(VOCAB.parents[1])).recurse_included_files()
     inside = {file.distribution_path for file in files}
     assert {f"ovsslib/vocab/{name}.txt" for name in LISTS} <= inside
+    assert "ovsslib/vocab/protocols/sclip-voc.txt" in inside
 
 
 def test_unknown_list() -> None:
@@ -112,3 +113,22 @@ def test_coco_is_the_official_list() -> None:
     pairs = [(int(number), name) for number, name in (line.split(": ") for line in lines)]
     official = [name for number, name in pairs if number and number not in ABSENT_IDS]
     assert official == list(class_names("coco171"))
+
+
+@pytest.mark.parametrize("path", sorted((VOCAB / "protocols").iterdir()), ids=lambda p: p.stem)
+def test_names_of_protocols_say_where_they_come_from(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# Names of classes under a protocol")
+    assert lines[1].startswith("# Source: ")
+    found = protocol_names(path.stem)
+    known = {name for kind in LISTS for name in class_names(kind)} | {"background"}
+    assert set(found) <= known
+    for words in found.values():
+        assert words
+        assert all(words)
+        assert len(set(words)) == len(words)
+
+
+def test_unknown_names_of_a_protocol() -> None:
+    with pytest.raises(OvssError, match="called 'sclip'; there are mmseg-ade20k, pnp-ade20k"):
+        protocol_names("sclip")
