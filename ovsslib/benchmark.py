@@ -8,52 +8,26 @@ other processes beside it. Counts are integers: results do not depend on the num
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ovsslib.config import PnPConfig
-from ovsslib.counts import Counts
 from ovsslib.datasets import load_dataset
-from ovsslib.errors import OvssError
 from ovsslib.filters import describe, split_filter
-from ovsslib.protocols import Protocol
+from ovsslib.jobs import REFINEMENT, refine_and_score, salience_groups, salience_jobs
 from ovsslib.provenance import provenance
-from ovsslib.refine import refine_maps
 from ovsslib.results import RunResult
-from ovsslib.runs import SERIAL, Execution, RunSpec
+from ovsslib.runs import SERIAL, Execution, Log, RunSpec
+from ovsslib.tally import Ledger, tally
 from ovsslib.tasks import Task, batches, task
 from ovsslib.windowed import windowed
-from ovsslib.windows import window_maps
 from ovsslib.workers import ordered
 
 if TYPE_CHECKING:
-    from ovsslib.segmentation import Maps, Segmenter
+    from ovsslib.segmentation import Segmenter
     from ovsslib.vlm.base import ImageTextMatcher
 
-__all__ = ["REFINEMENT", "ablation", "run", "run_many", "salience_groups", "task"]
-
-REFINEMENT: frozenset[str] = frozenset(
-    {
-        "threshold",
-        "blur",
-        "crf",
-        "crf_iterations",
-        "crf_gaussian_sxy",
-        "crf_gaussian_compat",
-        "crf_bilateral_sxy",
-        "crf_bilateral_srgb",
-        "crf_bilateral_compat",
-        "background",
-        "max_side",
-        "align_corners",
-        "normalise",
-        "constant_planes",
-    }
-)
-"""Settings that change refinement only, not the salience maps."""
+__all__ = ["REFINEMENT", "ablation", "load_models", "measure", "run", "run_many", "salience_groups"]
 
 
 def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunResult:
@@ -66,24 +40,29 @@ def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunR
 
     Returns:
         Counts per picture; pictures that could not be read stand in ``failed`` with the reason.
+
+    Raises:
+        OvssError: no picture could be read.
     """
-    if isinstance(getattr(segmenter, "config", None), PnPConfig):
-        matcher: ImageTextMatcher = segmenter.matcher  # type: ignore[attr-defined]
-        return ablation(matcher, {"run": segmenter.config}, work, execution)["run"]
+    return measure({"run": segmenter}, work, execution)["run"].checked()
+
+
+def _run(segmenter: Segmenter, work: Task, execution: Execution) -> RunResult:
+    """`run` for any method, one picture after another; the result may hold no picture."""
     start = time.perf_counter()
-    failed: dict[str, str] = {}
-    names: list[str] = []
-    counts: list[Counts] = []
-    n = len(work.dataset.classes)
+    log, n = Log(), len(work.dataset.classes)
+    ledger = Ledger(n + 1)
     seeing = windowed(segmenter, work.protocol, work.dataset)
-    for batch in batches(work, execution, failed):
-        found = seeing.segment_batch(
-            [picture.image for picture in batch], [picture.classes for picture in batch]
-        )
+    for batch in batches(work, execution, log):
+        with log.timed("segment"):
+            found = seeing.segment_batch(
+                [picture.image for picture in batch], [picture.classes for picture in batch]
+            )
         for picture, result in zip(batch, found, strict=True):
-            names.append(picture.name)
-            counts.append(work.protocol.score(result.labels, picture.looked_for, picture.truth, n))
-    return _result(work, segmenter, (names, counts, failed), time.perf_counter() - start)
+            with log.timed("score"):
+                counted = tally(work.protocol, result.labels, picture.looked_for, picture.truth, n)
+            ledger.add(picture.name, counted)
+    return _result(work, segmenter, ledger, log, time.perf_counter() - start)
 
 
 def ablation(
@@ -107,8 +86,16 @@ def ablation(
         Name -> result. ``seconds`` is the time of the whole ablation.
 
     Raises:
-        OvssError: a setting does not fit the model.
+        OvssError: a setting does not fit the model, or no picture could be read.
     """
+    found = _ablation(matcher, configs, work, execution)
+    return {name: result.checked() for name, result in found.items()}
+
+
+def _ablation(
+    matcher: ImageTextMatcher, configs: Mapping[str, PnPConfig], work: Task, execution: Execution
+) -> dict[str, RunResult]:
+    """`ablation`, whose results may hold no picture."""
     from ovsslib.pnp import PnPOVSS
 
     start = time.perf_counter()
@@ -116,108 +103,24 @@ def ablation(
         work.looks.use(matcher)
     rule = work.protocol.background(work.dataset)
     settled = {name: config.replace(background=rule) for name, config in configs.items()}
-    failed: dict[str, str] = {}
-    names: dict[str, list[str]] = {name: [] for name in settled}
-    counts: dict[str, list[Counts]] = {name: [] for name in settled}
-    jobs = _jobs(matcher, settled, work, execution, failed)
-    for name, picture, found in ordered(refine_and_score, jobs, execution.workers):
-        names[name].append(picture)
-        counts[name].append(found)
+    log = Log()
+    ledgers = {name: Ledger(len(work.dataset.classes) + 1) for name in settled}
+    jobs = salience_jobs(matcher, settled, work, execution, log)
+    for done in ordered(refine_and_score, jobs, execution.workers):
+        ledgers[done.name].add(done.picture, done.tally)
+        log.add("refine", done.refining)
+        log.add("score", done.scoring)
     seconds = time.perf_counter() - start
     return {
-        name: _result(work, PnPOVSS(matcher, config), (names[name], counts[name], failed), seconds)
+        name: _result(work, PnPOVSS(matcher, config), ledgers[name], log, seconds)
         for name, config in settled.items()
     }
 
 
-@dataclass(frozen=True)
-class Job:
-    """Refinement and scoring of one picture under one setting: numpy arrays, made to travel."""
-
-    name: str
-    picture: str
-    maps: Maps
-    config: PnPConfig
-    looked_for: tuple[int, ...]
-    truth: np.ndarray
-    protocol: Protocol
-    n: int
-
-
-def refine_and_score(job: Job) -> tuple[str, str, Counts]:
-    """Refine one picture's maps and count its pixels; runs in a worker process.
-
-    Returns:
-        Name of the setting, name of the picture, its counts.
-    """
-    labels = refine_maps(job.maps, job.config).labels
-    return job.name, job.picture, job.protocol.score(labels, job.looked_for, job.truth, job.n)
-
-
-def salience_groups(configs: Mapping[str, PnPConfig]) -> list[list[str]]:
-    """Names of settings that share their salience maps.
-
-    Example:
-        >>> base = PnPConfig()
-        >>> salience_groups({"a": base, "b": base.replace(rounds=1), "c": base.replace(crf=False)})
-        [['a', 'c'], ['b']]
-    """
-    groups: dict[PnPConfig, list[str]] = {}
-    default = PnPConfig().to_dict()
-    same = {name: default[name] for name in REFINEMENT}
-    for name, config in configs.items():
-        groups.setdefault(config.replace(**same), []).append(name)
-    return list(groups.values())
-
-
-def _jobs(
-    matcher: ImageTextMatcher,
-    configs: Mapping[str, PnPConfig],
-    work: Task,
-    execution: Execution,
-    failed: dict[str, str],
-) -> Iterator[Job]:
-    """Salience maps of every picture, once per group of settings."""
-    from ovsslib.pnp import PnPOVSS
-
-    groups = salience_groups(configs)
-    models = [PnPOVSS(matcher, configs[group[0]]) for group in groups]
-    n = len(work.dataset.classes)
-    for batch in batches(work, execution, failed):
-        for model, group in zip(models, groups, strict=True):
-            found = window_maps(
-                model,
-                [picture.image for picture in batch],
-                [picture.classes for picture in batch],
-                work.protocol.window,
-            )
-            for picture, maps in zip(batch, found, strict=True):
-                for name in group:
-                    yield Job(
-                        name=name,
-                        picture=picture.name,
-                        maps=maps,
-                        config=configs[name],
-                        looked_for=picture.looked_for,
-                        truth=picture.truth,
-                        protocol=work.protocol,
-                        n=n,
-                    )
-
-
-def _result(
-    work: Task,
-    segmenter: Any,
-    found: tuple[list[str], list[Counts], dict[str, str]],
-    seconds: float,
-) -> RunResult:
-    """A run's result; every picture unreadable is an error."""
-    names, counts, failed = found
-    if not names:
-        reason = next(iter(failed.values()), "there is none")
-        raise OvssError(f"no picture of {work.dataset.name} could be read: {reason}")
+def _result(work: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float) -> RunResult:
+    """A run's result; it may hold no picture, see `RunResult.checked`."""
     matcher = getattr(segmenter, "matcher", None)
-    config = segmenter.config
+    config, total = segmenter.config, ledger.total
     return RunResult(
         method=segmenter.name,
         vlm=model_label(matcher),
@@ -230,9 +133,12 @@ def _result(
         classes=tuple(work.dataset.classes),
         things=frozenset(work.dataset.things),
         scored=work.protocol.scored_classes(work.dataset),
-        ids=tuple(names),
-        counts=Counts.stack(counts),
-        failed=dict(failed),
+        ids=tuple(ledger.ids),
+        counts=total.counts,
+        boundary=total.boundary,
+        confusion=total.confusion,
+        stages=dict(log.stages),
+        failed=dict(log.failed),
         seconds=seconds,
         provenance=provenance(**compute_place(matcher)),
         limit=work.limit,
@@ -270,29 +176,57 @@ def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dic
     Raises:
         OvssError: a name is unknown, a file is missing, or a setting does not fit.
     """
-    import ovsslib
+    results: dict[str, RunResult] = {}
+    for group in groups(specs):
+        work = open_task(next(iter(group.values())), execution)
+        results |= measure(load_models(group, execution), work, execution)
+    return {name: results[name].checked() for name in specs}
 
+
+def groups(specs: Mapping[str, RunSpec]) -> list[dict[str, RunSpec]]:
+    """Runs that differ in their settings only, together."""
     alike: dict[tuple[Any, ...], dict[str, RunSpec]] = {}
     for name, spec in specs.items():
         alike.setdefault(spec.shared, {})[name] = spec
-    results: dict[str, RunResult] = {}
-    for group in alike.values():
-        first = next(iter(group.values()))
-        data = load_dataset(first.dataset, execution.root, first.split)
-        named = ("protocol", "filter", "filter_settings", "limit")
-        work = task(data, **{key: getattr(first, key) for key in named})
-        models: dict[str, Any] = {}
-        vlm: Any = first.vlm
-        for name, spec in group.items():
-            place = {"device": execution.device, "dtype": spec.dtype}
-            options = {"preset": spec.preset, **place, **spec.config}
-            models[name] = ovsslib.load(spec.method, vlm=vlm, **options)
-            # One model in memory serves the whole group.
-            vlm = getattr(models[name], "matcher", vlm)
-        if all(isinstance(model.config, PnPConfig) for model in models.values()):
-            matcher = next(iter(models.values())).matcher
-            configs = {name: model.config for name, model in models.items()}
-            results |= ablation(matcher, configs, work, execution)
-        else:
-            results |= {name: run(model, work, execution) for name, model in models.items()}
-    return {name: results[name] for name in specs}
+    return list(alike.values())
+
+
+def open_task(spec: RunSpec, execution: Execution) -> Task:
+    """The pictures of a run, and how they are scored."""
+    data = load_dataset(spec.dataset, execution.root, spec.split)
+    named = ("protocol", "filter", "filter_settings", "limit")
+    return task(data, **{key: getattr(spec, key) for key in named})
+
+
+def load_models(group: Mapping[str, RunSpec], execution: Execution) -> dict[str, Any]:
+    """The methods of a group of runs; one model in memory serves all of them."""
+    import ovsslib
+
+    models: dict[str, Any] = {}
+    vlm: Any = next(iter(group.values())).vlm
+    for name, spec in group.items():
+        place = {"device": execution.device, "dtype": spec.dtype}
+        models[name] = ovsslib.load(
+            spec.method, vlm=vlm, **{"preset": spec.preset, **place, **spec.config}
+        )
+        vlm = getattr(models[name], "matcher", vlm)
+    return models
+
+
+def measure(
+    models: Mapping[str, Any], work: Task, execution: Execution = SERIAL
+) -> dict[str, RunResult]:
+    """Run several methods that share a model over the same pictures, in one pass where possible.
+
+    Args:
+        models: name -> method.
+        work: pictures and protocol.
+        execution: batch size, workers, progress.
+
+    Returns:
+        Name -> result, which holds no picture where none could be read (`RunResult.checked`).
+    """
+    if all(isinstance(getattr(model, "config", None), PnPConfig) for model in models.values()):
+        configs = {name: model.config for name, model in models.items()}
+        return _ablation(next(iter(models.values())).matcher, configs, work, execution)
+    return {name: _run(model, work, execution) for name, model in models.items()}

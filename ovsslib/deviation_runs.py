@@ -22,7 +22,8 @@ from ovsslib.counts import COUNT_NAMES, Counts
 from ovsslib.deviations import PAPER, settings
 from ovsslib.errors import OvssError
 from ovsslib.images import make_folder, write_atomic
-from ovsslib.results import RunResult, dumps
+from ovsslib.plain import dumps
+from ovsslib.results import RunResult
 from ovsslib.runs import SERIAL, Execution, RunSpec
 from ovsslib.tasks import Task
 

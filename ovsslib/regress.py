@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.results import RunResult, dumps, figure, figures
+from ovsslib.plain import dumps
+from ovsslib.results import RunResult, figure, figures
 from ovsslib.runs import RunSpec
 
 _REQUIRED = ("name", "vlm", "expect")

@@ -6,7 +6,6 @@ computed again from the file (`load_counts`).
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ from ovsslib import metrics
 from ovsslib.counts import COUNT_NAMES, Counts
 from ovsslib.errors import OvssError
 from ovsslib.images import write_atomic
+from ovsslib.plain import dumps, plain
 
 SCHEMA = 1
 
@@ -49,6 +49,11 @@ class RunResult:
         provenance: `ovsslib.provenance.provenance`.
         limit: the first so many pictures of the split, None for all.
         filter_settings: of the class filter, as `ovsslib.filters.describe` tells them.
+        boundary: pixels near contours (`ovsslib.boundary`), shaped as ``counts``; None in results
+            that are older than this field.
+        confusion: (C + 1, C + 1) pixels of all pictures, row = true label; None likewise.
+        stages: stage -> seconds, over all processes.
+        allowed_bad: how many unreadable pictures were accepted beforehand.
     """
 
     method: str
@@ -69,6 +74,21 @@ class RunResult:
     provenance: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
     filter_settings: dict[str, Any] = field(default_factory=dict)
+    boundary: Counts | None = None
+    confusion: np.ndarray | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    allowed_bad: int = 0
+
+    def checked(self) -> RunResult:
+        """The result itself.
+
+        Raises:
+            OvssError: no picture could be read.
+        """
+        if not self.ids:
+            reason = next(iter(self.failed.values()), "there is none")
+            raise OvssError(f"no picture of {self.dataset} could be read: {reason}")
+        return self
 
     @property
     def groups(self) -> dict[str, tuple[int, ...]]:
@@ -99,8 +119,9 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
 
     Returns:
         ``miou``, ``miou_things``, ``miou_stuff`` (each ``{"value", "low", "high"}``, 95 %),
+        ``boundary_miou`` (over the same labels as ``miou``, where boundaries were counted),
         ``iou_background``, ``pixel_accuracy``, and ``classes``: name -> ``{"iou", "precision",
-        "recall"}``, None where a class does not occur.
+        "recall"}`` (and ``"boundary_iou"``), None where a class does not occur.
     """
     counts, absent = result.counts, result.protocol["absent"]
     out: dict[str, Any] = {
@@ -109,18 +130,21 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
         ).to_dict()
         for name, labels in result.groups.items()
     }
-    iou = metrics.iou(counts, absent=absent)
-    columns = (iou, metrics.precision(counts), metrics.recall(counts))
-    out["iou_background"] = float(iou[0])
+    columns = {
+        "iou": metrics.iou(counts, absent=absent),
+        "precision": metrics.precision(counts),
+        "recall": metrics.recall(counts),
+    }
+    if result.boundary is not None:
+        columns["boundary_iou"] = metrics.iou(result.boundary, absent=absent)
+        out["boundary_miou"] = metrics.mean_iou(result.boundary, result.scored, absent=absent)
+    out["iou_background"] = float(columns["iou"][0])
     out["pixel_accuracy"] = metrics.pixel_accuracy(counts)
     out["classes"] = {
-        name: {
-            key: float(column[k])
-            for key, column in zip(("iou", "precision", "recall"), columns, strict=True)
-        }
+        name: {key: float(column[k]) for key, column in columns.items()}
         for k, name in enumerate(result.classes, start=1)
     }
-    return _plain(out)
+    return plain(out)
 
 
 def figure(figures_: dict[str, Any], name: str) -> float | None:
@@ -163,13 +187,15 @@ def to_dict(result: RunResult) -> dict[str, Any]:
         "metrics": figures(result),
         "images": len(result.ids),
         "failed": result.failed,
+        **({"allowed_bad": result.allowed_bad} if result.allowed_bad else {}),
+        "stages": {stage: round(seconds, 3) for stage, seconds in result.stages.items()},
         "seconds": round(result.seconds, 3) if math.isfinite(result.seconds) else None,
         "provenance": result.provenance,
     }
 
 
 def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
-    """Write ``<name>.json``, ``<name>.classes.parquet`` and ``<name>.images.parquet``.
+    """Write ``<name>.json`` and ``<name>.<table>.parquet``: classes, images, confusion.
 
     Args:
         result: the run.
@@ -182,7 +208,10 @@ def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
         OvssError: the folder cannot be written to.
     """
     folder = Path(folder)
-    for kind, table in (("classes", class_table(result)), ("images", image_table(result))):
+    tables = {"classes": class_table(result), "images": image_table(result)}
+    if result.confusion is not None:
+        tables["confusion"] = confusion_table(result)
+    for kind, table in tables.items():
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         write_atomic(folder / f"{result.name}.{kind}.parquet", buffer.getvalue())
@@ -214,7 +243,7 @@ def class_table(result: RunResult) -> Any:
 
 
 def image_table(result: RunResult) -> Any:
-    """One row per picture and label: image, label, intersection, predicted, truth (integers)."""
+    """One row per picture and label: image, label, then the counts (integers)."""
     import pandas as pd
 
     n = result.counts.truth.shape[1]
@@ -222,7 +251,20 @@ def image_table(result: RunResult) -> Any:
         "image": np.repeat(np.array(result.ids, object), n),
         "label": np.tile(np.arange(n), len(result.ids)),
     }
-    return pd.DataFrame(table | {k: getattr(result.counts, k).ravel() for k in COUNT_NAMES})
+    table |= {k: getattr(result.counts, k).ravel() for k in COUNT_NAMES}
+    if result.boundary is not None:
+        table |= {f"boundary_{k}": getattr(result.boundary, k).ravel() for k in COUNT_NAMES}
+    return pd.DataFrame(table)
+
+
+def confusion_table(result: RunResult) -> Any:
+    """One row per pair of labels that occurs: truth, predicted (label numbers), pixels."""
+    import pandas as pd
+
+    matrix = result.confusion if result.confusion is not None else np.zeros((0, 0), np.int64)
+    truth, predicted = np.nonzero(matrix)
+    pixels = matrix[truth, predicted]
+    return pd.DataFrame({"truth": truth, "predicted": predicted, "pixels": pixels})
 
 
 def load_counts(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Counts]:
@@ -249,23 +291,3 @@ def load_counts(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Counts]:
         return ids, Counts(*(table[name].to_numpy(np.int64).reshape(shape) for name in COUNT_NAMES))
     except (OSError, ValueError, KeyError) as error:
         raise OvssError(f"{path}: no table of a run can be read there; run it again") from error
-
-
-def dumps(record: dict[str, Any]) -> str:
-    """JSON text of a record, indented, with NaN as null."""
-    return json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """The value with plain Python numbers, lists for tuples and sets, and None for NaN."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted(_plain(item) for item in value)
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -99,3 +101,29 @@ class Execution:
 
 SERIAL = Execution()
 """One process, silent."""
+
+
+@dataclass
+class Log:
+    """What a run notes beside its counts.
+
+    Attributes:
+        failed: picture -> reason, for pictures that cannot be read.
+        stages: stage -> seconds spent in it, over all processes.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Note time spent in a stage."""
+        self.stages[stage] = self.stages.get(stage, 0.0) + seconds
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note the time spent inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)

@@ -13,7 +13,7 @@ from ovsslib.datasets import Dataset, load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters import ClassFilter, get_filter
 from ovsslib.protocols import Protocol, get_protocol
-from ovsslib.runs import Execution
+from ovsslib.runs import Execution, Log
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """Which pictures, scored how."""
+    """Which pictures, scored how.
+
+    Attributes:
+        dataset: the data set.
+        protocol: resolved for it.
+        filter: name of the class filter.
+        limit: the first so many pictures of the split; None for all.
+        filter_settings: of the class filter.
+        part: from which picture to before which, of those; None for all.
+    """
 
     dataset: Dataset
     protocol: Protocol
     filter: str
     limit: int | None = None
     filter_settings: Mapping[str, Any] = field(default_factory=dict)
+    part: tuple[int, int] | None = None
 
     @cached_property
     def looks(self) -> ClassFilter:
@@ -40,8 +50,8 @@ class Task:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The pictures of this task."""
-        return self.dataset.ids[: self.limit]
+        """The pictures of this task: the first ``limit`` of the split, of these a ``part``."""
+        return self.dataset.ids[: self.limit][slice(*self.part) if self.part else slice(None)]
 
     def read(self, name: str) -> Picture:
         """Read one picture.
@@ -99,8 +109,8 @@ def task(
     return work
 
 
-def batches(work: Task, execution: Execution, failed: dict[str, str]) -> Iterator[list[Picture]]:
-    """Pictures in batches; one that cannot be read goes into ``failed`` with the reason."""
+def batches(work: Task, execution: Execution, log: Log) -> Iterator[list[Picture]]:
+    """Pictures in batches; one that cannot be read is noted in the log with the reason."""
     prepare = getattr(work.looks, "prepare", None)
     if prepare is not None:
         prepare(work.dataset, work.ids, execution.progress)
@@ -110,10 +120,11 @@ def batches(work: Task, execution: Execution, failed: dict[str, str]) -> Iterato
     batch: list[Picture] = []
     for name in ids:
         try:
-            batch.append(work.read(name))
+            with log.timed("read"):
+                batch.append(work.read(name))
         except OvssError as error:
             # Results name no path of the machine they were made on.
-            failed[name] = str(error).replace(f"{getattr(work.dataset, 'root', '')}/", "")
+            log.failed[name] = str(error).replace(f"{getattr(work.dataset, 'root', '')}/", "")
         if len(batch) == execution.batch:
             yield batch
             batch = []

@@ -44,7 +44,7 @@ def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) ->
         return
     # Spawned, not forked: a fork copies the locks of torch's threads in whatever state they are.
     with (
-        _one_thread(),
+        one_thread(),
         ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
     ):
         waiting: deque[Future[R]] = deque()
@@ -67,7 +67,7 @@ def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) ->
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Have processes that start now use one thread each: one worker is meant to be one core."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

@@ -11,7 +11,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters import describe, get_filter
 from ovsslib.filters.answers import read_answers
-from ovsslib.runs import Execution
+from ovsslib.runs import Execution, Log
 from ovsslib.tasks import batches, task
 
 __all__ = ["chat", "key"]
@@ -32,14 +32,14 @@ def test_a_run_asks_first_and_then_reads(chat: ChatServer, key: str, tmp_path: P
         bars.append((description, total))
         return items
 
-    failed: dict[str, str] = {}
-    found = [p for batch in batches(work, Execution(progress=progress), failed) for p in batch]
+    log = Log()
+    found = [p for batch in batches(work, Execution(progress=progress), log) for p in batch]
     assert bars == [("asking", 5), ("diorama", 5)]
-    assert failed == {}
+    assert log.failed == {}
     assert [picture.looked_for for picture in found] == [(1,), (2,), (3,), (4,), (5,)]
     assert chat.most_flying == 4
     assert len(chat.requests) == 5
-    list(batches(work, Execution(), failed))
+    list(batches(work, Execution(), log))
     assert len(chat.requests) == 5
 
 
@@ -70,10 +70,10 @@ def test_a_picture_without_an_answer_fails_alone(
     given = settings(chat, tmp_path / "a.jsonl") | {"concurrency": 1}
     chat.script = ["500", "500"]
     work = task(data, filter="gpt4o", filter_settings=given)
-    failed: dict[str, str] = {}
-    found = [p.name for batch in batches(work, Execution(), failed) for p in batch]
+    log = Log()
+    found = [p.name for batch in batches(work, Execution(), log) for p in batch]
     assert found == ["img_0001", "img_0002"]
-    assert "no answer for img_0000 (" in failed["img_0000"]
+    assert "no answer for img_0000 (" in log.failed["img_0000"]
 
 
 def test_a_spent_budget_ends_a_run_before_it_begins(

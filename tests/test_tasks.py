@@ -10,7 +10,7 @@ import pytest
 from helpers import write_photo, write_voc
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.runs import Execution
+from ovsslib.runs import Execution, Log
 from ovsslib.tasks import batches, task
 
 
@@ -28,9 +28,10 @@ def test_batches_keep_order_limit_and_name_what_failed(tmp_path: Path) -> None:
     (root / "JPEGImages" / "img_0001.jpg").write_text("")
     write_photo(root / "JPEGImages" / "img_0003.jpg", (20, 20))
     work = task(load_dataset("diorama", root), limit=6)
-    failed: dict[str, str] = {}
-    found = [[p.name for p in batch] for batch in batches(work, Execution(batch=2), failed)]
+    log = Log()
+    found = [[p.name for p in batch] for batch in batches(work, Execution(batch=2), log)]
     assert found == [["img_0000", "img_0002"], ["img_0004", "img_0005"]]
+    failed = log.failed
     assert set(failed) == {"img_0001", "img_0003"}
     assert "not an image" in failed["img_0001"]
     assert "differ in size" in failed["img_0003"]
@@ -47,7 +48,7 @@ def test_progress_sees_every_picture(tmp_path: Path) -> None:
             yield item
 
     work = task(load_dataset("diorama", write_voc(tmp_path, 3)))
-    list(batches(work, Execution(progress=progress), {}))
+    list(batches(work, Execution(progress=progress), Log()))
     assert seen == ["diorama", 3, "img_0000", "img_0001", "img_0002"]
 
 

@@ -159,8 +159,8 @@ def run(work: Work) -> list[Found]:
     """Steps 2 to 4 the costly way.
 
     Args:
-        work: Pictures, class names, a BLIP that is not packed, and settings of which layer, head, rounds, patches and
-            the colour of dropped patches count.
+        work: Pictures, class names, a BLIP that is not packed, and settings of which layer, head,
+            rounds, patches and the colour of dropped patches count.
 
     Returns:
         One result per picture.

@@ -63,15 +63,16 @@ def precisions(
     from ovsslib.benchmark import compute_place
     from ovsslib.pnp import build
     from ovsslib.refine import refine_maps
-    from ovsslib.runs import Execution
+    from ovsslib.runs import Execution, Log
     from ovsslib.tasks import batches, task
 
     before = torch.get_num_threads()
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        failed: dict[str, str] = {}
-        parts = list(batches(task("diorama", split=SPLIT, limit=images), Execution(batch), failed))
+        log, work = Log(), task("diorama", split=SPLIT, limit=images)
+        parts = list(batches(work, Execution(batch), log))
+        failed = log.failed
         if failed:
             raise OvssError(f"{len(failed)} pictures cannot be read: {next(iter(failed.values()))}")
         calls = [([p.image for p in part], [p.classes for p in part]) for part in parts]

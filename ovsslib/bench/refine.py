@@ -191,7 +191,7 @@ def pipeline(
     from ovsslib.bench.machine import seconds
     from ovsslib.benchmark import compute_place
     from ovsslib.pnp import build
-    from ovsslib.runs import Execution
+    from ovsslib.runs import Execution, Log
     from ovsslib.tasks import batches, task
 
     if workers and min(workers) < 0:
@@ -201,9 +201,10 @@ def pipeline(
         if threads is not None:
             torch.set_num_threads(threads)
         model = build(vlm, device=device)
-        failed: dict[str, str] = {}
+        log = Log()
         work = task("diorama", limit=images)
-        parts = list(batches(work, Execution(batch), failed))
+        parts = list(batches(work, Execution(batch), log))
+        failed = log.failed
         if failed:
             raise OvssError(f"{len(failed)} pictures cannot be read: {next(iter(failed.values()))}")
         model.maps(*_arguments(parts[0]))  # warms up

@@ -59,7 +59,7 @@ def deviations(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.deviation_runs import measure
-        from ovsslib.results import dumps
+        from ovsslib.plain import dumps
         from ovsslib.runs import Execution, RunSpec
 
         spec = RunSpec(

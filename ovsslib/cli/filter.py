@@ -186,7 +186,7 @@ def score(
         from ovsslib.datasets import load_dataset
         from ovsslib.filters import describe, get_filter
         from ovsslib.filters.score import score_filter
-        from ovsslib.results import dumps
+        from ovsslib.plain import dumps
 
         full = f"recorded:{name}" if name.endswith(".jsonl") and ":" not in name else name
         looks = get_filter(full, settings(change, "--filter-set"))

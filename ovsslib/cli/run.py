@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,21 @@ def run(
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
     batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
-    workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    workers: int = typer.Option(
+        0, min=0, help="Processes that share the pictures, each with the model; 0: this one alone."
+    ),
+    refine_workers: int = typer.Option(
+        0, min=0, help="Processes for refinement beside each model."
+    ),
+    dask: str | None = typer.Option(
+        None, metavar="ADDRESS", help="Dask scheduler such as tcp://host:8786, or local."
+    ),
+    dask_slurm: Path | None = typer.Option(
+        None, metavar="PROFILE", help="YAML file: --workers SLURM jobs, see the book's Scale page."
+    ),
+    shard_size: int = typer.Option(32, min=1, help="Pictures computed and stored together."),
+    fresh: bool = typer.Option(False, "--fresh", help="Compute stored shards again."),
+    allow_bad: int = typer.Option(0, min=0, help="Accept so many unreadable pictures."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
     out: Path = typer.Option(
@@ -63,8 +78,9 @@ def run(
 ) -> None:
     r"""Measure a method on a data set: mean IoU with a 95 % bootstrap interval over pictures.
 
-    Writes <name>.json, <name>.classes.parquet and <name>.images.parquet. A picture that cannot be
-    read is reported, the rest is measured, and the exit status is 1.
+    Writes <name>.json and tables of classes, images and confusions as Parquet. A picture that
+    cannot be read is reported, the rest is measured, and the exit status is 1. What is done is kept
+    in shards: after an interruption the same command continues.
 
     \b
     Examples:
@@ -72,14 +88,18 @@ def run(
       ovss run --dataset diorama --filter all --set crf=false --json
       ovss run --filter vlm --filter-set threshold=0.5
       ovss run --dataset voc21 --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
+      ovss run --dataset coco-stuff --filter all --workers 8 --refine-workers 4
+      ovss run --dataset coco-stuff --filter all --dask-slurm slurm.yml --workers 64
     """
     from ovsslib.images import make_folder
 
     with plain_output(debug=debugging(ctx)):
         make_folder(out)
-        from ovsslib import benchmark
-        from ovsslib.results import dumps, save, to_dict
+        from ovsslib.parallel import Engine
+        from ovsslib.plain import dumps
+        from ovsslib.results import save, to_dict
         from ovsslib.runs import Execution, RunSpec
+        from ovsslib.sharded import run_sharded
 
         spec = RunSpec(
             method=method,
@@ -94,16 +114,25 @@ def run(
             limit=limit,
             filter_settings=settings(filter_change, "--filter-set"),
         )
-        how = Execution(batch, workers, device, root, progress)
-        result = benchmark.run_many({"run": spec}, how)["run"]
+        how = Execution(batch, refine_workers, device, root, progress)
+        engine = Engine(workers, dask, dask_slurm)
+        try:
+            result = run_sharded(
+                {"run": spec}, out / "shards", how, engine, size=shard_size, fresh=fresh, tell=note
+            )["run"]
+        except KeyboardInterrupt:
+            note("interrupted; what is done is kept, the same command continues")
+            raise typer.Exit(130) from None
+        result = dataclasses.replace(result, allowed_bad=allow_bad)
         stored = save(result, out)
         record = to_dict(result)
     typer.echo(dumps(record).rstrip() if as_json else text(result, record["metrics"]))
     if not as_json:
         typer.echo(f"written: {stored}")
+    accepted = len(result.failed) <= allow_bad
     for name, reason in result.failed.items():
-        note(f"error: {name}: {reason}")
-    if result.failed:
+        note(f"{'accepted' if accepted else 'error'}: {name}: {reason}")
+    if not accepted:
         raise typer.Exit(1)
 
 
@@ -129,6 +158,8 @@ def text(result: RunResult, metrics: dict[str, Any]) -> str:
             found = metrics[key]
             span = f"[{percent(found['low']).strip()}, {percent(found['high']).strip()}]"
             lines.append(f"  {title:<16}{percent(found['value'])}  {span}")
+    if "boundary_miou" in metrics:
+        lines.append(f"  {'boundary mIoU':<16}{percent(metrics['boundary_miou'])}")
     lines.append(f"  {'background IoU':<16}{percent(metrics['iou_background'])}")
     lines.append(f"  {'pixel accuracy':<16}{percent(metrics['pixel_accuracy'])}")
     width = max(map(len, result.classes))

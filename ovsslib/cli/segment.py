@@ -143,7 +143,7 @@ def write_segmentation(
     """
     from ovsslib.images import save_label_png, write_atomic
     from ovsslib.overlays import overlay_image, shares
-    from ovsslib.results import dumps
+    from ovsslib.plain import dumps
 
     labels = result.labels
     save_label_png(labels + 1, out / f"{stem}_labels.png")

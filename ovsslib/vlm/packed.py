@@ -7,6 +7,8 @@ the time. There is no gradient, so only image encoders are packed, which need no
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 # A hint for the layout; products of any number of rows are right.
 ROWS = 256
+_HEAP = 32 << 20  # bytes that may lie about
 
 
 def packs(dtype: torch.dtype, device: torch.device) -> bool:
@@ -57,12 +60,26 @@ def pack(module: Module) -> Module:
     Returns:
         The module.
     """
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.Linear):
-            module.add_module(name, PackedLinear(child))
-        else:
-            pack(child)
+    freed = 0
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                parent.add_module(name, PackedLinear(child))
+                freed += child.weight.nbytes
+        if freed > _HEAP:
+            freed = 0
+            trim()
     return module
+
+
+def trim() -> None:
+    """Give freed memory back to the system, where the C library can be asked to.
+
+    Old and new weights take turns in the heap; without this, a third of the old ones stays in it as
+    holes.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def pack_matcher(matcher: Any) -> Any:

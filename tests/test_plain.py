@@ -1,0 +1,43 @@
+"""Records as plain JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from ovsslib.plain import dumps, plain
+
+
+@dataclass(frozen=True)
+class Pair:
+    one: int
+    two: tuple[float, ...]
+
+
+def test_everything_becomes_pythons_own() -> None:
+    record = {
+        1: np.int64(3),
+        "pair": Pair(1, (0.5, float("nan"))),
+        "set": frozenset({"b", "a"}),
+        "number": np.float32(0.25),
+        "deep": [{"x": float("inf")}],
+        "none": None,
+    }
+    assert plain(record) == {
+        "1": 3,
+        "pair": {"one": 1, "two": [0.5, None]},
+        "set": ["a", "b"],
+        "number": 0.25,
+        "deep": [{"x": None}],
+        "none": None,
+    }
+    assert type(plain(record)["1"]) is int
+
+
+def test_text_is_json_with_its_own_letters() -> None:
+    text = dumps({"name": "Bär", "value": np.float64("nan")})
+    assert "Bär" in text
+    assert text.endswith("}\n")
+    assert json.loads(text) == {"name": "Bär", "value": None}
