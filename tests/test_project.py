@@ -209,6 +209,7 @@ def test_the_environments_of_lavis_agree():
     steps = {name: [step.get("run") for step in job["steps"]] for name, job in flow.items()}
     assert steps["test"][-1] == "make test"
     assert steps["lavis"][-1] == "make test-lavis"
+    assert steps["slurm"][-1] == "make test-slurm"
     assert flow["lavis"]["steps"][1]["with"]["python-version"] == "3.11"
 
 
@@ -217,9 +218,9 @@ def test_ci_runs_the_readme_commands():
     assert script.stat().st_mode & 0o111 == 0o111
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert lines[-2:] == ["make test", "make test-lavis"]
+    assert lines[-3:] == ["make test", "make test-slurm", "make test-lavis"]
     readme = (ROOT / "README.md").read_text().splitlines()
-    for command in lines[-2:]:
+    for command in lines[-3:]:
         assert any(line.startswith(f"{command} ") for line in readme)
 
 

@@ -64,13 +64,19 @@ def same_tables(one: Path, two: Path) -> None:
         assert pq.read_table(one / name).equals(pq.read_table(two / name)), name
 
 
-@pytest.mark.parametrize(("signal", "workers"), [("TERM", 2), ("KILL", 1)])
+@pytest.mark.parametrize(("signal", "workers", "refine"), [("TERM", 2, 0), ("KILL", 1, 1)])
 def test_a_killed_job_changes_no_figure(
-    slurm: Cluster, serial: tuple[Path, dict[str, Any]], tmp_path: Path, signal: str, workers: int
+    slurm: Cluster,
+    serial: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    signal: str,
+    workers: int,
+    refine: int,
 ) -> None:
     before = set(slurm.states())
     folder = tmp_path / "slurm"
-    run = start(folder, "--dask-slurm", str(PROFILE), "--workers", str(workers))
+    numbers = f"--workers {workers} --refine-workers {refine}"
+    run = start(folder, "--dask-slurm", str(PROFILE), *numbers.split())
     try:
         # All jobs run and something is done: midway.
         wait_for(

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import Cluster, wait_for
+from cluster import Cluster, SlurmError, install, wait_for
 from distributed import Client
 from distributed.client import as_completed
 
 PROFILE = Path(__file__).with_name("profile.yml")
+
+
+def test_who_may_not_install_is_told_what_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster._SEARCHED", "")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(
+        SlurmError, match=r"munged.* not found; run as root: apt-get install .*slurm"
+    ):
+        install()
 
 
 def test_sbatch_runs_what_it_is_given(slurm: Cluster, tmp_path: Path) -> None:
