@@ -31,6 +31,7 @@ WAIT = "30s"
 """How long a scheduler may take to answer."""
 LOCAL = "local"
 """The address that stands for a cluster of processes on this machine."""
+_MAY_START = "DASK_DISTRIBUTED__WORKER__DAEMON"
 SLOT = "OVSS_SLOT"
 """Environment variable that numbers the processes of a machine, so that each takes its own GPU."""
 
@@ -209,6 +210,9 @@ def _slurm(profile: Path, jobs: int, say: Callable[[str], None]) -> Iterator[Any
     from distributed import Client
 
     options = _profile(profile)
+    # As for a local cluster: a job's workers may start refinement processes.
+    before = options.get("job_script_prologue") or []
+    options["job_script_prologue"] = [*before, f"export {_MAY_START}=False"]
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:

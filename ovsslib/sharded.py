@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,6 +33,14 @@ from ovsslib.vlm import find_checkpoint
 
 SIZE = 32
 """Pictures of a shard."""
+_SHOWING = frozenset(
+    {
+        *("bench", "bookbuild", "bookrun", "cli", "doctor", "inventory", "measured", "notebook"),
+        *("overlays", "plots", "published", "readme", "regress", "scale", "table", "table_text"),
+        "training",
+    }
+)
+"""Packages and modules that no figure passes through; what is not named here counts."""
 _STALE = 3600
 """Seconds after which a temporary file is nobody's any more."""
 
@@ -149,6 +158,12 @@ def run_shard(job: ShardJob) -> int:
             "on all machines and start the workers again"
         )
     work, models, execution = _opened(job.specs, job.execution)
+    if execution.workers and multiprocessing.current_process().daemon:
+        raise OvssError(
+            "this Dask worker may not start processes for refinement; start workers with "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment, or leave out "
+            "--refine-workers"
+        )
     part = dataclasses.replace(work, part=(job.shard.start, job.shard.stop))
     for name, result in measure(models, part, execution).items():
         write(result, Path(job.files[name]))
@@ -243,11 +258,13 @@ def model_digest(vlm: str) -> str:
 
 @functools.cache
 def code_digest() -> str:
-    """A hash of this library's source files."""
+    """A hash of this library's source files, without those that only show (`_SHOWING`)."""
     root = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
+        name = path.relative_to(root)
+        if name.parts[0].removesuffix(".py") not in _SHOWING:
+            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

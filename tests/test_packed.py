@@ -67,6 +67,18 @@ def test_types_and_matchers_that_cannot_be_packed_are_left() -> None:
 
 
 @needs_onednn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_can_still_be_read(dtype: torch.dtype) -> None:
+    if not packs(dtype, CPU):
+        pytest.skip("this processor cannot pack the type")
+    plain, packed = (random_blip(TINY, dtype, CPU).model for _ in range(2))
+    pack(packed.vision_model)
+    before, after = plain.state_dict(), packed.state_dict()
+    assert set(before) == set(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@needs_onednn
 def test_loading_packs_unless_told_not_to() -> None:
     kinds = [
         {type(m) for m in load_vlm("micro-blip", "cpu", packed=packed).image_encoder.modules()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -172,6 +174,24 @@ def test_workers_with_other_code_are_refused(
     monkeypatch.setattr(sharded, "code_digest", lambda: "newer")
     with pytest.raises(OvssError, match="another version of ovsslib"):
         run_sharded({"blur": specs["blur"]}, tmp_path, how, Engine(workers=1))
+
+
+def test_refinement_processes_beside_dask_workers(
+    specs: dict[str, RunSpec], how: Execution, usual: dict[str, RunResult], tmp_path: Path
+) -> None:
+    more = dataclasses.replace(how, workers=1)
+    spec = {"blur": specs["blur"]}
+    found = run_sharded(spec, tmp_path, more, Engine(workers=1, dask="local"), size=5)
+    assert same(found["blur"], usual["blur"])
+
+
+def test_workers_that_may_not_start_processes_say_so(
+    specs: dict[str, RunSpec], how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    more = dataclasses.replace(how, workers=1)
+    with pytest.raises(OvssError, match="DASK_DISTRIBUTED__WORKER__DAEMON=False"):
+        run_sharded({"blur": specs["blur"]}, tmp_path, more)
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def load_vlm(
             of the image encoder in 8-bit integers, all else in bfloat16.
         download: Whether the network may be used for a hub id or address not cached yet.
         packed: Whether the image encoder's weights may be laid out for the processor (see
-            :mod:`ovsslib.vlm.packed`); then they can be used, but neither read nor moved.
+            :mod:`ovsslib.vlm.packed`); then they can be used and read, but not changed or moved.
 
     Returns:
         The model, frozen.

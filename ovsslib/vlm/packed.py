@@ -41,7 +41,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        # No buffer: the packed weight is opaque, so that it can neither be saved nor moved.
+        # No buffer: a packed weight cannot be moved.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
 
@@ -49,6 +49,11 @@ class PackedLinear(nn.Module):
         """States (..., I) to (..., O)."""
         # What torch's own compiler calls for frozen weights.
         return torch.ops.mkldnn._linear_pointwise(states, self._weight, self.bias, "none", [], "")
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Let ``state_dict`` give the weight as the plain layer does."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self._weight.to_dense()
 
 
 def pack(module: Module) -> Module:
