@@ -18,7 +18,8 @@ from ovsslib.bench import everything
 from ovsslib.bench import work as work_module
 from ovsslib.bench.agreement import TOLERANCE, compare
 from ovsslib.bench.batches import more_pictures
-from ovsslib.bench.machine import count_flops, matmul_rate, resident
+from ovsslib.bench.machine import count_flops, matmul_rate
+from ovsslib.bench.memory import resident
 from ovsslib.bench.models import SHAPES, TINY, open_model, random_blip
 from ovsslib.bench.salience import memory_of_both, ours
 from ovsslib.bench.work import Spec, class_names, prepare

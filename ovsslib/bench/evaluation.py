@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovsslib.bench.machine import resident
+from ovsslib.bench.memory import resident
 from ovsslib.bench.work import made_up_picture
 from ovsslib.counts import COUNT_NAMES
 from ovsslib.datasets.coco_stuff import COCO_CLASSES, coco_stuff, official_table

@@ -1,12 +1,10 @@
-"""What the machine can do and what a call costs: matmul rate, FLOPs, time, peak memory."""
+"""What the machine can do and what a call costs: matmul rate, FLOPs, time."""
 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,30 +104,6 @@ def count_flops(call: Callable[[], object]) -> int:
     with sdpa_kernel(SDPBackend.MATH), _FlopCount() as counter:
         call()
     return counter.total
-
-
-def resident(*, peak: bool) -> int:
-    """Bytes of this process in memory, now or at most since it began.
-
-    Linux says so under ``/proc``. Its ``getrusage`` would not do: a new process inherits its
-    parent's peak. Elsewhere ``getrusage`` is all there is, and *now* is the peak as well.
-
-    Raises:
-        OvssError: The system tells neither.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        field = "VmHWM:" if peak else "VmRSS:"
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith(field):
-                return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError as error:
-        raise OvssError("this system does not tell a process's memory; use --no-memory") from error
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
 
 
 def alternate(

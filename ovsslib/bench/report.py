@@ -155,3 +155,30 @@ def evaluation_text(record: dict[str, Any]) -> str:
         f"the counts are {'right' if record['counts_agree'] else 'WRONG'}",
     ]
     return "\n".join(lines)
+
+
+def dask_text(record: dict[str, Any]) -> str:
+    """Overhead per shard of the engines as a table."""
+    found, file, beside = record["settings"], record["file"], record["refinement"]
+    lines = [
+        f"dry shards; those stored hold {found['pictures']} pictures and {found['labels']} labels",
+        f"{'job':>9}{'engine':>11}{'workers':>9}{'shards':>8}{'start s':>9}{'ms/shard':>10}"
+        f"{'overhead':>10}{'shards/s':>10}{'own cpu ms':>12}{'total s':>9}{'memory MB':>15}",
+    ]
+    for row in record["rows"]:
+        memory = " -> ".join(f"{row['memory'][key] / 1e6:.0f}" for key in ("before", "most"))
+        lines.append(
+            f"{row['job']:>9}{row['engine']:>11}{row['workers']:>9}{row['shards']:>8}"
+            f"{row['start']:>9.1f}{1000 * row['seconds']:>10.2f}{1000 * row['overhead']:>10.2f}"
+            f"{row['rate']:>10.0f}{1000 * row['cpu']:>12.2f}{row['total']:>9.1f}{memory:>15}"
+        )
+    lines += [
+        "overhead: ms per shard beyond the serial time divided by the workers; own cpu and memory: "
+        "of the process that asks, Dask's scheduler included",
+        f"a job: {record['job_bytes']} bytes; a file of {file['pictures']} pictures: "
+        f"{file['bytes'] / 1e3:.0f} kB",
+        f"{beside['workers']} refinement processes start in {beside['start']:.2f} s, and have "
+        f"{beside['memory'] / 1e6:.0f} MB each at most (20 classes, 500 x 375)",
+        f"each shard was {'done once' if record['complete'] else 'NOT done exactly once'}",
+    ]
+    return "\n".join(lines)

@@ -12,7 +12,8 @@ import torch
 
 from ovsslib.bench import everything
 from ovsslib.bench.agreement import TOLERANCE, compare, same_labels
-from ovsslib.bench.machine import alternate, count_flops, matmul_rate, resident
+from ovsslib.bench.machine import alternate, count_flops, matmul_rate
+from ovsslib.bench.memory import resident
 from ovsslib.bench.work import Spec, Work, prepare
 from ovsslib.benchmark import compute_place
 from ovsslib.errors import OvssError

@@ -1,10 +1,11 @@
-"""What the commands share: settings on the command line, progress, warnings of one line."""
+"""What the commands share: settings and numbers given as text, progress, warnings of one line."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -112,3 +113,38 @@ def plain_output(*, debug: bool = False) -> Iterator[None]:
 def debugging(ctx: typer.Context) -> bool:
     """Whether ``--debug`` was given."""
     return bool(ctx.find_root().params.get("debug"))
+
+
+def numbers(text: str, option: str, *, least: int) -> list[int]:
+    """Whole numbers out of ``"1,2,4"``; an empty text gives none.
+
+    Raises:
+        OvssError: Something else stands there, or a number is too small.
+
+    Example:
+        >>> numbers("1, 2,4", "--batches", least=1)
+        [1, 2, 4]
+    """
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    found = [int(word) for word in words if re.fullmatch("[0-9]{1,6}", word)]
+    if len(found) != len(words) or any(number < least for number in found):
+        raise OvssError(f"{option} {text!r}: give whole numbers from {least} up, such as 1,2,4")
+    return found
+
+
+def sizes_of(text: str) -> list[tuple[int, int]]:
+    """Widths and heights out of ``"500x375,640x480"``.
+
+    Raises:
+        OvssError: Something else stands there.
+
+    Example:
+        >>> sizes_of("500x375")
+        [(500, 375)]
+    """
+    words = [
+        re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", w.strip()) for w in text.split(",")
+    ]
+    if not all(words):
+        raise OvssError(f"--size {text!r}: give width x height in pixels, such as 500x375")
+    return [(int(word[1]), int(word[2])) for word in words if word]

@@ -1,9 +1,8 @@
-"""``ovss bench``: how fast salience, refinement and scoring are, and how much memory they take."""
+"""``ovss bench``: how fast the stages are, how much memory they take, and what engines add."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,14 @@ import typer
 
 from ovsslib.bench.report import (
     batches_text,
+    dask_text,
     evaluation_text,
     file_name,
     precision_text,
     refine_text,
     versus_text,
 )
-from ovsslib.cli._common import debugging, note, plain_output
-from ovsslib.errors import OvssError
+from ovsslib.cli._common import debugging, note, numbers, plain_output, sizes_of
 
 app = typer.Typer(
     add_completion=False,
@@ -39,6 +38,7 @@ def bench() -> None:
       ovss bench precision
       ovss bench refine
       ovss bench evaluation
+      ovss bench dask
     """
 
 
@@ -236,39 +236,35 @@ def evaluation(
         raise typer.Exit(1)
 
 
-def numbers(text: str, option: str, *, least: int) -> list[int]:
-    """Whole numbers out of ``"1,2,4"``; an empty text gives none.
+@app.command()
+def dask(
+    ctx: typer.Context,
+    *,
+    shards: int = typer.Option(5000, min=2, help="Dry shards on Dask."),
+    workers: int = typer.Option(2, min=1, help="Processes of Dask on this machine, and of a pool."),
+    pictures: int = typer.Option(4, min=1, help="Pictures of a shard that is written."),
+    compared: int = typer.Option(500, min=2, help="Shards for one process and for the pool."),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+) -> None:
+    r"""What Dask adds to each shard: dry shards that do nothing, or only write their file.
 
-    Raises:
-        OvssError: Something else stands there, or a number is too small.
+    The same on a pool of processes and in this process. Each shard must be done once, else the exit
+    status is 1.
 
-    Example:
-        >>> numbers("1, 2,4", "--batches", least=1)
-        [1, 2, 4]
+    \b
+    Examples:
+      ovss bench dask --out data/benchmarks
+      ovss bench dask --shards 200 --compared 50 --json
     """
-    words = [word.strip() for word in text.split(",")] if text.strip() else []
-    found = [int(word) for word in words if re.fullmatch("[0-9]{1,6}", word)]
-    if len(found) != len(words) or any(number < least for number in found):
-        raise OvssError(f"{option} {text!r}: give whole numbers from {least} up, such as 1,2,4")
-    return found
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.bench.dask import overhead
 
-
-def sizes_of(text: str) -> list[tuple[int, int]]:
-    """Widths and heights out of ``"500x375,640x480"``.
-
-    Raises:
-        OvssError: Something else stands there.
-
-    Example:
-        >>> sizes_of("500x375")
-        [(500, 375)]
-    """
-    words = [
-        re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", w.strip()) for w in text.split(",")
-    ]
-    if not all(words):
-        raise OvssError(f"--size {text!r}: give width x height in pixels, such as 500x375")
-    return [(int(word[1]), int(word[2])) for word in words if word]
+        record = overhead(shards, workers, pictures=pictures, compared=compared)
+    finish(record, dask_text(record), out, as_json=as_json)
+    if not record["complete"]:
+        note("error: a shard was lost, or done twice")
+        raise typer.Exit(1)
 
 
 def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:

@@ -1,0 +1,48 @@
+"""Memory of a process; without torch, so that a small process stays one while it is measured."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovsslib.errors import OvssError
+
+if TYPE_CHECKING:
+    from ovsslib.jobs import Job
+
+
+def resident(*, peak: bool) -> int:
+    """Bytes of this process in memory, now or at most since it began.
+
+    Linux says so under ``/proc``. Its ``getrusage`` would not do: a new process inherits its
+    parent's peak. Elsewhere ``getrusage`` is all there is, and *now* is the peak as well.
+
+    Raises:
+        OvssError: The system tells neither.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        field = "VmHWM:" if peak else "VmRSS:"
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError as error:
+        raise OvssError("this system does not tell a process's memory; use --no-memory") from error
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+
+
+def footprint(job: Job) -> int:
+    """Refine and score a picture as a refinement process of a run does; runs in one.
+
+    Returns:
+        The most memory that the process has had, in bytes.
+    """
+    from ovsslib.jobs import refine_and_score
+
+    refine_and_score(job)
+    return resident(peak=True)
