@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -43,6 +46,15 @@ def test_all_linears_of_a_module_are_packed_and_the_original_kept() -> None:
     assert pack(net) is net
     assert isinstance(net[0][0], PackedLinear)
     assert torch.equal(inner.weight, weight)
+
+
+@needs_onednn
+def test_no_second_copy_stays() -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.GELU()), nn.Linear(4, 2))
+    old = [weakref.ref(net[0][0]), weakref.ref(net[1])]
+    pack(net)
+    gc.collect()
+    assert [one() for one in old] == [None, None]
 
 
 @needs_onednn

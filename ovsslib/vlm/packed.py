@@ -66,11 +66,13 @@ def pack(module: Module) -> Module:
         The module.
     """
     freed = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                parent.add_module(name, PackedLinear(child))
-                freed += child.weight.nbytes
+    # No name may hold on to a layer that is replaced: both weights would stay in memory.
+    for parent in [m for m in module.modules() if not isinstance(m, nn.Linear)]:
+        for name in [n for n, m in parent.named_children() if isinstance(m, nn.Linear)]:
+            layer: Any = parent.get_submodule(name)
+            freed += layer.weight.nbytes
+            parent.add_module(name, PackedLinear(layer))
+            del layer
         if freed > _HEAP:
             freed = 0
             trim()
