@@ -5,6 +5,7 @@ The executed copies are tidied for the book: see `tidy`.
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import time
@@ -53,13 +54,14 @@ def check_parameters(notebook: Path, given: Mapping[str, Any]) -> None:
         OvssError: A name is unknown; the nearest is named.
     """
     import nbformat
-    from papermill.translators import PythonTranslator
 
     cells = nbformat.read(notebook, as_version=4).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise OvssError(f"{notebook} needs exactly one cell tagged 'parameters'")
-    declared = [parameter.name for parameter in PythonTranslator.inspect(tagged[0])]
+    # Papermill's own inspection passes over types such as `int | None`.
+    body = ast.parse(tagged[0].source).body
+    declared = [ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign)]
     check_names(given, declared, f"notebook {notebook.stem}")
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "Absent",
     "Counts",
     "Interval",
+    "accuracy_interval",
     "confusion_matrix",
     "counts_from_confusion",
     "image_counts",
@@ -205,6 +206,21 @@ def interval(
     return _percentiles(
         mean_iou(counts, classes, absent=absent),
         lambda weights: _resampled(counts, classes, absent, weights),
+        n=len(counts),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def accuracy_interval(
+    counts: Counts, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """`pixel_accuracy` with its interval; arguments as in `interval`."""
+    right, total = counts.intersection.sum(1), counts.truth.sum(1)
+    return _percentiles(
+        pixel_accuracy(counts),
+        lambda weights: _ratio(weights @ right, weights @ total),
         n=len(counts),
         level=level,
         resamples=resamples,

@@ -17,9 +17,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ovsslib.errors import OvssError
@@ -97,6 +98,43 @@ def fits(value: object, kind: Any) -> bool:
         return all(fits(item, inner[0]) for item in items)
     allowed: Any = {None: types.NoneType, float: (int, float)}.get(kind, origin or kind)
     return isinstance(value, allowed) and not (isinstance(value, bool) and kind in (int, float))
+
+
+def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A parameter that holds settings: a mapping, or JSON text, as ``papermill -p`` gives it.
+
+    Args:
+        value: What was passed; an empty text is no setting.
+        name: The parameter's name, for the message.
+
+    Raises:
+        OvssError: The text is no JSON object.
+
+    >>> as_mapping('{"crf": false}', "config")
+    {'crf': False}
+    """
+    if not isinstance(value, str):
+        return dict(value)
+    try:
+        found = json.loads(value or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OvssError(
+            f"parameter {name!r} must be settings as JSON text, such as "
+            f"'{{\"crf\": false}}', not {value!r}"
+        )
+    return found
+
+
+def as_list(value: str | Sequence[str]) -> list[str]:
+    """A parameter that holds words: a list, or a text with commas, as ``papermill -p`` gives it.
+
+    >>> as_list("oracle, all"), as_list(["oracle"]), as_list("")
+    (['oracle', 'all'], ['oracle'], [])
+    """
+    words = value.split(",") if isinstance(value, str) else value
+    return [word.strip() for word in words if word.strip()]
 
 
 def _passed(namespace: Mapping[str, Any]) -> list[str]:

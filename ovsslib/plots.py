@@ -67,6 +67,7 @@ def overlay_labels(
     ax: Axes | None = None,
     alpha: float = 0.55,
     title: str | None = None,
+    most: int | None = None,
 ) -> Axes:
     """Any label map over its picture, such as the ground truth (``label.astype(int) - 1``).
 
@@ -77,6 +78,7 @@ def overlay_labels(
         ax: where to draw; None makes a figure.
         alpha: weight of the colours, 0..1.
         title: above the picture.
+        most: classes in the legend, those with the most pixels; None for all.
 
     Returns:
         The axes.
@@ -86,9 +88,11 @@ def overlay_labels(
     ax = _axes(ax, np.asarray(image).shape)
     ax.imshow(blend(image, labels, alpha=alpha), interpolation="nearest")
     colours = class_colours(len(classes)) / 255
+    found = found_classes(labels, classes)
+    if most is not None:
+        found = sorted(sorted(found, key=lambda item: -item[2])[:most])
     handles = [
-        Patch(facecolor=colours[k], label=f"{name} {percent(share)}")
-        for k, name, share in found_classes(labels, classes)
+        Patch(facecolor=colours[k], label=f"{name} {percent(share)}") for k, name, share in found
     ]
     if handles:
         # As many columns as the axes are wide for, or the layout would shrink the picture instead.

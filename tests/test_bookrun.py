@@ -12,7 +12,7 @@ from ovsslib.bookrun import check_parameters, execute, select, tidy
 from ovsslib.errors import OvssError
 from ovsslib.notebook import FIGURE_KEY
 
-PARAMETERS = 'limit: int = 2\nname: str = "cat"'
+PARAMETERS = 'limit: int = 2\nname: str = "cat"\nfolder: str | None = None'
 VALIDATION = "from ovsslib import notebook\n\nparams = notebook.parameters(globals())"
 
 
@@ -36,7 +36,7 @@ def test_select(tmp_path):
 
 def test_unknown_parameters_are_refused_before_anything_runs(tmp_path):
     path = write(tmp_path / "01_a.ipynb")
-    check_parameters(path, {"limit": 1})
+    check_parameters(path, {"limit": 1, "folder": "x"})
     with pytest.raises(OvssError, match=r"notebook 01_a has no parameter 'limt'; .*'limit'"):
         execute([path], tmp_path / "out", {"limt": 1}, figures=tmp_path / "figures")
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.parameters import check_names, fits, parameters
+from ovsslib.parameters import as_list, as_mapping, check_names, fits, parameters
 
 DECLARED = {"vlm": str, "limit": int | None, "filter": Literal["oracle", "all"]}
 
@@ -89,3 +89,20 @@ def test_a_far_name_lists_all():
 )
 def test_fits(value, kind, good):
     assert fits(value, kind) is good
+
+
+@pytest.mark.parametrize("value", ['{"rounds": 2}', {"rounds": 2}])
+def test_settings_are_a_mapping_or_json_text(value):
+    assert as_mapping(value, "config") == {"rounds": 2}
+    assert as_mapping("", "config") == {}
+
+
+@pytest.mark.parametrize("value", ["rounds=2", "[1]", "{"])
+def test_settings_that_are_none_are_refused(value):
+    with pytest.raises(OvssError, match="parameter 'config' must be settings as JSON text"):
+        as_mapping(value, "config")
+
+
+def test_words_are_a_list_or_a_text_with_commas():
+    assert as_list("oracle,all") == as_list(["oracle", "all"]) == ["oracle", "all"]
+    assert as_list("") == []

@@ -35,6 +35,14 @@ def test_overlay_legend_names_the_classes_found() -> None:
     assert ax.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
 
 
+def test_a_short_legend_names_the_largest_classes() -> None:
+    labels = LABELS.copy()
+    labels[20:] = 0
+    labels[15, :3] = 2
+    legend = plots.overlay_labels(IMAGE, labels, ["cat", "grass", "sky"], most=2).get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["cat 33 %", "grass 17 %"]
+
+
 def test_overlay_draws_into_given_axes() -> None:
     ax = plt.subplots()[1]
     assert plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"], ax=ax) is ax
