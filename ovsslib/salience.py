@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import Match
+from ovsslib.vlm.base import LayerMatch, Match
 
 
 def patch_grid(count: int) -> tuple[int, int]:
@@ -82,9 +82,27 @@ def attention_gradient(match: Match, score: str = "match") -> torch.Tensor:
     Returns:
         (R, A, T, 1+P) in the model's type. The match's graph is used up.
     """
-    value = match.logit if score == "match" else match.logits[:, 1] - match.logits[:, 0]
-    (gradient,) = torch.autograd.grad(value.sum(), match.attention)
+    (gradient,) = torch.autograd.grad(_score(match.logits, score), match.attention)
     return gradient
+
+
+def layer_gradients(match: LayerMatch, score: str = "match") -> tuple[torch.Tensor, ...]:
+    """The same for every layer of one pass, by one backward pass.
+
+    Args:
+        match: Made with ``gradient=True``.
+        score: See :func:`attention_gradient`.
+
+    Returns:
+        L tensors (R, A, T, 1+P) in the model's type. The match's graph is used up.
+    """
+    return torch.autograd.grad(_score(match.logits, score), match.attention)
+
+
+def _score(logits: torch.Tensor, score: str) -> torch.Tensor:
+    """What is differentiated, summed over the rows of (R, 2) logits."""
+    value = logits[:, 1] if score == "match" else logits[:, 1] - logits[:, 0]
+    return value.sum()
 
 
 def gradcam_map(attention: torch.Tensor, gradient: torch.Tensor, head: int | None) -> torch.Tensor:
@@ -102,8 +120,13 @@ def gradcam_map(attention: torch.Tensor, gradient: torch.Tensor, head: int | Non
     >>> gradcam_map(a, torch.tensor([9.0, 2.0, -1.0]).reshape(1, 1, 1, 3), head=1)
     tensor([[[1., 0.]]])
     """
+    return pick_head(gradcam_heads(attention, gradient), head)
+
+
+def gradcam_heads(attention: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The same for every head: (R, A, T, P)."""
     product = _widen(attention.detach()) * _widen(gradient).relu()
-    return pick_head(product.relu()[..., 1:], head)
+    return product.relu()[..., 1:]
 
 
 def class_maps(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers import tiny_blip  # noqa: F401 - a fixture
 from ovsslib.errors import OvssError
+from ovsslib.salience import attention_gradient, layer_gradients
 from ovsslib.vlm.blip import BlipMatcher, load_blip
 
 CPU = torch.device("cpu")
@@ -208,3 +209,21 @@ def test_tokens_name_special_and_unknown(matcher: BlipMatcher) -> None:
     assert tokens.special == (True, False, False, True)
     assert tokens.unknown == (False, False, True, False)
     assert tokens.offsets[1:3] == ((0, 3), (4, 5))
+
+
+def test_all_layers_at_once(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
+    """Each layer's attention and derivative are those of a pass for it alone; texts are padded."""
+    texts = [matcher.tokenize(text) for text in ("a dog", "a picture of hot air balloon sky")]
+    tokens = matcher.encode_images(pixels)[: len(texts)]
+    for score in ("match", "margin"):
+        match = matcher.match_layers(tokens, texts)
+        found = layer_gradients(match, score)
+        assert len(match.attention) == len(found) == matcher.layers
+        for layer, (looks, slope) in enumerate(zip(match.attention, found, strict=True), start=1):
+            alone = matcher.match(tokens, texts, layer, gradient=True)
+            assert torch.allclose(alone.logits, match.logits, atol=1e-6)
+            assert torch.allclose(alone.attention, looks, atol=1e-6)
+            wanted = attention_gradient(alone, score)
+            assert (wanted - slope).abs().max() < 1e-5 * wanted.abs().max()
+    still = matcher.match_layers(tokens, texts, gradient=False)
+    assert not any(looks.requires_grad for looks in [still.logits, *still.attention])

@@ -15,6 +15,7 @@ from torch import Tensor
 import ovsslib
 from helpers import tiny_vocabulary, write_photo
 from ovsslib.defaults import default_preset
+from ovsslib.errors import OvssError
 from ovsslib.prompt import build_prompts
 from ovsslib.salience import gradcam_map
 from ovsslib.vlm import load_vlm
@@ -167,6 +168,11 @@ def test_no_query_speaks_for_another() -> None:
     assert (slope[0, 0, 1] == 0).all()
     product = gradcam_map(composed, slope, 1)
     assert torch.allclose(product, (reads @ (looks * wish)[0])[..., 1:])
+
+
+def test_all_layers_at_once_are_not_offered(matcher: Blip2Matcher) -> None:
+    with pytest.raises(OvssError, match="does not offer all layers"):
+        matcher.match_layers(torch.zeros(1, 5, 32), [matcher.tokenize("a dog")])
 
 
 @pytest.mark.parametrize("gradient", [True, False])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from helpers import make_tiny_blip
+from ovsslib.vlm import blip_net
 from ovsslib.vlm.blip_net import BlipNet, TextAttention, attend
 from ovsslib.vlm.blip_shape import BlipShape, EncoderShape
 from ovsslib.vlm.weights import fill
@@ -134,6 +135,62 @@ def test_attention_step_by_step_is_the_fused_one() -> None:
     found = attend(*(part.bfloat16() for part in parts))
     assert found.dtype == torch.bfloat16
     assert (found.float() - exact).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["usual", "folded"])
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+@pytest.mark.parametrize("size", SIZES)
+def test_all_layers_in_one_graph(
+    size: str, padded: bool, folded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against single layers, and against one backward pass through transformers' network."""
+    monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: folded and one is not two)
+    theirs, mine = make_pair(size, torch.float64)
+    pixels, ids, mask = inputs(theirs, padded, torch.float64, mine.shape.image_size)
+    ours = mask if padded else None
+    image = mine.vision_model(pixels)
+    layers = range(1, mine.shape.text.layers + 1)
+    states, found = mine.text_encoder.read(ids, ours, image, layers, True)
+    assert [looks.is_leaf for looks in found] == [layer == 1 for layer in layers]
+    slopes = torch.autograd.grad(mine.itm_head(states[:, 0])[:, 1].sum(), found)
+    kept = transformers_maps(theirs, pixels, ids, mask)
+    assert len(kept) == len(found) == len(slopes) == len(layers)
+    for layer, looks, slope, theirs_one in zip(layers, found, slopes, kept, strict=True):
+        alone, one = mine.text_encoder(ids, ours, image, layer, True)
+        single = torch.autograd.grad(mine.itm_head(alone[:, 0])[:, 1].sum(), one)[0]
+        scale = max(1.0, float(single.abs().max()))
+        assert (looks - one).abs().max() < 1e-12
+        assert (slope - single).abs().max() < 1e-12 * scale
+        assert (looks - theirs_one).abs().max() < 1e-10
+        assert theirs_one.grad is not None
+        assert (slope - theirs_one.grad).abs().max() < 1e-10 * scale
+        assert single.abs().max() > 1e-5
+    if len(layers) > 1:  # what the first layer changes in later ones is part of its derivative
+        monkeypatch.setattr(blip_net, "_leaf", lambda x, keep: x.detach().requires_grad_(keep))
+        states, found = mine.text_encoder.read(ids, ours, image, layers, True)
+        cut = torch.autograd.grad(mine.itm_head(states[:, 0])[:, 1].sum(), found)
+        assert (slopes[0] - cut[0]).abs().max() > 1e-6
+        assert (slopes[-1] - cut[-1]).abs().max() < 1e-12
+
+
+def transformers_maps(theirs: Any, pixels: Tensor, ids: Tensor, mask: Tensor) -> list[Tensor]:
+    """Cross-attention of every layer after one backward pass from the match logit."""
+    kept: list[Tensor] = []
+
+    def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, ...]) -> None:
+        outputs[1].retain_grad()
+        kept.append(outputs[1])
+
+    layers = theirs.text_encoder.encoder.layer
+    handles = [layer.crossattention.self.register_forward_hook(keep) for layer in layers]
+    image = theirs.vision_model(pixel_values=pixels, interpolate_pos_encoding=True)[0]
+    states = theirs.text_encoder(
+        input_ids=ids, attention_mask=mask.long(), encoder_hidden_states=image
+    ).last_hidden_state
+    for handle in handles:
+        handle.remove()
+    theirs.itm_head(states[:, 0])[:, 1].sum().backward()
+    return kept
 
 
 def test_without_gradient_no_graph() -> None:

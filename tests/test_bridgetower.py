@@ -19,6 +19,8 @@ from helpers import write_photo
 from ovsslib.defaults import default_preset
 from ovsslib.errors import OvssError
 from ovsslib.prompt import build_prompts
+from ovsslib.salience import layer_gradients
+from ovsslib.vlm.blip_net import TextAttention
 from ovsslib.vlm.bridgetower import BridgeTowerMatcher, load_bridgetower
 from ovsslib.vlm.bridgetower_net import BridgeTowerNet
 from ovsslib.vlm.bridgetower_shape import BridgeTowerShape
@@ -122,6 +124,36 @@ def test_equals_transformers(variant: str, tokenizer: Any, pixels: Tensor) -> No
                 assert wanted[2].abs().max() > 1e-2
                 # The last layer's words do not reach the match, but for the first.
                 assert (wanted[2][:, :, 1:].abs().max() > 0) == (layer < mine.layers)
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["usual", "folded"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_layers_in_one_graph(
+    variant: str, folded: bool, tokenizer: Any, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: folded and one is not two)
+    theirs = make_model(len(tokenizer), **VARIANTS[variant]).double()
+    mine = BridgeTowerMatcher(theirs, tokenizer.backend_tokenizer)
+    texts = [mine.tokenize(text) for text in TEXTS]
+    ids, mask = pad_texts(texts, 1)
+    assert mask is not None
+    tokens = mine.encode_images(pixels.double())
+    match = mine.match_layers(tokens, texts)
+    assert len(match.attention) == mine.layers
+    assert [looks.is_leaf for looks in match.attention] == [True] + [False] * (mine.layers - 1)
+    found = layer_gradients(match)
+    for layer, (looks, slope) in enumerate(zip(match.attention, found, strict=True), start=1):
+        alone = mine.match(tokens, texts, layer, gradient=True)
+        assert (alone.logits - match.logits).abs().max() < 1e-12
+        assert (alone.attention - looks).abs().max() < 1e-12
+        assert (slopes(alone) - slope).abs().max() < 1e-12
+        whole = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": pixels.double()}
+        assert (whole_graph(theirs, layer, **whole)[2] - slope).abs().max() < 1e-10
+        assert slope.abs().max() > 1e-2
+    still = mine.match_layers(tokens, texts, gradient=False)
+    assert not any(looks.requires_grad for looks in [still.logits, *still.attention])
+    with pytest.raises(OvssError, match="not from bridgetower"):
+        mine.match_layers(tokens[..., 1:], texts)
 
 
 @pytest.mark.parametrize("gradient", [True, False])

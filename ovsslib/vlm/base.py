@@ -54,6 +54,21 @@ class Match:
         return self.logits.detach().float().softmax(dim=-1)[:, 1]
 
 
+@dataclass(frozen=True)
+class LayerMatch:
+    """How well R texts match R images, and where each text token looked in every layer.
+
+    Args:
+        logits: (R, 2) raw scores for "does not match" and "matches".
+        attention: L tensors (R, A, T, 1+P), the cross-attention probabilities of layers 1 to L.
+            Where a gradient was asked for, all are in one graph: the derivative of a score by one
+            layer's probabilities includes what these change in later layers.
+    """
+
+    logits: torch.Tensor
+    attention: tuple[torch.Tensor, ...]
+
+
 class ImageTextMatcher(Protocol):
     """A frozen vision-language model that scores image-text pairs through cross-attention."""
 
@@ -87,4 +102,10 @@ class ImageTextMatcher(Protocol):
         gradient: bool = False,
     ) -> Match:
         """Match R rows of image tokens (R, 1+P, D) against R texts; ``layer`` counts from 1."""
+        ...
+
+    def match_layers(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
+    ) -> LayerMatch:
+        """The same with the attention of every layer."""
         ...

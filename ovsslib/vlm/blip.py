@@ -12,7 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import Match, Tokens
+from ovsslib.vlm.base import LayerMatch, Match, Tokens
 from ovsslib.vlm.blip_net import BlipNet
 from ovsslib.vlm.blip_shape import BlipShape
 from ovsslib.vlm.inputs import (
@@ -152,16 +152,43 @@ class BlipMatcher:
             OvssError: The layer does not exist.
         """
         check_layer(layer, self)
+        logits, (attention,) = self._read(tokens, texts, (layer,), gradient)
+        return Match(logits=logits, attention=attention)
+
+    def match_layers(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
+    ) -> LayerMatch:
+        """Match texts against images, one to one, and watch every layer.
+
+        One pass (and one backward pass) gives for each layer what :meth:`match` gives for it alone:
+        the derivative of a logit by one layer's probabilities is the whole one, through all later
+        layers. Only the first layer's probabilities are a leaf of the graph.
+
+        Args:
+            tokens: (R, 1+P, D) image tokens.
+            texts: R texts.
+            gradient: Whether the graph from attentions to logits is kept.
+
+        Returns:
+            Logits (R, 2) and L attentions (R, A, T, 1+P), T the longest text's length.
+        """
+        layers = range(1, self.layers + 1)
+        logits, attention = self._read(tokens, texts, layers, gradient)
+        return LayerMatch(logits=logits, attention=tuple(attention))
+
+    def _read(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], watch: Sequence[int], gradient: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Logits (R, 2) and the watched layers' attentions."""
         ids, mask = pad_texts(texts, self._pad)
         ids[:, 0] = self._enc
         padding = None if mask is None else mask.to(self.device)
         # Frozen weights and detached images: no graph exists below the watched probabilities.
         with torch.set_grad_enabled(gradient):
-            hidden, attention = self.model.text_encoder(
-                ids.to(self.device), padding, tokens.detach(), layer, gradient
+            hidden, attention = self.model.text_encoder.read(
+                ids.to(self.device), padding, tokens.detach(), watch, gradient
             )
-            logits = self.model.itm_head(hidden[:, 0])  # (R, 2)
-        return Match(logits=logits, attention=attention)
+            return self.model.itm_head(hidden[:, 0]), attention
 
 
 def _as_net(model: Any) -> BlipNet:

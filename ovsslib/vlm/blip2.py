@@ -12,7 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import Match, Tokens
+from ovsslib.vlm.base import LayerMatch, Match, Tokens
 from ovsslib.vlm.blip2_net import Blip2Net, used_weights
 from ovsslib.vlm.blip2_shape import Blip2Shape
 from ovsslib.vlm.inputs import (
@@ -190,6 +190,19 @@ class Blip2Matcher:
                 ids.to(self.device), mask, tokens.detach(), layer, gradient
             )
         return Match(logits=logits, attention=attention)
+
+    def match_layers(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
+    ) -> LayerMatch:
+        """Not offered: the composed attentions of several layers share no graph.
+
+        Raises:
+            OvssError: Always.
+        """
+        del tokens, texts, gradient
+        raise OvssError(
+            f"{self.name}: BLIP-2 does not offer all layers in one pass; read one layer at a time"
+        )
 
 
 def _as_net(model: Any) -> Blip2Net:

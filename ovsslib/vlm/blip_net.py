@@ -11,6 +11,7 @@ Letters: B images, R texts, A heads, T text tokens, P patches, D width.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -28,6 +29,11 @@ def _split(values: Tensor, heads: int) -> Tensor:
 def _merge(values: Tensor) -> Tensor:
     """(B, A, N, D/A) to (B, N, D)."""
     return values.transpose(1, 2).flatten(2)
+
+
+def _leaf(looks: Tensor, gradient: bool) -> Tensor:
+    """Probabilities as the place where a graph begins, unless they are inside one."""
+    return looks if looks.requires_grad else looks.detach().requires_grad_(gradient)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -132,14 +138,17 @@ class TextAttention(nn.Module):
         return self._finish(states, attend(query, key, value, mask))
 
     def watched(self, states: Tensor, source: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
-        """The same, and the probabilities (R, A, T, 1+P): with ``gradient`` the graph's leaf."""
+        """The same, and the probabilities (R, A, T, 1+P): with ``gradient`` the graph's leaf.
+
+        Where the inputs have a graph already (an earlier layer is watched as well), the
+        probabilities stay inside it.
+        """
         if self.folds(states, source):
-            scores = self._folded_scores(states, source)
-            looks = scores.softmax(dim=-1).detach().requires_grad_(gradient)
+            looks = _leaf(self._folded_scores(states, source).softmax(dim=-1), gradient)
             return self._finish(states, self._folded_values(looks, source)), looks
         query, key, value = self._project(states, source)
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        looks = scores.softmax(dim=-1).detach().requires_grad_(gradient)
+        looks = _leaf(scores.softmax(dim=-1), gradient)
         return self._finish(states, looks @ value), looks
 
     def folds(self, states: Tensor, source: Tensor) -> bool:
@@ -223,20 +232,45 @@ class TextEncoder(nn.Module):
         Returns:
             States (R, T, D) and attention (R, A, T, 1+P).
         """
+        states, (looks,) = self.read(ids, mask, image, (watch,), gradient)
+        return states, looks
+
+    def read(
+        self,
+        ids: Tensor,
+        mask: Tensor | None,
+        image: Tensor,
+        watch: Container[int],
+        gradient: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same with any number of layers watched, all in one graph.
+
+        Args:
+            ids: As :meth:`forward` takes them.
+            mask: The same.
+            image: The same.
+            watch: Layers whose cross-attentions are returned, of 1 to L.
+            gradient: Whether a graph leads from them to the states.
+
+        Returns:
+            States (R, T, D) and each watched layer's attention (R, A, T, 1+P).
+        """
         parts = self.embeddings
         places = torch.arange(ids.shape[1], device=ids.device)
         states = parts["word_embeddings"](ids) + parts["position_embeddings"](places)
         states = parts["LayerNorm"](states)
         mask = None if mask is None else mask[:, None, None, :]
+        found: list[Tensor] = []
         layer: Any  # a TextLayer, which nn.ModuleList forgets
         for number, layer in enumerate(self.encoder["layer"].children(), start=1):
             states = layer.attention(states, states, mask)
-            if number == watch:
+            if number in watch:
                 states, looks = layer.crossattention.watched(states, image, gradient)
+                found.append(looks)
             else:
                 states = layer.crossattention(states, image)
             states = layer.mlp(states)
-        return states, looks
+        return states, found
 
 
 class BlipNet(nn.Module):

@@ -12,7 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import Match, Tokens
+from ovsslib.vlm.base import LayerMatch, Match, Tokens
 from ovsslib.vlm.bridgetower_net import BridgeTowerNet, used_weights
 from ovsslib.vlm.bridgetower_shape import BridgeTowerShape
 from ovsslib.vlm.inputs import (
@@ -173,6 +173,37 @@ class BridgeTowerMatcher:
             OvssError: The layer does not exist, or the tokens are another model's.
         """
         check_layer(layer, self)
+        logits, (attention,) = self._read(tokens, texts, (layer,), gradient)
+        return Match(logits=logits, attention=attention)
+
+    def match_layers(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
+    ) -> LayerMatch:
+        """Match texts against images, one to one, and watch every layer.
+
+        One pass (and one backward pass) gives for each layer what :meth:`match` gives for it alone:
+        the derivative of a logit by one layer's probabilities is the whole one, through all later
+        layers. Only the first layer's probabilities are a leaf of the graph.
+
+        Args:
+            tokens: (R, 1+P, N*D) image tokens, as :meth:`encode_images` gives them.
+            texts: R texts.
+            gradient: Whether the graph from attentions to logits is kept.
+
+        Returns:
+            Logits (R, 2) and L attentions (R, A, T, 1+P), T the longest text's length.
+
+        Raises:
+            OvssError: The tokens are another model's.
+        """
+        layers = range(1, self.layers + 1)
+        logits, attention = self._read(tokens, texts, layers, gradient)
+        return LayerMatch(logits=logits, attention=tuple(attention))
+
+    def _read(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], watch: Sequence[int], gradient: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Logits (R, 2) and the watched layers' attentions."""
         if tokens.shape[-1] != self._width:
             raise OvssError(
                 f"image tokens of shape {tuple(tokens.shape)} are not from {self.name}, whose "
@@ -182,10 +213,7 @@ class BridgeTowerMatcher:
         mask = None if mask is None else mask.to(self.device)
         # Frozen weights and detached images: no graph exists below the watched probabilities.
         with torch.set_grad_enabled(gradient):
-            logits, attention = self.model(
-                ids.to(self.device), mask, tokens.detach(), layer, gradient
-            )
-        return Match(logits=logits, attention=attention)
+            return self.model.read(ids.to(self.device), mask, tokens.detach(), watch, gradient)
 
 
 def _trim(text: str, start: int, stop: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ Letters: B images, R texts, A heads, T text tokens, P patches, D width, N cross-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -169,11 +169,35 @@ class BridgeTowerNet(nn.Module):
         Returns:
             Logits (R, 2) and attention (R, A, T, 1+P).
         """
+        logits, (looks,) = self.read(ids, mask, image, (watch,), gradient)
+        return logits, looks
+
+    def read(
+        self,
+        ids: Tensor,
+        mask: Tensor | None,
+        image: Tensor,
+        watch: Container[int],
+        gradient: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same with any number of layers watched, all in one graph.
+
+        Args:
+            ids: As :meth:`forward` takes them.
+            mask: The same.
+            image: The same.
+            watch: Layers whose text-side cross-attentions are returned, of 1 to N.
+            gradient: Whether a graph leads from them to the logits.
+
+        Returns:
+            Logits (R, 2) and each watched layer's attention (R, A, T, 1+P).
+        """
         towers, count = self.bridgetower, self.shape.cross
         mask = None if mask is None else mask[:, None, None, :]
         new_words = towers.bridged("text", towers.text_model(ids, mask))
         new_patches = image.unflatten(-1, (count, -1)).unbind(dim=-2)
         words, patches = new_words[0], new_patches[0]
+        found: list[Tensor] = []
         for index in range(count):
             if index:
                 words = towers.part("text", "link_tower")[index - 1](new_words[index], words)
@@ -182,8 +206,9 @@ class BridgeTowerNet(nn.Module):
             image_layer = towers.part("image", "layers")[index]
             # The head reads both class tokens: the last layer need not finish any other.
             last = index == count - 1
-            if index == watch - 1:
+            if index + 1 in watch:
                 seen, looks = text_layer.watched(words, patches, mask, gradient)
+                found.append(looks)
             else:
                 seen = text_layer(words, patches, (mask, None), last)
             patches = image_layer(patches, words, (None, mask), last)
@@ -193,4 +218,4 @@ class BridgeTowerNet(nn.Module):
             towers.part(side, "pooler")["dense"](states[:, 0]).tanh()
             for side, states in streams.items()
         ]
-        return self.itm_score["fc"](torch.cat(pooled, dim=-1)), looks
+        return self.itm_score["fc"](torch.cat(pooled, dim=-1)), found

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import Match, Tokens
+from ovsslib.vlm.base import LayerMatch, Match, Tokens
 from ovsslib.vlm.blip import BlipMatcher
 from ovsslib.vlm.blip_net import resize_positions
 from ovsslib.vlm.blip_shape import BlipShape
@@ -114,6 +114,20 @@ class LavisMatcher(BlipMatcher):
             ).last_hidden_state
             logits = self.model.itm_head(hidden[:, 0])  # (R, 2)
         return Match(logits=logits, attention=seen[0])
+
+    def match_layers(
+        self, tokens: Tensor, texts: Sequence[Tokens], *, gradient: bool = True
+    ) -> LayerMatch:
+        """Not offered: this class is there to compare single layers with.
+
+        Raises:
+            OvssError: Always.
+        """
+        del tokens, texts, gradient
+        raise OvssError(
+            f"{self.name}: LAVIS's own network does not offer all layers in one pass; load the "
+            "checkpoint without LAVIS"
+        )
 
 
 @contextmanager
