@@ -106,7 +106,7 @@ def _ablation(
     log = Log()
     ledgers = {name: Ledger(len(work.dataset.classes) + 1) for name in settled}
     jobs = salience_jobs(matcher, settled, work, execution, log)
-    for done in ordered(refine_and_score, jobs, execution.workers):
+    for done in ordered(refine_and_score, jobs, execution.workers, keep=execution.keep):
         ledgers[done.name].add(done.picture, done.tally)
         log.add("refine", done.refining)
         log.add("score", done.scoring)

@@ -230,13 +230,30 @@ def preset(name: str, **overrides: Any) -> PnPConfig:
     """A named configuration, with some fields changed if wanted.
 
     Args:
-        name: A key of :data:`PRESETS`.
+        name: A key of :data:`PRESETS`, or a JSON file whose ``config`` holds all fields, such as
+            ``ovss tune`` writes.
         **overrides: Fields of :class:`PnPConfig`.
 
     Raises:
-        OvssError: The preset or a field is unknown, or a value is out of range.
+        OvssError: The preset or a field is unknown, a value is out of range, or the file cannot be
+            read.
 
     >>> preset("blip", crf=False).head
     10
     """
+    if name.endswith(".json"):
+        return _from_file(name).replace(**overrides)
     return pick("preset", name, PRESETS).replace(**overrides)
+
+
+def _from_file(path: str) -> PnPConfig:
+    """The settings in a preset file."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            fields = json.load(stream)["config"]
+        return PnPConfig().replace(**fields)
+    except (OSError, ValueError, LookupError, TypeError, OvssError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise OvssError(
+            f"{path}: no preset can be read there ({reason}); write one with ovss tune"
+        ) from error

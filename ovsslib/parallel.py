@@ -10,8 +10,6 @@ import contextlib
 import logging
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
-from ovsslib.workers import one_thread
+from ovsslib.workers import end_with, one_thread
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -143,13 +141,7 @@ def _begin(slots: Any, parent: int) -> None:
     # Ctrl-C reaches all processes of a terminal; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def watch() -> None:
-        # A pool's processes never notice that a killed parent is gone.
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(parent)
 
 
 def _on_dask(client: Any, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:

@@ -19,8 +19,25 @@ _SALIENCE = {"gradcam": "attention × gradient", "attention": "attention", "rand
 _COLUMNS = ("miou", "miou_things", "miou_stuff")
 
 
+_GIVEN = {
+    "oracle": "those in the picture",
+    "vlm": "those the model's match score finds",
+    "clip": "those CLIP finds",
+    "all": "all",
+}
+_USUAL = "pnp-fixed"
+
+
+def _place(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a record stands: by classes given and protocol, the best first."""
+    protocol = record["protocol"]["name"]
+    order = list(_GIVEN)
+    kind = order.index(record["filter"]) if record["filter"] in order else len(order)
+    return protocol != _USUAL, protocol, kind, -_value(record, "miou")
+
+
 def table(records: list[dict[str, Any]]) -> str:
-    """Results as a Markdown table, the best first within a class filter.
+    """Results as a Markdown table, the best first within a protocol and class filter.
 
     Args:
         records: What results files hold (`ovsslib.results.to_dict`).
@@ -34,16 +51,17 @@ def table(records: list[dict[str, Any]]) -> str:
     if not records:
         raise OvssError(f"no results in {FOLDER}: store them with `ovss run --out {FOLDER}`")
     lines = [
-        "| model | maps | data | classes given | mIoU | things | stuff |",
-        "|:--|:--|:--|:--|--:|--:|--:|",
+        "| model | maps | data | protocol | classes given | mIoU | things | stuff |",
+        "|:--|:--|:--|:--|:--|--:|--:|--:|",
     ]
-    for record in sorted(records, key=lambda r: (r["filter"] != "oracle", -_value(r, "miou"))):
+    for record in sorted(records, key=_place):
         low, high = (100 * record["metrics"]["miou"][end] for end in ("low", "high"))
         cells = [
             record["vlm"],
             describe(record["config"]),
             f"{record['dataset']} {record['split']}, {record['images']} pictures",
-            {"oracle": "those in the picture"}.get(record["filter"], record["filter"]),
+            record["protocol"]["name"],
+            _GIVEN.get(record["filter"], record["filter"]),
             f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]",
             *(_percent(record, name) for name in _COLUMNS[1:]),
         ]

@@ -87,6 +87,7 @@ class Execution:
     Attributes:
         batch: pictures in one pass of the model.
         workers: processes that refine beside the model; 0 refines in this one.
+        keep: whether those processes stay for the next run, see `ovsslib.workers.ordered`.
         device: such as ``"cpu"`` or ``"cuda:0"``; None for the best there is.
         root: folder of the data set; None for the usual one.
         progress: shows progress; None for silence.
@@ -97,6 +98,7 @@ class Execution:
     device: str | None = None
     root: str | os.PathLike[str] | None = None
     progress: Progress | None = None
+    keep: bool = False
 
 
 SERIAL = Execution()

@@ -7,12 +7,13 @@ answers, and this library's code. So a shard that is there can be taken as it is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any
 
 from ovsslib.benchmark import groups, load_models, measure, open_task
 from ovsslib.errors import OvssError
-from ovsslib.filters import describe
+from ovsslib.identity import code_digest, folder
 from ovsslib.images import make_folder
 from ovsslib.parallel import HERE, SLOT, Engine, run_all
 from ovsslib.plain import plain
@@ -29,18 +30,10 @@ from ovsslib.results import RunResult
 from ovsslib.runs import SERIAL, Execution, RunSpec
 from ovsslib.shards import Shard, cut, merge, read, write
 from ovsslib.tasks import Task
-from ovsslib.vlm import find_checkpoint
+from ovsslib.workers import close
 
 SIZE = 32
 """Pictures of a shard."""
-_SHOWING = frozenset(
-    {
-        *("bench", "bookbuild", "bookrun", "cli", "doctor", "inventory", "measured", "notebook"),
-        *("overlays", "plots", "published", "readme", "regress", "scale", "table", "table_text"),
-        "training",
-    }
-)
-"""Packages and modules that no figure passes through; what is not named here counts."""
 _STALE = 3600
 """Seconds after which a temporary file is nobody's any more."""
 
@@ -95,7 +88,7 @@ def run_sharded(
     """
     results: dict[str, RunResult] = {}
     for group in groups(specs):
-        results |= _run_group(group, Path(store), execution, engine, size, fresh, tell)
+        results |= _run_group(group, Path(store).resolve(), execution, engine, size, fresh, tell)
     return {name: results[name].checked() for name in specs}
 
 
@@ -136,8 +129,11 @@ def _run_group(
     done: Iterable[Any] = run_all(run_shard, jobs, engine, tell)
     if execution.progress is not None and jobs:
         done = execution.progress(done, "shards", len(jobs))
-    for _ in done:
-        pass
+    try:
+        for _ in done:
+            pass
+    finally:
+        close()
     return {
         name: merge([read(shard.file(place)) for shard in shards]) for name, place in places.items()
     }
@@ -188,8 +184,14 @@ def own_device() -> str | None:
     """The GPU of this process where several processes share a machine's GPUs, else None."""
     import torch
 
-    slot = os.environ.get(SLOT)
-    if slot is None or not torch.cuda.is_available():
+    slot: Any = os.environ.get(SLOT)
+    if slot is None and "distributed" in sys.modules:
+        from distributed import get_worker
+
+        with contextlib.suppress(ValueError):
+            # A local cluster numbers its workers; others name theirs, and give each its own GPU.
+            slot = get_worker().name
+    if not str(slot).isdigit() or not torch.cuda.is_available():
         return None
     return f"cuda:{int(slot) % torch.cuda.device_count()}"
 
@@ -208,64 +210,10 @@ def _how(execution: Execution) -> str:
             "workers": execution.workers,
             "device": execution.device,
             "root": root,
+            # A worker has many shards to come.
+            "keep": True,
         }
     )
-
-
-def folder(store: Path, spec: RunSpec, work: Task, size: int = SIZE) -> Path:
-    """Where the shards of a run lie.
-
-    Args:
-        store: folder for all runs' shards.
-        spec: the run.
-        work: its pictures.
-        size: pictures of a shard.
-    """
-    record = plain(dataclasses.asdict(spec)) | {
-        "protocol": plain(work.protocol.to_dict()),
-        "filter_settings": plain(describe(work.looks) or dict(spec.filter_settings)),
-        "model": model_digest(spec.vlm),
-        "ids": hashlib.sha256("\n".join(work.ids).encode()).hexdigest(),
-        "size": size,
-        "code": code_digest(),
-    }
-    key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
-    vlm = Path(spec.vlm).name.replace("/", "-")
-    return store / f"{spec.method}_{vlm}_{work.dataset.name}-{work.dataset.split}_{key}"
-
-
-@functools.cache
-def model_digest(vlm: str) -> str:
-    """A hash of a model's files: their names, sizes and, up to 64 MiB each, their bytes.
-
-    Larger files are known by their first and last MiB: reading gigabytes takes longer than a shard.
-    """
-    found = find_checkpoint(vlm)
-    files = [found] if found.is_file() else sorted(p for p in found.iterdir() if p.is_file())
-    digest = hashlib.sha256()
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with open(path, "rb") as stream:
-            if size <= 64 << 20:
-                digest.update(stream.read())
-            else:
-                digest.update(stream.read(1 << 20))
-                stream.seek(-(1 << 20), os.SEEK_END)
-                digest.update(stream.read())
-    return digest.hexdigest()
-
-
-@functools.cache
-def code_digest() -> str:
-    """A hash of this library's source files, without those that only show (`_SHOWING`)."""
-    root = Path(__file__).resolve().parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root)
-        if name.parts[0].removesuffix(".py") not in _SHOWING:
-            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _whole(path: Path) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +18,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) -> Iterator[R]:
+_kept: dict[int, ProcessPoolExecutor] = {}
+
+
+def ordered(
+    function: Callable[[T], R], tasks: Iterable[T], workers: int = 0, *, keep: bool = False
+) -> Iterator[R]:
     """``function`` of every task, in the order of the tasks.
 
     Tasks are drawn as they are needed, a few per worker ahead, so that a long stream never lies in
@@ -26,6 +33,8 @@ def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) ->
         function: of a module, as it is sent by name.
         tasks: what to apply it to; each must pickle.
         workers: number of processes; 0 does everything in this one.
+        keep: whether the processes stay for the next call that keeps them, until `close`: it takes
+            more than a second to start them.
 
     Yields:
         One result per task.
@@ -42,11 +51,8 @@ def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) ->
     if workers == 0:
         yield from map(function, tasks)
         return
-    # Spawned, not forked: a fork copies the locks of torch's threads in whatever state they are.
-    with (
-        one_thread(),
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-    ):
+    with one_thread():
+        pool = _pool(workers, keep)
         waiting: deque[Future[R]] = deque()
         try:
             for task in tasks:
@@ -58,12 +64,49 @@ def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int = 0) ->
         except RuntimeError as error:
             if type(error).__name__ != "BrokenProcessPool":
                 raise
+            _kept.pop(workers, None)
+            keep = False
             raise OvssError(
                 f"one of {workers} worker processes died; use fewer workers or free memory"
             ) from error
         finally:
             for future in waiting:
                 future.cancel()
+            if not keep:
+                pool.shutdown()
+
+
+def _pool(workers: int, keep: bool) -> ProcessPoolExecutor:
+    """A pool that was kept, or a new one."""
+    if keep and workers in _kept:
+        return _kept[workers]
+    # Spawned, not forked: a fork copies the locks of torch's threads in whatever state they are.
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=end_with, initargs=(os.getpid(),))
+    if keep:
+        _kept[workers] = pool
+    return pool
+
+
+def close() -> None:
+    """End the processes that `ordered` has kept."""
+    while _kept:
+        _kept.popitem()[1].shutdown()
+
+
+def end_with(parent: int) -> None:
+    """Have this process end when its parent does; a pool's processes never notice by themselves.
+
+    Args:
+        parent: process id of the parent.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,17 @@ def test_any_unknown_key_is_refused_with_one_line(key: str) -> None:
     with pytest.raises(OvssError) as caught:
         PnPConfig.from_dict({key: 1})
     assert "\n" not in str(caught.value)
+
+
+def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    wanted = preset("micro-blip", threshold=0.35, head=2)
+    path.write_text(json.dumps({"config": wanted.to_dict(), "found": {"reward": 0.5}}))
+    assert preset(str(path)) == wanted
+    assert preset(str(path), crf=False) == wanted.replace(crf=False)
+    for content in ("", "[]", "{}", '{"config": {"threshhold": 0.1}}', '{"config": {"layer": 0}}'):
+        path.write_text(content)
+        with pytest.raises(OvssError, match=r"mine\.json: no preset .* ovss tune"):
+            preset(str(path))
+    with pytest.raises(OvssError, match="No such file"):
+        preset(str(tmp_path / "gone.json"))

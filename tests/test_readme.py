@@ -19,6 +19,7 @@ def record(miou: float, **other: object) -> dict[str, object]:
     }
     config = {"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": True}
     base = {"vlm": "micro-blip", "dataset": "diorama", "split": "val", "filter": "oracle"}
+    base["protocol"] = {"name": "pnp-fixed"}
     return {**base, "images": 200, "config": config, "metrics": figures, **other}
 
 
@@ -26,13 +27,15 @@ def test_a_row_is_the_record():
     row = table([record(0.5678)]).splitlines()[-1]
     assert row == (
         "| micro-blip | attention × gradient, 4 rounds, blur, CRF | diorama val, 200 pictures "
-        "| those in the picture | 56.8 [54.8, 58.8] | 46.8 | 66.8 |"
+        "| pnp-fixed | those in the picture | 56.8 [54.8, 58.8] | 46.8 | 66.8 |"
     )
 
 
-def test_given_classes_first_then_the_best():
-    rows = table([record(0.4, filter="all"), record(0.1), record(0.5)]).splitlines()[2:]
-    assert [row.split("|")[5].split()[0] for row in rows] == ["50.0", "10.0", "40.0"]
+def test_usual_protocol_first_then_given_classes_then_the_best():
+    others = [record(0.9, protocol={"name": "tcl"}), record(0.3, filter="recorded")]
+    rows = table([*others, record(0.4, filter="all"), record(0.1), record(0.5)]).splitlines()[2:]
+    found = [row.split("|")[6].split()[0] for row in rows]
+    assert found == ["50.0", "10.0", "40.0", "30.0", "90.0"]
 
 
 def test_describe_leaves_out_what_is_off():

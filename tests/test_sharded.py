@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from helpers import make_tiny_blip, write_voc
 from ovsslib import benchmark, sharded
 from ovsslib.counts import COUNT_NAMES
 from ovsslib.errors import OvssError
+from ovsslib.identity import code_digest, folder
 from ovsslib.parallel import HERE, Engine
 from ovsslib.results import RunResult
 from ovsslib.runs import Execution, RunSpec
-from ovsslib.sharded import code_digest, folder, model_digest, own_device, run_sharded
+from ovsslib.sharded import own_device, run_sharded
 
 QUICK = {"layer": 1, "head": None, "rounds": 2, "patches_per_round": 5, "crf": False}
 
@@ -133,40 +135,6 @@ def test_bad_pictures_are_named_and_a_run_of_nothing_is_an_error(vlm: str, tmp_p
         run_sharded(spec, tmp_path / "other", how, size=2)
 
 
-def test_the_key_holds_all_that_changes_a_number(
-    vlm: str, how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base = RunSpec(vlm=vlm, config=QUICK)
-    others = [
-        RunSpec(vlm=vlm, config={**QUICK, "blur": 0.2}),
-        RunSpec(vlm=vlm, config=QUICK, protocol="pnp"),
-        RunSpec(vlm=vlm, config=QUICK, filter="all"),
-        RunSpec(vlm=vlm, config=QUICK, dtype="bfloat16"),
-        RunSpec(vlm=vlm, config=QUICK, limit=5),
-    ]
-    places = [folder(tmp_path, s, benchmark.open_task(s, how)) for s in (base, *others)]
-    work = benchmark.open_task(base, how)
-    places.append(folder(tmp_path, base, work, size=7))
-    assert folder(tmp_path, base, work) == places[0]
-    assert places[0].name.startswith("pnp-ovss_tiny_diorama-val_")
-    monkeypatch.setattr(sharded, "code_digest", lambda: "other code")
-    places.append(folder(tmp_path, base, work))
-    copy = make_tiny_blip(tmp_path / "copy" / "tiny", seed=1)
-    places.append(folder(tmp_path, RunSpec(vlm=str(copy), config=QUICK), work))
-    assert len(set(places)) == len(places)
-
-
-def test_large_files_are_known_by_their_ends(tmp_path: Path) -> None:
-    def digest(name: str, last: bytes) -> str:
-        place = make_tiny_blip(tmp_path / name)
-        with open(place / "large.bin", "wb") as out:
-            out.truncate(65 << 20)
-            out.write(last)
-        return model_digest(str(place))
-
-    assert digest("a", b"1") == digest("b", b"1") != digest("c", b"2")
-
-
 def test_workers_with_other_code_are_refused(
     specs: dict[str, RunSpec], how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +178,19 @@ def test_each_process_takes_its_own_gpu(slot: None, monkeypatch: pytest.MonkeyPa
     assert own_device() == "cuda:1"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert own_device() is None
+
+
+def test_workers_of_a_local_cluster_take_their_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import distributed
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_device() is None, "no worker"
+    for name, device in ((5, "cuda:1"), ("SLURMCluster-5", None)):
+        worker = types.SimpleNamespace(name=name)
+        monkeypatch.setattr(distributed, "get_worker", lambda worker=worker: worker)
+        assert own_device() == device
 
 
 def test_only_old_leftovers_are_swept(

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.workers import ordered
+from ovsslib.workers import close, ordered
 
 
 def slow_square(x: int) -> int:
@@ -63,3 +63,25 @@ def test_the_environment_is_as_before() -> None:
     before = dict(os.environ)
     list(ordered(abs, [1], 1))
     assert dict(os.environ) == before
+
+
+def process(_: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_processes_may_be_kept_for_the_next_call() -> None:
+    first = set(ordered(process, range(6), 2, keep=True))
+    assert set(ordered(process, range(6), 2, keep=True)) <= first
+    assert not set(ordered(process, range(6), 2)) & first
+    with pytest.raises(OvssError, match="worker processes died"):
+        list(ordered(dies, range(5), 2, keep=True))
+    again = set(ordered(process, range(6), 2, keep=True))
+    assert not again & first, "a broken pool is not kept"
+    close()
+    for _ in range(100):
+        if not any(os.path.exists(f"/proc/{pid}") for pid in again):
+            break
+        time.sleep(0.1)
+    assert not set(ordered(process, range(6), 2, keep=True)) & again
+    close()

@@ -23,6 +23,7 @@ from ovsslib.bench.refine import made_up_maps
 from ovsslib.config import preset
 from ovsslib.datasets.coco_stuff import COCO_CLASSES, COCO_STUFF
 from ovsslib.errors import OvssError
+from ovsslib.identity import code_digest
 from ovsslib.jobs import Job, refine_and_score
 from ovsslib.parallel import HERE, LOCAL, Engine, run_all
 from ovsslib.plain import dumps, plain
@@ -30,7 +31,7 @@ from ovsslib.protocols import get_protocol
 from ovsslib.provenance import provenance
 from ovsslib.results import RunResult
 from ovsslib.runs import RunSpec
-from ovsslib.sharded import SIZE, ShardJob, code_digest
+from ovsslib.sharded import SIZE, ShardJob
 from ovsslib.shards import cut, write
 from ovsslib.tally import Ledger, tally
 from ovsslib.workers import ordered
