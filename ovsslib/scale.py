@@ -107,8 +107,8 @@ class Fixed:
     """What a run costs besides its pictures, in seconds.
 
     Attributes:
-        run: once: workers start.
-        shard: of each shard on its worker: refinement processes start.
+        run: once: workers start, and their refinement processes.
+        shard: of each shard on its worker: its last picture is refined, and nothing beside it.
         scheduler: of each shard on the one scheduler.
     """
 
@@ -168,7 +168,7 @@ def plan(
     size = min(size, images)
     shards = math.ceil(images / size)
     most = math.ceil(shards / gpus)
-    each = max(size / worker.salience(cost), fixed.shard + size / worker.refinement(cost))
+    each = max(size / worker.salience(cost), size / worker.refinement(cost)) + fixed.shard
     # One scheduler serves all workers: it may be what they wait for.
     work = max(most * (each + fixed.scheduler), shards * fixed.scheduler)
     seconds = fixed.run + work
