@@ -150,24 +150,13 @@ class PnPOVSS:
             pixels = np.asarray(picture)
             seed = zlib.crc32(pixels.tobytes(), self.config.seed)
             state = dropout.start(len(classes), 0)
-            work.append(_Image(pixels, classes, self._prompts(classes), seed, state))
+            prompts = prompts_for(self.matcher, self.config, classes)
+            work.append(_Image(pixels, classes, prompts, seed, state))
         active = [index for index, item in enumerate(work) if item.prompts]
         if active:
             inputs = self.matcher.preprocess([pictures[i] for i in active], self.config.image_size)
             self._run_rounds([work[i] for i in active], inputs)
         return [self._finish(item, stages=stages) for item in work]
-
-    def _prompts(self, classes: Sequence[str]) -> list[Prompt]:
-        config = self.config
-        return build_prompts(
-            classes,
-            self.matcher.tokenize,
-            prefix=config.prompt,
-            separator=config.separator,
-            spaces=config.name_spaces,
-            max_tokens=self.matcher.max_tokens,
-            per_prompt=config.classes_per_prompt,
-        )
 
     def _run_rounds(self, work: list[_Image], pixels: torch.Tensor) -> None:
         """All rounds for the images of a batch; their state ends up in ``work``."""
@@ -257,6 +246,21 @@ class PnPOVSS:
             kept["dropped"] = grid(np.stack(item.dropped))
             kept["sum"] = total
         return Maps(total, item.classes, item.match, item.pixels, kept)
+
+
+def prompts_for(
+    matcher: ImageTextMatcher, config: PnPConfig, classes: Sequence[str]
+) -> list[Prompt]:
+    """What a model is asked for these classes; errors as :func:`ovsslib.prompt.build_prompts`."""
+    return build_prompts(
+        classes,
+        matcher.tokenize,
+        prefix=config.prompt,
+        separator=config.separator,
+        spaces=config.name_spaces,
+        max_tokens=matcher.max_tokens,
+        per_prompt=config.classes_per_prompt,
+    )
 
 
 def build(

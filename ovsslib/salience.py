@@ -66,7 +66,12 @@ def attention_map(attention: torch.Tensor, head: int | None) -> torch.Tensor:
     >>> attention_map(torch.full((1, 2, 3, 5), 0.2), None).shape
     torch.Size([1, 3, 4])
     """
-    return pick_head(_widen(attention.detach())[..., 1:], head)
+    return pick_head(attention_heads(attention), head)
+
+
+def attention_heads(attention: torch.Tensor) -> torch.Tensor:
+    """The same for every head: (R, A, T, P)."""
+    return _widen(attention.detach())[..., 1:]
 
 
 def attention_gradient(match: Match, score: str = "match") -> torch.Tensor:

@@ -17,7 +17,7 @@ from helpers import tiny_blip, write_photo  # noqa: F401 - one is a fixture
 from ovsslib import dropout
 from ovsslib.config import PnPConfig
 from ovsslib.errors import OvssError
-from ovsslib.pnp import PnPOVSS, build
+from ovsslib.pnp import PnPOVSS, build, prompts_for
 from ovsslib.refine import refine_maps
 from ovsslib.salience import attention_gradient, class_maps, gradcam_map
 from ovsslib.segmentation import Segmentation
@@ -177,7 +177,7 @@ def test_prompts_are_split_when_positions_run_out(
 ) -> None:
     names = [f"cat {letter}{digit}" for letter in "abcdefgh" for digit in range(8)][:60]
     model = PnPOVSS(matcher, CONFIG)
-    assert len(model._prompts(names)) > 1
+    assert len(prompts_for(matcher, CONFIG, names)) > 1
     result = model.segment(photos[0], names, stages=True)
     assert result.planes.shape[0] == 60
     assert result.stages is not None
