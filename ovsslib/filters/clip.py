@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,21 +85,10 @@ class Clip(Scored):
 
     def _encoded(self, classes: tuple[str, ...]) -> Any:
         """Unit features (1 + C, D) of the neutral text and the classes' texts."""
-        import open_clip
-        import torch
-
         if classes not in self._texts:
-            model, _, device = self._load()
-            tokenize = open_clip.get_tokenizer(
-                _open_clip_name(self.model, download=self.download)[0]
-            )
             texts = [self.neutral, *(f"{self.prompt} {name}".strip() for name in classes)]
-            with torch.inference_mode():
-                parts = [
-                    model.encode_text(tokenize(texts[i : i + 64]).to(device), normalize=True)
-                    for i in range(0, len(texts), 64)
-                ]
-            self._texts[classes] = torch.cat(parts)
+            model = self._load()[0]
+            self._texts[classes] = encode_texts(model, self.model, texts, download=self.download)
         return self._texts[classes]
 
     def _load(self) -> tuple[Any, Any, Any]:
@@ -137,6 +127,41 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OvssError(f"CLIP model {name!r} cannot be loaded ({reason}); {_ADVICE}") from error
     return model.eval(), preprocess
+
+
+def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool = False) -> Any:
+    """Encode texts with a model of `load_open_clip`.
+
+    Args:
+        model: the model.
+        name: what it was loaded as; its tokenizer is found by it.
+        texts: N of them.
+        download: whether the network may be used for the tokenizer.
+
+    Returns:
+        Unit features (N, D), a tensor where the model is.
+
+    Raises:
+        OvssError: the tokenizer cannot be loaded.
+    """
+    import open_clip
+    import torch
+
+    try:
+        tokenize = open_clip.get_tokenizer(_open_clip_name(name, download=download)[0])
+    except OvssError:
+        raise
+    except Exception as error:  # whatever the readers of its files raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = f"the tokenizer of CLIP model {name!r} cannot be loaded ({reason}); {_ADVICE}"
+        raise OvssError(message) from error
+    device = model.logit_scale.device
+    with torch.inference_mode():
+        parts = [
+            model.encode_text(tokenize(list(texts[i : i + 64])).to(device), normalize=True)
+            for i in range(0, len(texts), 64)
+        ]
+        return torch.cat(parts)
 
 
 _ADVICE = (

@@ -1,0 +1,63 @@
+"""Which classes a picture has, from words about it: labels that are known without a mask."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovsslib.errors import OvssError
+
+if TYPE_CHECKING:
+    from ovsslib.datasets.base import Dataset
+    from ovsslib.filters import ClassFilter
+
+
+def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) -> tuple[int, ...]:
+    """A picture's classes, from words about it: no mask is read.
+
+    Args:
+        dataset: with the picture.
+        name: of the picture.
+        known: a class filter that reads no mask, such as `ovsslib.filters.recorded.Recorded` (a
+            file of answers). None for the data set's ``captions.jsonl``, which Diorama has: the
+            classes that any of the picture's captions names. They leave out what few would notice
+            (below 0.6 % of the picture) and what no caption happens to name.
+
+    Returns:
+        Labels 1..n in rising order.
+
+    Raises:
+        OvssError: there is neither, or it says nothing about the picture.
+    """
+    if known is not None:
+        return known(dataset, name)
+    path = Path(getattr(dataset, "root", "")) / "captions.jsonl"
+    if not path.is_file():
+        raise OvssError(
+            f"{dataset.name} has no captions.jsonl to take a picture's classes from; give recorded "
+            "answers (`ovss filter ask` or import)"
+        )
+    texts = _captions(path, path.stat().st_mtime_ns)
+    if name not in texts:
+        raise OvssError(f"{path}: has no captions of {name}; add them, or give recorded answers")
+    # Longest first, so that a street light is no light.
+    names = sorted(dataset.classes, key=len, reverse=True)
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    said = {match for text in texts[name] for match in pattern.findall(text)}
+    return tuple(k for k, words in enumerate(dataset.classes, start=1) if words in said)
+
+
+@lru_cache(maxsize=4)
+def _captions(path: Path, changed: int) -> dict[str, list[str]]:
+    """Picture -> captions; ``changed`` tells another version of the file."""
+    del changed
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return {str(line["id"]): [str(text) for text in line["captions"]] for line in lines}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OvssError(
+            f"{path}: cannot be read ({error}); a line is {{'id': ..., 'captions': [...]}}"
+        ) from error
