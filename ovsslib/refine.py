@@ -41,7 +41,7 @@ def threshold(maps: np.ndarray, level: float) -> np.ndarray:
     return np.where(min_max(maps) >= level, maps, 0).astype(maps.dtype)
 
 
-def _line_weights(count: int, size: int, align_corners: bool) -> np.ndarray:
+def line_weights(count: int, size: int, align_corners: bool) -> np.ndarray:
     """(size, count) float32 weights of linear interpolation along one axis.
 
     Single precision on purpose: the released code's float32 positions decide which pixels are
@@ -80,8 +80,8 @@ def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = F
     >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
     [[[0.0, 0.5, 1.0]]]
     """
-    down = _line_weights(maps.shape[1], size[0], align_corners)
-    across = _line_weights(maps.shape[2], size[1], align_corners)
+    down = line_weights(maps.shape[1], size[0], align_corners)
+    across = line_weights(maps.shape[2], size[1], align_corners)
     return down @ maps.astype(np.float32) @ across.T
 
 

@@ -1,0 +1,297 @@
+"""Candidates for layer, head, threshold and blur, judged from stored maps.
+
+Upsampling and blurring a class plane is one pair of small matrices, (S, h) and (w, S): no plane is
+blurred at full size but that of the background. Masks for all thresholds and blurs of a layer and
+head are made together.
+
+Letters: B images, C candidates, K classes, N planes (K, or 1 + K with the background first), h x w
+patches, S side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovsslib.config import PnPConfig
+from ovsslib.errors import OvssError
+from ovsslib.gaussian import line_filter
+from ovsslib.refine import line_weights, needs_background, threshold
+
+if TYPE_CHECKING:
+    from ovsslib.layer_maps import LayerMaps
+    from ovsslib.reward import Reward
+    from ovsslib.tasks import Task
+
+_MASK_BYTES = 32 << 20
+"""Masks of so many candidates are in memory together."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point of the search.
+
+    Args:
+        layer: From 1.
+        head: From 1; None takes the mean over heads.
+        threshold: See `ovsslib.config.PnPConfig`.
+        blur: The same.
+    """
+
+    layer: int
+    head: int | None
+    threshold: float
+    blur: float
+
+    def config(self, base: PnPConfig) -> PnPConfig:
+        """The settings with which the pipeline makes this candidate's masks.
+
+        >>> Candidate(2, None, 0.1, 0.05).config(PnPConfig()).rounds
+        1
+        """
+        return base.replace(**vars(self), rounds=1, crf=False)
+
+
+def masks(
+    maps: np.ndarray,
+    candidate: Candidate,
+    size: int,
+    background: str,
+    config: PnPConfig,
+    *,
+    hard: bool = True,
+) -> Tensor:
+    """Masks (K, S, S) of one candidate; see :func:`masks_of`."""
+    return masks_of(maps, [candidate], size, background, config, hard=hard)[0]
+
+
+def masks_of(
+    maps: np.ndarray,
+    candidates: Sequence[Candidate],
+    size: int,
+    background: str,
+    config: PnPConfig,
+    *,
+    hard: bool = True,
+) -> Tensor:
+    """What refinement without a CRF makes of maps, with many thresholds and blurs.
+
+    Equals :func:`ovsslib.refine.refine_maps` for a picture of S x S pixels, but for rounding.
+
+    Args:
+        maps: (K, h, w) of the layer and head that the candidates share; not negative.
+        candidates: C of them; only their threshold and blur are read.
+        size: S.
+        background: When a background plane competes; see `PnPConfig`.
+        config: How planes are upsampled and normalised.
+        hard: Whether each pixel goes to its strongest plane; else the classes' planes are given,
+            in 0 to 1 where they are normalised.
+
+    Returns:
+        (C, K, S, S) float32; hard masks hold 0 and 1.
+
+    >>> one = Candidate(1, 1, 0.5, 0.0)
+    >>> masks_of(np.float32([[[0, 1]]]), [one], 2, "always", PnPConfig())[0, 0].tolist()
+    [[0.0, 1.0], [0.0, 1.0]]
+    """
+    if not len(maps) or not candidates:
+        return torch.zeros(len(candidates), len(maps), size, size)
+    other = needs_background(len(maps), background)
+    raw = maps.astype(np.float32)
+    kept = {one.threshold: torch.from_numpy(threshold(raw, one.threshold)) for one in candidates}
+    rows: dict[float, dict[float, list[int]]] = {}  # blur -> threshold -> candidates
+    for row, one in enumerate(candidates):
+        rows.setdefault(one.blur, {}).setdefault(one.threshold, []).append(row)
+    out = torch.empty(len(candidates), len(maps), size, size)
+    for blur, levels in rows.items():
+        planes = _planes(torch.stack([kept[level] for level in levels]), blur, size, other, config)
+        found = _decide(planes, other) if hard else planes[:, int(other) :]
+        for one_of, places in zip(found, levels.values(), strict=True):
+            out[places] = one_of
+    return out
+
+
+def _planes(kept: Tensor, blur: float, size: int, other: bool, config: PnPConfig) -> Tensor:
+    """Thresholded maps (C, K, h, w) to planes (C, N, S, S) of one blur."""
+    aligned = config.align_corners
+    planes = _spread(kept, *(_weights(count, size, blur, aligned) for count in kept.shape[2:]))
+    before = kept.flatten(2)
+    ends = torch.stack([before.amin(2), before.amax(2)])
+    if other:
+        # A pixel is empty where no patch with salience has a say in it.
+        seen = (kept > 0).any(1, keepdim=True).float()
+        reach = [(_weights(count, size, 0, aligned) > 0).float() for count in kept.shape[2:]]
+        empty = (_spread(seen, *reach) == 0).float()
+        ends = torch.cat([torch.stack([empty.amin((2, 3)), empty.amax((2, 3))]), ends], dim=2)
+        if blur:
+            empty = _spread(empty, _smoothing(size, blur), _smoothing(size, blur))
+        planes = torch.cat([empty, planes], dim=1)
+    if not (blur or config.normalise):
+        return planes
+    return _normalise(planes, ends, config.constant_planes)
+
+
+def _normalise(planes: Tensor, ends: Tensor, constant: str) -> Tensor:
+    """Min-max of planes (C, N, S, S), given least and largest value before the blur (2, C, N)."""
+    flat = planes.flatten(2)
+    low, high = flat.amin(2), flat.amax(2)
+    even = ends[0] == ends[1]
+    # The blur's rounding must not be stretched into a pattern.
+    scale = torch.where(even, 0, 1 / torch.where(even, 1, high - low))
+    planes.sub_(low[..., None, None]).mul_(scale[..., None, None])
+    if even.any():
+        value = ends[0].clamp(0, 1) if constant == "keep" else torch.full_like(low, torch.nan)
+        planes[even] = value[even][:, None, None]
+    return planes
+
+
+def _decide(planes: Tensor, other: bool) -> Tensor:
+    """Masks (C, K, S, S) of the strongest of planes (C, N, S, S); none where all are 0."""
+    peak, place = planes.max(1, keepdim=True)
+    place[peak == 0] = -1
+    first = int(other)
+    kinds = torch.arange(first, planes.shape[1])[:, None, None]
+    return (place == kinds).float()
+
+
+def _spread(maps: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Maps (C, K, h, w) to (C, K, S, S) by matrices (S, h) and (S, w)."""
+    return down @ (maps @ across.T)
+
+
+@lru_cache(maxsize=64)
+def _weights(count: int, size: int, blur: float, align_corners: bool) -> Tensor:
+    """Upsampling along an axis, blurred where a blur is given: (S, count)."""
+    plain = line_weights(count, size, align_corners)
+    if not blur:
+        return torch.from_numpy(plain)
+    return torch.from_numpy((line_filter(size, blur * size) @ plain).astype(np.float32))
+
+
+@lru_cache(maxsize=16)
+def _smoothing(size: int, blur: float) -> Tensor:
+    """The blur along an axis: (S, S)."""
+    return torch.from_numpy(line_filter(size, blur * size).astype(np.float32))
+
+
+class Objective:
+    """The reward of candidates over stored maps.
+
+    Args:
+        store: Maps of all layers and heads.
+        reward: What masks earn.
+        work: The task whose pictures these are.
+        config: The settings that candidates do not change.
+        cache_bytes: Most bytes of prepared pictures kept.
+    """
+
+    def __init__(
+        self,
+        store: LayerMaps,
+        reward: Reward,
+        work: Task,
+        config: PnPConfig,
+        *,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        self.store, self.reward, self.work, self.config = store, reward, work, config
+        self._hard = reward.options.mask == "hard"
+        self._pixels: dict[int, Tensor] = {}
+        self._free = cache_bytes
+
+    def __call__(self, candidate: Candidate, images: Sequence[int] | None = None) -> float:
+        """The share of the pictures' classes whose mask wins, 0 to 1."""
+        return float(self.values([candidate], images)[0])
+
+    def values(
+        self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """The same for (C,) candidates.
+
+        Raises:
+            OvssError: As :meth:`per_image`, or no picture has a class.
+        """
+        chosen = range(len(self.store)) if images is None else images
+        count = sum(len(self.labels(image)) for image in chosen)
+        if not count:
+            raise OvssError("no picture has a class to be rewarded for; choose others")
+        total: np.ndarray = self.per_image(candidates, chosen).sum(axis=1) / count
+        return total
+
+    def labels(self, image: int) -> list[int]:
+        """A picture's classes, each once, without the background."""
+        return [label for label in dict.fromkeys(self.store.labels[image]) if label > 0]
+
+    def per_image(
+        self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Rewards of candidates for pictures.
+
+        Args:
+            candidates: C of them.
+            images: Indices into the store; None for all.
+
+        Returns:
+            (C, B) float64.
+
+        Raises:
+            OvssError: A picture, layer or head does not exist, or a picture cannot be read.
+        """
+        chosen = list(range(len(self.store)) if images is None else images)
+        found = np.zeros((len(candidates), len(chosen)))
+        # Candidates of one layer and head share work.
+        order = sorted(
+            range(len(candidates)),
+            key=lambda row: (candidates[row].layer, candidates[row].head or 0),
+        )
+        for column, image in enumerate(chosen):
+            labels = self.labels(image)
+            if not labels:
+                continue
+            pixels = self._prepared(image)
+            names = len(self.store.labels[image])
+            together = max(1, _MASK_BYTES // (4 * names * self.reward.size**2))
+            for start in range(0, len(order), together):
+                rows = order[start : start + together]
+                parts = list(self._masks(image, [candidates[row] for row in rows]))
+                found[rows, column] = self.reward.score(pixels, torch.cat(parts), labels)
+        return found
+
+    def _masks(self, image: int, candidates: Sequence[Candidate]) -> Iterator[Tensor]:
+        """Masks (C, K, S, S) in the candidates' order, those of one layer and head at a time."""
+        groups: dict[tuple[int, int | None], list[Candidate]] = {}
+        for one in candidates:
+            groups.setdefault((one.layer, one.head), []).append(one)
+        for (layer, head), group in groups.items():
+            maps = self.store.maps(image, layer, head)
+            config, size = self.config, self.reward.size
+            planes = masks_of(maps, group, size, config.background, config, hard=self._hard)
+            yield _merge(planes, self.store.labels[image])
+
+    def _prepared(self, image: int) -> Tensor:
+        """The picture as the reward reads it."""
+        if image in self._pixels:
+            return self._pixels[image]
+        pixels = self.reward.prepare(self.work.dataset.image(self.store.ids[image]))
+        # Every candidate looks at all pictures in turn: to make room would throw away the next one.
+        if pixels.nbytes <= self._free:
+            self._pixels[image] = pixels
+            self._free -= pixels.nbytes
+        return pixels
+
+
+def _merge(planes: Tensor, labels: Sequence[int]) -> Tensor:
+    """Planes (C, K, S, S) of names to those of classes: one for each label, none for 0."""
+    places: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    if 0 not in places and len(places) == len(labels):
+        return planes
+    kinds = [planes[:, place].amax(1) for label, place in places.items() if label > 0]
+    return torch.stack(kinds, dim=1)
