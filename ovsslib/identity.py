@@ -24,7 +24,16 @@ _SHOWING = frozenset(
         *("charts", "confusions", "protocol_table", "revisit", "steps", "summary"),
         *("bench", "bookbuild", "bookrun", "cli", "doctor", "inventory", "measured", "notebook"),
         *("overlays", "plots", "published", "readme", "regress", "scale", "table", "table_text"),
-        "training",
+        *(
+            "candidates",
+            "layer_maps",
+            "layer_pass",
+            "layer_records",
+            "reward",
+            "studies",
+            "training",
+        ),
+        *("tuned", "tuning"),
     }
 )
 """Packages and modules that no figure passes through; what is not named here counts."""

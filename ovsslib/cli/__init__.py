@@ -14,6 +14,7 @@ from ovsslib.errors import OvssError
 COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("ovsslib.cli.segment", "Segment pictures into classes you name."),
     "run": ("ovsslib.cli.run", "Measure a method on a data set."),
+    "tune": ("ovsslib.cli.tune", "Find layer, head, threshold and blur without masks."),
     "deviations": (
         "ovsslib.cli.deviations",
         "Measure where the released code departs from the paper.",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -12,12 +10,12 @@ from ovsslib.bench.report import (
     batches_text,
     dask_text,
     evaluation_text,
-    file_name,
     precision_text,
     refine_text,
     versus_text,
 )
 from ovsslib.cli._common import debugging, note, numbers, plain_output, sizes_of
+from ovsslib.cli.bench_tuning import finish, tuning
 
 app = typer.Typer(
     add_completion=False,
@@ -39,6 +37,7 @@ def bench() -> None:
       ovss bench refine
       ovss bench evaluation
       ovss bench dask
+      ovss bench tuning
     """
 
 
@@ -267,14 +266,4 @@ def dask(
         raise typer.Exit(1)
 
 
-def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:
-    """Print a record, and store it if there is a folder."""
-    content = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    typer.echo(content.rstrip() if as_json else text)
-    if out is None:
-        return
-    from ovsslib.images import write_atomic
-
-    stored = write_atomic(out / f"{file_name(record)}.json", content)
-    if not as_json:
-        typer.echo(f"written: {stored}")
+app.command()(tuning)

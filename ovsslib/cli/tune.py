@@ -1,0 +1,121 @@
+"""``ovss tune``: layer, head, threshold and blur by a CLIP reward, without masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ovsslib.cli._common import debugging, note, plain_output, progress, settings
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def tune(
+    ctx: typer.Context,
+    *,
+    vlm: str = typer.Option("micro-blip", help="Vision-language model: name, folder or hub id."),
+    dataset: str = typer.Option("diorama", help="Data set: see ovss data list."),
+    split: str = typer.Option("tune", help="Split of the data set, never the one reported on."),
+    root: Path | None = typer.Option(None, help="Its folder; without it $OVSS_DATA."),
+    labels: str = typer.Option(
+        "captions", help="A picture's classes: captions, recorded:FILE, or gpt4o."
+    ),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
+    trials: int = typer.Option(34, min=1, help="Candidates (grid: all)."),
+    sampler: str = typer.Option("random", help="random (the paper's), grid or tpe."),
+    seed: int = typer.Option(0, min=0, help="Of the sampler."),
+    mean_head: bool = typer.Option(False, "--mean-head", help="Search the mean over heads too."),
+    reward: list[str] = typer.Option(
+        [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
+    ),
+    change: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change a setting to start from."
+    ),
+    preset: str | None = typer.Option(None, help="Settings to start from; else the model's."),
+    protocol: str = typer.Option("pnp-fixed", help="Evaluation protocol: its background rule."),
+    storage: Path | None = typer.Option(
+        None, help="SQLite file for the trials: the search goes on where it was interrupted."
+    ),
+    maps: Path | None = typer.Option(None, help="Folder to keep the maps of all layers in."),
+    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    as_json: bool = typer.Option(False, "--json", help="Print the preset file instead of text."),
+    out: Path = typer.Option(
+        Path("ovss-preset.json"), "--out", "-o", help="Preset file for ovss run --preset."
+    ),
+) -> None:
+    r"""Find layer, head, threshold and blur whose masks CLIP likes best; no mask is read.
+
+    The model runs once per picture and gives the maps of all layers and heads; candidates are
+    judged from those.
+
+    \b
+    Examples:
+      ovss tune --vlm micro-blip --trials 34 --seed 0
+      ovss tune --sampler grid --mean-head --storage trials.sqlite
+      ovss tune --reward scope=image --reward contrast=mean
+      ovss run --preset ovss-preset.json
+    """
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.plain import dumps
+        from ovsslib.reward import RewardOptions
+        from ovsslib.runs import Execution, RunSpec
+        from ovsslib.tuned import Tuning, save_preset
+        from ovsslib.tuned import tune as run
+        from ovsslib.tuning import Plan
+
+        tuning = Tuning(
+            RunSpec(
+                vlm=vlm,
+                preset=preset,
+                config=settings(change),
+                dataset=dataset,
+                split=split,
+                protocol=protocol,
+                filter=labels,
+                limit=limit,
+            ),
+            Plan(sampler, trials, seed),
+            RewardOptions.from_dict(settings(reward, "--reward")),
+            mean_head,
+        )
+        execution = Execution(batch=batch, device=device, root=root, progress=progress)
+        try:
+            tuned = run(tuning, execution, storage=storage, maps=maps)
+        except KeyboardInterrupt:
+            kept = (
+                f"; the trials in {storage} are kept, the same command goes on" if storage else ""
+            )
+            note(f"interrupted{kept}")
+            raise typer.Exit(130) from None
+        written = save_preset(tuned, out)
+    for name, reason in tuned.record["found"]["failed"].items():
+        note(f"warning: {name} was left out: {reason}")
+    if as_json:
+        typer.echo(dumps(tuned.record).rstrip())
+        return
+    typer.echo(text(tuned.record))
+    typer.echo(f"written: {written}")
+
+
+def text(record: dict[str, Any]) -> str:
+    """A preset file's content in a few lines."""
+    found, config = record["found"], record["config"]
+    head = "mean of heads" if config["head"] is None else f"head {config['head']}"
+    return "\n".join(
+        [
+            f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates, "
+            f"{found['pictures']} pictures, {found['pairs']} classes in them",
+            f"  best: layer {config['layer']}, {head}, threshold {config['threshold']}, "
+            f"blur {config['blur']}",
+            f"  reward: {100 * found['reward']:.1f} % of the classes look more like themselves "
+            "than a black picture does",
+        ]
+    )

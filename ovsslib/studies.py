@@ -1,0 +1,133 @@
+"""Optuna's part of the search: studies that are kept, and who is asked about what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ovsslib.candidates import Candidate
+from ovsslib.errors import OvssError
+
+Objective = Callable[[Sequence[Candidate]], "Sequence[float] | np.ndarray"]
+"""Values of several candidates, higher is better."""
+
+
+def open_study(sampler: str, seed: int, storage: Path | None, name: str) -> Any:
+    """The study, as far as it has come."""
+    import optuna
+    import sqlalchemy.exc
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        where = None
+        if storage is not None:
+            storage.parent.mkdir(parents=True, exist_ok=True)
+            where = optuna.storages.RDBStorage(
+                f"sqlite:///{storage}", engine_kwargs={"connect_args": {"timeout": 60}}
+            )
+        study = optuna.create_study(
+            storage=where, study_name=name, direction="maximize", load_if_exists=True
+        )
+    except (sqlalchemy.exc.SQLAlchemyError, OSError, RuntimeError, AssertionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise OvssError(
+            f"{storage}: the trials cannot be kept there ({reason}); give another file"
+        ) from error
+    if sampler == "tpe":
+        # Another seed for each continuation: with the same one it would draw the same again.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + 7919 * len(study.trials))
+    return study
+
+
+def finished(study: Any) -> dict[Candidate, float]:
+    """Candidate -> value, in the order in which they were stored."""
+    return {
+        _read(trial.params): float(trial.value)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE"
+    }
+
+
+def ask_planned(
+    study: Any,
+    objective: Objective,
+    grid: Sequence[Candidate],
+    planned: Sequence[Candidate],
+    batch: int,
+) -> Iterator[None]:
+    """Ask about a list of candidates, leaving out what is done, here or by another process.
+
+    Trials are stored when they are finished: Optuna's queue of waiting ones is no queue on SQLite,
+    where two processes may be given the same. Each process takes candidates by chance instead, so
+    that two of them seldom meet; a candidate that both judge has the same value twice.
+    """
+    import optuna
+
+    distributions = _distributions(grid)
+    chance = np.random.default_rng(os.getpid())
+    told = 0
+    while True:
+        done = finished(study)
+        count = sum(candidate in done for candidate in planned)
+        for _ in range(count - told):
+            yield None
+        told = count
+        todo = [candidate for candidate in planned if candidate not in done]
+        if not todo:
+            return
+        chosen = chance.permutation(len(todo))[:batch]
+        asked = [todo[index] for index in sorted(chosen)]
+        for candidate, value in zip(asked, objective(asked), strict=True):
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=_write(candidate), distributions=distributions, value=float(value)
+                )
+            )
+
+
+def ask_sampler(
+    study: Any, objective: Objective, grid: Sequence[Candidate], trials: int
+) -> Iterator[None]:
+    """Ask Optuna's sampler what to try next."""
+    known = finished(study)
+    # A candidate drawn twice has its value already, and counts as a trial all the same.
+    for _ in range(sum(t.state.name == "COMPLETE" for t in study.get_trials(deepcopy=False))):
+        yield None
+    while sum(t.state.name == "COMPLETE" for t in study.get_trials(deepcopy=False)) < trials:
+        trial = study.ask(fixed_distributions=_distributions(grid))
+        candidate = _read(trial.params)
+        if candidate not in known:
+            known[candidate] = float(objective([candidate])[0])
+        study.tell(trial, known[candidate])
+        yield None
+
+
+def _distributions(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """What Optuna draws from: the values that occur, in order."""
+    import optuna
+
+    kinds = {}
+    for name in ("layer", "head", "threshold", "blur"):
+        values = {_write(candidate)[name] for candidate in candidates}
+        kinds[name] = optuna.distributions.CategoricalDistribution(sorted(values))
+    return kinds
+
+
+def _write(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as Optuna stores it; head 0 is the mean."""
+    return {
+        "layer": candidate.layer,
+        "head": candidate.head or 0,
+        "threshold": candidate.threshold,
+        "blur": candidate.blur,
+    }
+
+
+def _read(params: dict[str, Any]) -> Candidate:
+    return Candidate(
+        params["layer"], params["head"] or None, float(params["threshold"]), float(params["blur"])
+    )

@@ -1,0 +1,193 @@
+"""Search for layer, head, threshold and blur without masks (poster, Table 2).
+
+A search draws candidates from a grid and asks an objective, such as the CLIP reward, about them.
+Optuna keeps what is known in a SQLite file: a search that was interrupted goes on, and several
+processes may share one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ovsslib.candidates import Candidate
+from ovsslib.errors import OvssError
+from ovsslib.registry import unknown
+from ovsslib.runs import Progress
+from ovsslib.studies import Objective, ask_planned, ask_sampler, finished, open_study
+
+SAMPLERS = ("random", "grid", "tpe")
+TRIALS = 34
+"""Trials of the released code's search."""
+THRESHOLDS = (0.05, 0.15, 0.25, 0.35, 0.45)
+BLURS = (0.01, 0.03, 0.05, 0.07, 0.09, 0.11)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched: all combinations (poster, Table 2).
+
+    Attributes:
+        layers: 1-based.
+        heads: 1-based; None is the mean over heads, which the paper does not search.
+        thresholds: 0..1.
+        blurs: standard deviation over the longer side.
+
+    Raises:
+        OvssError: a list is empty.
+    """
+
+    layers: tuple[int, ...]
+    heads: tuple[int | None, ...]
+    thresholds: tuple[float, ...] = THRESHOLDS
+    blurs: tuple[float, ...] = BLURS
+
+    def __post_init__(self) -> None:
+        """Check that there is something to search."""
+        for name in ("layers", "heads", "thresholds", "blurs"):
+            if not getattr(self, name):
+                raise OvssError(f"the search space has no {name}; name at least one")
+
+    @classmethod
+    def of(cls, layers: int, heads: int, *, mean: bool = False) -> Space:
+        """Table 2's space for a model.
+
+        Args:
+            layers: how many it has.
+            heads: how many a layer has.
+            mean: whether the mean over heads is a choice too.
+
+        Example:
+            >>> len(Space.of(12, 12).grid())
+            4320
+        """
+        choices: tuple[int | None, ...] = tuple(range(1, heads + 1))
+        return cls(tuple(range(1, layers + 1)), (*((None,) if mean else ()), *choices))
+
+    def grid(self) -> list[Candidate]:
+        """All candidates, in the order of the lists."""
+        return [
+            Candidate(*values)
+            for values in itertools.product(self.layers, self.heads, self.thresholds, self.blurs)
+        ]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Plain lists, for a file."""
+        return {
+            "layers": list(self.layers),
+            "heads": list(self.heads),
+            "thresholds": list(self.thresholds),
+            "blurs": list(self.blurs),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to search.
+
+    Attributes:
+        sampler: ``"random"`` (the paper's), ``"grid"`` (everything) or ``"tpe"``.
+        trials: how many candidates; ``"grid"`` takes all.
+        seed: of the sampler.
+
+    Raises:
+        OvssError: the sampler is unknown, or there is no trial.
+    """
+
+    sampler: str = "random"
+    trials: int = TRIALS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.sampler not in SAMPLERS:
+            raise unknown("sampler", self.sampler, SAMPLERS)
+        if self.trials < 1:
+            raise OvssError(f"trials must be 1 or more, got {self.trials}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate and its value."""
+
+    candidate: Candidate
+    value: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        trials: in the order of the plan; TPE's in that in which they were finished.
+    """
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the highest value; of equal ones the first.
+
+        Raises:
+            OvssError: there is no trial.
+        """
+        if not self.trials:
+            raise OvssError("the search has no finished trial yet; let it run longer")
+        return max(self.trials, key=lambda trial: trial.value)
+
+
+def drawn(space: Space, trials: int, seed: int) -> list[Candidate]:
+    """Candidates of a random search: without replacement, the same for the same seed."""
+    grid = space.grid()
+    order = np.random.default_rng(seed).permutation(len(grid))
+    return [grid[index] for index in order[:trials]]
+
+
+def search(
+    objective: Objective,
+    space: Space,
+    plan: Plan,
+    *,
+    storage: Path | None = None,
+    name: str = "search",
+    batch: int = 16,
+    progress: Progress | None = None,
+) -> Search:
+    """Search for the candidate with the highest value.
+
+    Args:
+        objective: of several candidates at once.
+        space: what is searched.
+        plan: how.
+        storage: SQLite file that keeps the trials; None keeps them in memory. What is in it under
+            this name is not computed again, and other processes may work on it.
+        name: of the study in the file; it must stand for objective and space.
+        batch: candidates asked about at once (TPE: one at a time).
+        progress: shows progress, trial by trial.
+
+    Returns:
+        All finished trials of the study.
+
+    Raises:
+        OvssError: the file is no such storage.
+    """
+    study = open_study(plan.sampler, plan.seed, storage, f"{name} {plan.sampler} {plan.seed}")
+    if plan.sampler == "tpe":
+        done: Iterable[None] = ask_sampler(study, objective, space.grid(), plan.trials)
+        total = plan.trials
+    else:
+        grid = space.grid()
+        planned = grid if plan.sampler == "grid" else drawn(space, plan.trials, plan.seed)
+        done, total = ask_planned(study, objective, grid, planned, batch), len(planned)
+    if progress is not None:
+        done = progress(done, "trials", total)
+    for _ in done:
+        pass
+    values = finished(study)
+    order = values if plan.sampler == "tpe" else [one for one in planned if one in values]
+    return Search(tuple(Trial(candidate, values[candidate]) for candidate in order))

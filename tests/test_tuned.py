@@ -1,0 +1,115 @@
+"""A whole tuning on real pictures: no mask is read, the best is the best, the preset runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from helpers import one_error
+from ovsslib import benchmark
+from ovsslib.cli import app
+from ovsslib.config import preset
+from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.reward import RewardOptions
+from ovsslib.runs import Execution, RunSpec
+from ovsslib.tuned import Tuning, save_preset, tune
+from ovsslib.tuning import Plan
+
+SPEC = RunSpec(split="tune", limit=3, filter="captions")
+CPU = Execution(batch=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Diorama's tune split with label files that cannot be read."""
+    source = load_dataset("diorama", split="tune")
+    root = tmp_path_factory.mktemp("blind")
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(source.root / "captions.jsonl", root)
+    shutil.copy(source.root / "ImageSets/Segmentation/tune.txt", root / "ImageSets/Segmentation")
+    for name in source.ids:
+        (root / "SegmentationClass" / f"{name}.png").write_bytes(b"no mask")
+        shutil.copy(source.root / "JPEGImages" / f"{name}.jpg", root / "JPEGImages")
+    return root
+
+
+def test_no_mask_is_read_and_the_best_is_kept(blind: Path, tmp_path: Path) -> None:
+    tuning = Tuning(SPEC, Plan(trials=6, seed=1), mean_head=True)
+    how = Execution(batch=2, device="cpu", root=blind)
+    found = tune(tuning, how, storage=tmp_path / "t.sqlite", maps=tmp_path / "maps")
+    assert len(found.found.trials) == 6
+    assert found.best.value == max(trial.value for trial in found.found.trials)
+    assert 0 < found.best.value <= 1
+    best = found.best.candidate
+    start = preset("micro-blip")
+    assert found.config == start.replace(
+        layer=best.layer, head=best.head, threshold=best.threshold, blur=best.blur
+    )
+    told = found.record["found"]
+    assert (told["pictures"], told["trials"], told["failed"]) == (3, 6, {})
+    assert told["plan"] == {"sampler": "random", "trials": 6, "seed": 1}
+    assert str(tmp_path) not in json.dumps(found.record)
+    assert str(blind) not in json.dumps(found.record)
+    seen = tune(tuning, CPU)
+    assert seen.found == found.found, "with masks at hand nothing is different"
+
+
+def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: object) -> None:
+    how = Execution(batch=2, device="cpu", root=blind)
+    first = tune(Tuning(SPEC, Plan(trials=3)), how, storage=tmp_path / "t.sqlite")
+    from ovsslib import tuned
+
+    class Silent(tuned.Reward):
+        def score(self, *_: object) -> np.ndarray:
+            raise AssertionError("nothing is left to judge")
+
+    monkeypatch.setattr(tuned, "Reward", Silent)  # type: ignore[attr-defined]
+    again = tune(Tuning(SPEC, Plan(trials=3)), how, storage=tmp_path / "t.sqlite")
+    assert again.found == first.found
+    other = Tuning(SPEC, Plan(trials=3), RewardOptions(contrast="mean"))
+    with pytest.raises(AssertionError, match="nothing is left"):
+        tune(other, how, storage=tmp_path / "t.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [("oracle", "'oracle' reads masks"), ("all", "classes that are not there"), ("clpi", "clpi")],
+)
+def test_filters_that_will_not_do(labels: str, words: str) -> None:
+    with pytest.raises(OvssError, match=words):
+        tune(Tuning(RunSpec(split="tune", limit=2, filter=labels)), CPU)
+
+
+def test_the_preset_runs(tmp_path: Path) -> None:
+    found = tune(Tuning(SPEC, Plan(trials=2)), CPU)
+    path = save_preset(found, tmp_path / "mine.json")
+    assert preset(str(path)) == found.config
+    run = RunSpec(preset=str(path), limit=2, config={"crf": False})
+    result = benchmark.run_many({"run": run}, CPU)["run"]
+    assert result.config["layer"] == found.best.candidate.layer
+    with pytest.raises(OvssError, match=r"ends in \.json"):
+        save_preset(found, tmp_path / "mine.yml")
+
+
+def test_command(blind: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.json"
+    words = f"tune --limit 2 --trials 2 --root {blind} --device cpu -o {out}"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    assert "micro-blip on diorama tune: 2 candidates, 2 pictures" in done.stdout
+    record = json.loads(out.read_text())
+    told = CliRunner().invoke(app, [*words.split(), "--json"])
+    assert json.loads(told.stdout)["config"] == record["config"]
+    done = CliRunner().invoke(
+        app, f"run --preset {out} --limit 2 --device cpu --set crf=false -o {tmp_path}/o".split()
+    )
+    assert done.exit_code == 0, done.output
+    one_error(CliRunner().invoke(app, ["tune", "--sampler", "tep"]), 2, "did you mean 'tpe'")
+    one_error(CliRunner().invoke(app, ["tune", "--reward", "scop=image"]), 2, "'scope'")
