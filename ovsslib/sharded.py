@@ -217,14 +217,14 @@ def _how(execution: Execution) -> str:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a shard is there and can be read; a damaged one is computed again."""
+    """Whether a shard is there, can be read and lacks no picture; else it is computed again."""
     if not path.exists():
         return False
     try:
-        read(path)
+        # Whoever mends a picture and runs again wants it counted.
+        return not read(path).failed
     except OvssError:
         return False
-    return True
 
 
 def _sweep(place: Path) -> None:

@@ -135,6 +135,21 @@ def test_bad_pictures_are_named_and_a_run_of_nothing_is_an_error(vlm: str, tmp_p
         run_sharded(spec, tmp_path / "other", how, size=2)
 
 
+def test_a_mended_picture_is_counted(vlm: str, tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "data", 4)
+    path = root / "JPEGImages" / "img_0001.jpg"
+    content = path.read_bytes()
+    path.write_bytes(b"no picture")
+    how, spec = Execution(device="cpu", root=root), {"run": RunSpec(vlm=vlm, config=QUICK)}
+    assert set(run_sharded(spec, tmp_path / "store", how, size=2)["run"].failed) == {"img_0001"}
+    path.write_bytes(content)
+    told: list[str] = []
+    found = run_sharded(spec, tmp_path / "store", how, size=2, tell=told.append)["run"]
+    assert told == ["1 of 2 shards are there already"]
+    assert found.failed == {}
+    assert len(found.ids) == 4
+
+
 def test_workers_with_other_code_are_refused(
     specs: dict[str, RunSpec], how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
