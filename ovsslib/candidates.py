@@ -120,9 +120,13 @@ def masks_of(
 def _planes(kept: Tensor, blur: float, size: int, other: bool, config: PnPConfig) -> Tensor:
     """Thresholded maps (C, K, h, w) to planes (C, N, S, S) of one blur."""
     aligned = config.align_corners
-    planes = _spread(kept, *(_weights(count, size, blur, aligned) for count in kept.shape[2:]))
     before = kept.flatten(2)
     ends = torch.stack([before.amin(2), before.amax(2)])
+    stretched = bool(blur) or config.normalise
+    if stretched:
+        # Classes of which only one and the same patch is left tie; rounding must not decide.
+        kept = kept / torch.where(ends[1] > 0, ends[1], 1)[..., None, None]
+    planes = _spread(kept, *(_weights(count, size, blur, aligned) for count in kept.shape[2:]))
     if other:
         # A pixel is empty where no patch with salience has a say in it.
         seen = (kept > 0).any(1, keepdim=True).float()
@@ -132,9 +136,7 @@ def _planes(kept: Tensor, blur: float, size: int, other: bool, config: PnPConfig
         if blur:
             empty = _spread(empty, _smoothing(size, blur), _smoothing(size, blur))
         planes = torch.cat([empty, planes], dim=1)
-    if not (blur or config.normalise):
-        return planes
-    return _normalise(planes, ends, config.constant_planes)
+    return _normalise(planes, ends, config.constant_planes) if stretched else planes
 
 
 def _normalise(planes: Tensor, ends: Tensor, constant: str) -> Tensor:

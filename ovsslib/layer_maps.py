@@ -3,7 +3,7 @@
 A candidate for layer, head, threshold and blur then costs no pass of the model. Maps are those of
 round 0: nothing is dropped. No label map is read here.
 
-A folder holds ``maps.f16``, one record per picture (`ovsslib.layer_records`), and ``index.json``.
+A folder holds ``maps.u16``, one record per picture (`ovsslib.layer_records`), and ``index.json``.
 
 Letters: B images, R prompts, L layers, A heads, K classes, T text tokens, h x w = P patches.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ovsslib.tasks import Task
     from ovsslib.vlm.base import ImageTextMatcher
 
-MAPS, INDEX = "maps.f16", "index.json"
+MAPS, INDEX = "maps.u16", "index.json"
 _FORMAT = 1
 
 
