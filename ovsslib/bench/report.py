@@ -182,3 +182,27 @@ def dask_text(record: dict[str, Any]) -> str:
         f"each shard was {'done once' if record['complete'] else 'NOT done exactly once'}",
     ]
     return "\n".join(lines)
+
+
+def tuning_text(record: dict[str, Any]) -> str:
+    """Candidates per minute as a table."""
+    found, same = record["settings"], record["agreement"]
+    lines = [
+        f"{found['vlm']} and the reward of {found['reward']} ({found['size']} pixels) on "
+        f"{found['images']} pictures of Diorama {found['split']}, {found['threads']} threads",
+        f"maps of all layers and heads: {record['collect']:.1f} s once, "
+        f"{record['bytes'] / 1e6:.1f} MB",
+        f"{'way':>8}{'candidates':>12}{'s/candidate':>13}{'per minute':>12}{'ratio':>8}{'CLIP':>8}",
+    ]
+    lines += [
+        f"{row['way']:>8}{row['candidates']:>12}{row['seconds']:>13.3f}{row['rate']:>12.1f}"
+        f"{row['ratio']:>8.2f}{100 * row['clip']:>6.0f} %"
+        for row in record["rows"]
+    ]
+    lines += [
+        "fair: a pass for each candidate's layer and head; usual: the preset's rounds and CRF as "
+        "well; CLIP: share of the time in the reward",
+        f"with the time for the maps, stored is {record['with_collect']:.2f} times as fast as fair",
+        f"equal rewards: {100 * same['same']:.2f} %; of values: within {same['largest']:.4f}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,204 @@
+"""What stored maps save a search: candidates per minute against running the pipeline for each.
+
+Three ways, in one run, on the same pictures with the same reward. ``stored``: maps of all layers
+and heads from one pass per picture, then candidates. ``fair``: for each candidate a pass with its
+layer and head, and only what its masks need. ``usual``: for each candidate the whole pipeline with
+the preset's rounds and CRF, as one would without a search in mind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ovsslib.bench.models import SHAPES, open_model
+from ovsslib.candidates import Candidate, Objective, masks
+from ovsslib.errors import OvssError
+from ovsslib.layer_maps import LayerMaps, collect
+from ovsslib.pnp import PnPOVSS, build
+from ovsslib.provenance import provenance
+from ovsslib.refine import refine_maps
+from ovsslib.reward import Reward
+from ovsslib.segmentation import Maps
+from ovsslib.tasks import Task, task
+from ovsslib.tuning import TRIALS, Space, drawn
+
+SPLIT = "tune"
+ALIKE = 0.99
+"""Least share of rewards, of a picture by a candidate, that must be the same on both ways."""
+
+
+class _Timed(Reward):
+    """A reward that knows how long it took."""
+
+    seconds = 0.0
+
+    def score(self, *args: Any, **more: Any) -> np.ndarray:
+        """As `Reward.score`."""
+        start = time.perf_counter()
+        found = super().score(*args, **more)
+        self.seconds += time.perf_counter() - start
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    """What all ways share: pictures are read, and prepared for the reward, before the clock."""
+
+    model: PnPOVSS
+    store: LayerMaps
+    reward: _Timed
+    pictures: list[Image.Image]
+    prepared: list[torch.Tensor]
+    batch: int
+
+
+def tuning(
+    vlm: str = "micro-blip",
+    images: int = 100,
+    candidates: int = TRIALS,
+    usual: int = 1,
+    *,
+    batch: int = 8,
+    device: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Candidates per minute of the three ways, and that the first two agree.
+
+    Args:
+        vlm: Model: a name, a folder, a hub id, or one of `ovsslib.bench.models.SHAPES`.
+        images: Pictures of Diorama's tune split, told their classes.
+        candidates: Of a random search over Table 2's space, for ``stored`` and ``fair``.
+        usual: The first so many of them for ``usual``; 0 leaves that way out.
+        batch: Pictures in one pass of the model.
+        device: Of model and reward; None takes a GPU where there is one.
+        threads: Threads of torch; None leaves them as they are.
+
+    Returns:
+        ``settings``; ``collect``, seconds of the one pass over all pictures, and ``bytes`` of its
+        maps; ``rows``, one per way: ``way``, ``candidates``, ``seconds`` per candidate, ``rate``
+        in candidates per minute, ``clip``, the share of the time that the reward's model takes, and
+        ``ratio`` of its seconds to those of ``stored``; ``with_collect``, the ratio of ``fair`` if
+        the one pass counts as well; ``agreement``: ``same``, the share of rewards (a picture's by a
+        candidate) that are equal, ``largest`` difference of a candidate's value, ``agree``, whether
+        that is enough; ``provenance``.
+
+    Raises:
+        OvssError: The model or pictures cannot be had, or there is no candidate.
+    """
+    from ovsslib.benchmark import compute_place
+
+    if candidates < 1:
+        raise OvssError(f"candidates must be 1 or more, got {candidates}")
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        known = open_model(vlm, "float32", device) if vlm in SHAPES else vlm
+        model = build(known, device=device)
+        work = task("diorama", split=SPLIT, limit=images)
+        _store(model, dataclasses.replace(work, limit=1), batch)  # warms up
+        start = time.perf_counter()
+        store = _store(model, work, batch)
+        collected = time.perf_counter() - start
+        reward = _Timed(work.dataset.classes, device=device)
+        pictures = [work.dataset.image(name) for name in store.ids]
+        prepared = [reward.prepare(picture) for picture in pictures]
+        setting = _Setting(model, store, reward, pictures, prepared, batch)
+        chosen = drawn(Space.of(store.layers, store.heads), candidates, 0)
+        objective = Objective(store, reward, work, model.config)
+        objective.values(chosen[:1])  # warms up, and prepares the pictures
+        stored, first = _clocked(reward, chosen, objective.per_image)
+        fair, second = _clocked(reward, chosen, lambda few: _rerun(setting, few, whole=False))
+        rows = [{"way": "stored", **stored}, {"way": "fair", **fair}]
+        if usual:
+            few = chosen[:usual]
+            whole, _ = _clocked(reward, few, lambda few: _rerun(setting, few, whole=True))
+            rows.append({"way": "usual", **whole})
+        used = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    count = sum(map(len, store.labels))
+    same = float((first == second).mean())
+    largest = float(np.abs(first.sum(1) - second.sum(1)).max() / count)
+    both = stored["seconds"] + collected / len(chosen)
+    return {
+        "kind": "bench-tuning",
+        "settings": {
+            "vlm": model.matcher.name,
+            "reward": reward.options.model,
+            "size": reward.size,
+            "dataset": "diorama",
+            "split": SPLIT,
+            "images": len(store),
+            "labels": count,
+            "candidates": len(chosen),
+            "batch": batch,
+            "threads": used,
+        },
+        "collect": collected,
+        "bytes": store.nbytes,
+        "rows": [row | {"ratio": row["seconds"] / stored["seconds"]} for row in rows],
+        "with_collect": fair["seconds"] / both,
+        "agreement": {"same": same, "largest": largest, "agree": same >= ALIKE},
+        "provenance": provenance(**compute_place(model.matcher)),
+    }
+
+
+def _store(model: PnPOVSS, work: Task, batch: int) -> LayerMaps:
+    store = collect(model.matcher, work, model.config, batch=batch)
+    if store.failed:
+        reason = next(iter(store.failed.values()))
+        raise OvssError(f"{len(store.failed)} pictures cannot be read: {reason}")
+    return store
+
+
+def _clocked(
+    reward: _Timed,
+    candidates: Sequence[Candidate],
+    judge: Callable[[Sequence[Candidate]], np.ndarray],
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Times of judging candidates, and the rewards."""
+    reward.seconds, start = 0.0, time.perf_counter()
+    found = judge(candidates)
+    spent = time.perf_counter() - start
+    count = len(candidates)
+    row = {
+        "candidates": count,
+        "seconds": spent / count,
+        "rate": 60 * count / spent,
+        "clip": reward.seconds / spent,
+    }
+    return row, found
+
+
+def _rerun(setting: _Setting, candidates: Sequence[Candidate], *, whole: bool) -> np.ndarray:
+    """Rewards (C, B) by a run of the model for each candidate; ``whole`` is the usual way."""
+    store, reward, base = setting.store, setting.reward, setting.model.config
+    found = np.zeros((len(candidates), len(store)))
+    for row, one in enumerate(candidates):
+        config = base.replace(**vars(one)) if whole else one.config(base)
+        model = PnPOVSS(setting.model.matcher, config)
+        for start in range(0, len(store), setting.batch):
+            part = slice(start, start + setting.batch)
+            pictures, classes = setting.pictures[part], store.classes[part]
+            for index, maps in enumerate(model.maps(pictures, classes), start=start):
+                if whole:
+                    seen = _small_masks(refine_maps(maps, config).labels, maps, reward.size)
+                else:
+                    seen = masks(maps.maps, one, reward.size, base.background, base)
+                pixels, labels = setting.prepared[index], store.labels[index]
+                found[row, index] = reward.score(pixels, seen[None], labels)[0]
+    return found
+
+
+def _small_masks(labels: np.ndarray, maps: Maps, size: int) -> torch.Tensor:
+    """Masks (K, S, S) of labels (H, W)."""
+    square = Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST)
+    return torch.from_numpy(np.asarray(square) == np.arange(len(maps.classes))[:, None, None])

@@ -1,0 +1,64 @@
+"""``ovss bench tuning``, and how all of ``ovss bench`` ends: printed, and stored if wanted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ovsslib.bench.report import file_name, tuning_text
+from ovsslib.cli._common import debugging, note, plain_output
+
+
+def tuning(
+    ctx: typer.Context,
+    *,
+    vlm: str = typer.Option(
+        "micro-blip", help="Model: name, folder, hub id, or blip-large-random (no download)."
+    ),
+    images: int = typer.Option(100, min=1, help="Pictures of Diorama's tune split."),
+    candidates: int = typer.Option(34, min=1, help="Candidates of a random search."),
+    usual: int = typer.Option(
+        1, min=0, help="Of these, candidates for the whole pipeline with rounds and CRF."
+    ),
+    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
+    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+) -> None:
+    r"""Candidates per minute from stored maps against running the pipeline for each.
+
+    Rewards must be the same, else the exit status is 1.
+
+    \b
+    Examples:
+      ovss bench tuning --out data/benchmarks
+      ovss bench tuning --vlm blip-large-random --images 4 --candidates 8
+      ovss bench tuning --images 20 --candidates 8 --usual 0 --json
+    """
+    with plain_output(debug=debugging(ctx)):
+        from ovsslib.bench.tuning import tuning as measure
+
+        record = measure(
+            vlm, images, candidates, usual, batch=batch, device=device, threads=threads
+        )
+    finish(record, tuning_text(record), out, as_json=as_json)
+    if not record["agreement"]["agree"]:
+        note("error: the rewards are not those of the pipeline")
+        raise typer.Exit(1)
+
+
+def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:
+    """Print a record, and store it if there is a folder."""
+    content = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    typer.echo(content.rstrip() if as_json else text)
+    if out is None:
+        return
+    from ovsslib.images import write_atomic
+
+    stored = write_atomic(out / f"{file_name(record)}.json", content)
+    if not as_json:
+        typer.echo(f"written: {stored}")
