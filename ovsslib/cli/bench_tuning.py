@@ -31,7 +31,7 @@ def tuning(
 ) -> None:
     r"""Candidates per minute from stored maps against running the pipeline for each.
 
-    Rewards must be the same, else the exit status is 1.
+    Rewards must be the same, else the exit status is 1 (not asked of random weights).
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def tuning(
             vlm, images, candidates, usual, batch=batch, device=device, threads=threads
         )
     finish(record, tuning_text(record), out, as_json=as_json)
-    if not record["agreement"]["agree"]:
+    if record["agreement"]["agree"] is False:
         note("error: the rewards are not those of the pipeline")
         raise typer.Exit(1)
 
