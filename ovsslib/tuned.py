@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovsslib.candidates import Objective
 from ovsslib.config import PnPConfig
@@ -26,6 +26,9 @@ from ovsslib.reward import Reward, RewardOptions
 from ovsslib.runs import SERIAL, Execution, RunSpec
 from ovsslib.tasks import Task
 from ovsslib.tuning import Plan, Search, Space, Trial, search
+
+if TYPE_CHECKING:
+    from ovsslib.pnp import PnPOVSS
 
 SCHEMA = 1
 CAPTIONS = "captions"
@@ -86,27 +89,10 @@ def tune(
     Raises:
         OvssError: something is unknown or missing, or the filter would read masks.
     """
-    from ovsslib.benchmark import compute_place, load_models, open_task
+    from ovsslib.benchmark import compute_place
 
     spec = tuning.spec
-    if spec.filter in ("oracle", "all"):
-        why = "reads masks" if spec.filter == "oracle" else "names classes that are not there"
-        raise OvssError(
-            f"the filter {spec.filter!r} {why}; tune with captions, recorded:FILE or gpt4o"
-        )
-    model = load_models({"tune": spec}, execution)["tune"]
-    # The task's own filter is not asked; "all" reads nothing.
-    work = open_task(dataclasses.replace(spec, filter="all", filter_settings={}), execution)
-    base: PnPConfig = model.config.replace(background=work.protocol.background(work.dataset))
-    store = collect(
-        model.matcher,
-        work,
-        base,
-        labels=_labels(spec, work),
-        folder=maps,
-        batch=execution.batch,
-        progress=execution.progress,
-    )
+    model, work, base, store = opened(tuning, execution, maps)
     reward = Reward(work.dataset.classes, tuning.reward, device=execution.device)
     objective = Objective(store, reward, work, base)
     pairs = sum(len(objective.labels(picture)) for picture in range(len(store)))
@@ -144,6 +130,43 @@ def tune(
         "provenance": provenance(**compute_place(model.matcher)),
     }
     return Tuned(config, best, found, record)
+
+
+def opened(
+    tuning: Tuning, execution: Execution, maps: Path | None = None
+) -> tuple[PnPOVSS, Task, PnPConfig, LayerMaps]:
+    """What a tuning starts from: model, task, settings with the protocol's background, maps.
+
+    Args:
+        tuning: on what.
+        execution: batch, device, data folder, progress.
+        maps: folder that keeps the maps of all layers and heads; None for a temporary one.
+
+    Raises:
+        OvssError: as `tune`.
+    """
+    from ovsslib.benchmark import load_models, open_task
+
+    spec = tuning.spec
+    if spec.filter in ("oracle", "all"):
+        why = "reads masks" if spec.filter == "oracle" else "names classes that are not there"
+        raise OvssError(
+            f"the filter {spec.filter!r} {why}; tune with captions, recorded:FILE or gpt4o"
+        )
+    model = load_models({"tune": spec}, execution)["tune"]
+    # The task's own filter is not asked; "all" reads nothing.
+    work = open_task(dataclasses.replace(spec, filter="all", filter_settings={}), execution)
+    base: PnPConfig = model.config.replace(background=work.protocol.background(work.dataset))
+    store = collect(
+        model.matcher,
+        work,
+        base,
+        labels=_labels(spec, work),
+        folder=maps,
+        batch=execution.batch,
+        progress=execution.progress,
+    )
+    return model, work, base, store
 
 
 def _labels(spec: RunSpec, work: Task) -> Any:

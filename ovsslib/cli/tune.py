@@ -46,6 +46,11 @@ def tune(
     maps: Path | None = typer.Option(None, help="Folder to keep the maps of all layers in."),
     batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    study: Path | None = typer.Option(
+        None,
+        help="Do not search: write reward AND true pixel counts of the whole grid to this .parquet "
+        "file, to see how far the reward can be trusted. This reads masks.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the preset file instead of text."),
     out: Path = typer.Option(
         Path("ovss-preset.json"), "--out", "-o", help="Preset file for ovss run --preset."
@@ -62,6 +67,7 @@ def tune(
       ovss tune --sampler grid --mean-head --storage trials.sqlite
       ovss tune --reward scope=image --reward contrast=mean
       ovss run --preset ovss-preset.json
+      ovss tune --limit 40 --study study.parquet
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.plain import dumps
@@ -87,6 +93,14 @@ def tune(
             mean_head,
         )
         execution = Execution(batch=batch, device=device, root=root, progress=progress)
+        if study is not None:
+            from ovsslib.tuning_study import check_name, save_study
+            from ovsslib.tuning_study import study as judge
+
+            check_name(study)
+            written = save_study(judge(tuning, execution), study)
+            typer.echo(f"written: {written}")
+            return
         try:
             tuned = run(tuning, execution, storage=storage, maps=maps)
         except KeyboardInterrupt:

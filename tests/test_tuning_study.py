@@ -1,0 +1,120 @@
+"""A study: rewards are the search's, counts those of enlarged masks, files come back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from helpers import one_error
+from ovsslib.candidates import Candidate
+from ovsslib.cli import app
+from ovsslib.errors import OvssError
+from ovsslib.protocols import get_protocol
+from ovsslib.reward import RewardOptions
+from ovsslib.runs import Execution, RunSpec
+from ovsslib.tuned import Tuning, tune
+from ovsslib.tuning import Plan, Space
+from ovsslib.tuning_study import Study, confusions, load_study, save_study, study
+
+SPEC = RunSpec(vlm="micro-bridgetower", split="tune", limit=2, filter="captions")
+TUNING = Tuning(SPEC, Plan("grid"), mean_head=True)
+CPU = Execution(batch=2, device="cpu")
+SMALL = Space((1, 2), (None, 1), (0.05, 0.25), (0.03,))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """A grid of eight."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Space, "of", classmethod(lambda *_, **__: SMALL))
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(small: None) -> Study:
+    return study(TUNING, CPU)
+
+
+def test_rewards_are_those_of_the_search(found: Study) -> None:
+    trials = tune(TUNING, CPU).found.trials
+    assert [trial.candidate for trial in trials] == SMALL.grid() == found.candidates[:-1]
+    shares = found.rewards[:-1].sum(1) / found.pairs.sum()
+    np.testing.assert_allclose(shares, [trial.value for trial in trials], atol=1e-6)
+    assert found.preset == Candidate(2, None, 0.1, 0.05)
+    assert found.rewards.shape == (9, 2)
+
+
+def test_every_pixel_is_counted_once(found: Study) -> None:
+    from ovsslib.datasets import load_dataset
+
+    data = load_dataset("diorama", split="tune")
+    for number, name in enumerate(found.pictures):
+        label = data.label(name)
+        scored = label[label != 255]
+        want = np.bincount(scored, minlength=21)
+        np.testing.assert_array_equal(found.truth[number], want)
+        assert (found.predicted[:, number].sum(1) == scored.size).all()
+    assert (found.intersection <= np.minimum(found.predicted, found.truth)).all()
+    assert found.intersection[:, :, 1:].any()
+    assert found.scored == tuple(range(1, 21))
+
+
+@pytest.mark.parametrize("shape", [(13, 22), (9, 9), (5, 4)])
+def test_confusions_are_those_of_enlarged_masks(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    # An odd side: no centre lies between two pixels.
+    seen = rng.integers(-1, 3, (4, 9, 9))
+    planes = torch.from_numpy(np.stack([seen == k for k in range(3)], 1).astype(np.float32))
+    label = rng.choice([0, 1, 2, 5, 255], shape).astype(np.uint8)
+    rules = get_protocol("pnp-fixed").resolved("diorama")
+    got = confusions(planes, [2, 5, 2], label, rules, 6)
+    for one, matrix in zip(seen, got, strict=True):
+        large = Image.fromarray(one.astype(np.int32)).resize(shape[::-1], Image.Resampling.NEAREST)
+        want = rules.score(np.asarray(large), [2, 5, 2], label, 6)
+        np.testing.assert_array_equal(np.diag(matrix), want.intersection[0])
+        np.testing.assert_array_equal(matrix.sum(0), want.predicted[0])
+        np.testing.assert_array_equal(matrix.sum(1), want.truth[0])
+
+
+def test_a_file_gives_back_what_was_written(found: Study, tmp_path: Path) -> None:
+    again = load_study(save_study(found, tmp_path / "s.parquet"))
+    for field in dataclasses.fields(Study):
+        one, other = getattr(found, field.name), getattr(again, field.name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+        elif field.name != "facts":
+            assert one == other
+    assert again.facts["vlm"] == "micro-bridgetower"
+    assert again.facts["provenance"]["packages"]["torch"]
+    assert str(tmp_path) not in str(again.facts)
+
+
+def test_wrong_files_and_options_are_refused(found: Study, tmp_path: Path) -> None:
+    with pytest.raises(OvssError, match=r"ends in \.parquet"):
+        save_study(found, tmp_path / "s.csv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    for name in ("bad", "none"):
+        with pytest.raises(OvssError, match="make it again"):
+            load_study(tmp_path / f"{name}.parquet")
+    with pytest.raises(OvssError, match="hard"):
+        study(dataclasses.replace(TUNING, reward=RewardOptions(mask="soft")), CPU)
+    reads = dataclasses.replace(SPEC, filter="oracle")
+    with pytest.raises(OvssError, match="reads masks"):
+        study(Tuning(reads), CPU)
+
+
+def test_command(tmp_path: Path) -> None:
+    command = ["tune", "--vlm", "micro-bridgetower", "--limit", "1", "--device", "cpu", "--study"]
+    done = CliRunner().invoke(app, [*command, str(tmp_path / "s.parquet")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == f"written: {tmp_path / 's.parquet'}"
+    assert len(load_study(tmp_path / "s.parquet").pictures) == 1
+    done = CliRunner().invoke(app, [*command, str(tmp_path / "s.csv")])
+    one_error(done, 2, "rename it")
