@@ -68,8 +68,9 @@ def test_it_resumes_and_tells_what_cannot_be_read(tiny: Path, tmp_path: Path) ->
     given |= {"allow_bad": 1, "dask": ""}
     execute([NOTEBOOK], second, given, figures=pictures, jobs=1)
     said = outputs(second / NOTEBOOK.name)
-    assert "2 of 2 shards are there already" in said["run"]
-    assert "2 of 2 shards are there already" in said["steps"]
+    # The shard that lacks a picture is computed again: it might have been mended.
+    assert "1 of 2 shards are there already" in said["run"]
+    assert "1 of 2 shards are there already" in said["steps"]
     for name, title in (("figures", "boundary mIoU"), ("protocol", "background_plane")):
         assert title in said[name]
     assert "labelled as" in said["pairs"]
