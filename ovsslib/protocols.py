@@ -218,15 +218,6 @@ class Protocol:
         said, true, ignore = self.compared(labels, looked_for, truth)
         return image_counts(said, true, n + 1, ignore=ignore)
 
-    def score_boundary(
-        self, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray, n: int
-    ) -> Counts:
-        """Boundary pixels of one picture (`ovsslib.boundary`); otherwise as `score`."""
-        from ovsslib import boundary
-
-        said, true, ignore = self.compared(labels, looked_for, truth)
-        return boundary.counts(said, true, n + 1, ignore=ignore)
-
     def to_dict(self) -> dict[str, Any]:
         """Fields for a results file.
 

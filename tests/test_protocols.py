@@ -16,6 +16,7 @@ from ovsslib.config import PnPConfig
 from ovsslib.datasets import LAYOUTS, load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.protocols import PROTOCOLS, Protocol, get_protocol
+from ovsslib.tally import tally
 from ovsslib.windows import Window
 
 PNP = get_protocol("pnp-fixed")
@@ -64,7 +65,7 @@ def test_boundaries_are_scored_by_the_same_rules() -> None:
     truth = np.repeat([[0] * 10 + [255] * 2 + [3] * 10], 20, axis=0)
     labels = np.where(truth == 3, 0, -1)
     for name, table in (("pnp-fixed", truth), ("pnp", np.where(truth == 255, 0, truth))):
-        found = get_protocol(name).score_boundary(labels, (3,), truth, 5)
+        found = tally(get_protocol(name), labels, (3,), truth, 5).boundary
         expected = boundary.counts(np.where(labels == 0, 3, 0), table, 6)
         assert found.intersection.tolist() == expected.intersection.tolist()
         assert (found.intersection == found.truth).all()
