@@ -11,6 +11,7 @@ import numpy as np
 
 from ovsslib.candidates import Candidate
 from ovsslib.errors import OvssError
+from ovsslib.race import Rules, race
 
 Objective = Callable[[Sequence[Candidate]], "Sequence[float] | np.ndarray"]
 """Values of several candidates, higher is better."""
@@ -45,10 +46,19 @@ def open_study(sampler: str, seed: int, storage: Path | None, name: str) -> Any:
 
 def finished(study: Any) -> dict[Candidate, float]:
     """Candidate -> value, in the order in which they were stored."""
+    return _values(study, "COMPLETE")
+
+
+def dismissed(study: Any) -> dict[Candidate, float]:
+    """Candidate -> value over the pictures it was judged on, of those that a race dismissed."""
+    return _values(study, "PRUNED")
+
+
+def _values(study: Any, state: str) -> dict[Candidate, float]:
     return {
         _read(trial.params): float(trial.value)
         for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE"
+        if trial.state.name == state
     }
 
 
@@ -87,6 +97,50 @@ def ask_planned(
                     params=_write(candidate), distributions=distributions, value=float(value)
                 )
             )
+
+
+def ask_raced(
+    study: Any, rules: Rules, grid: Sequence[Candidate], planned: Sequence[Candidate]
+) -> Iterator[None]:
+    """Let candidates race; those dismissed are stored as pruned, with their value so far.
+
+    Rewards are kept chunk by chunk with the study, so that an interrupted race goes on. A second
+    process would judge the same chunks: a race does not share its work.
+    """
+    import optuna
+
+    distributions = _distributions(grid)
+    told = set(finished(study)) | set(dismissed(study))
+    kept = study.user_attrs
+
+    def known(start: int) -> np.ndarray | None:
+        rows = kept.get(f"chunk {start}")
+        return None if rows is None else np.array(rows, np.float64)
+
+    def keep(start: int, rewards: np.ndarray) -> None:
+        study.set_user_attr(f"chunk {start}", rewards.tolist())
+
+    def tell(index: int, value: float, seen: int, *, out: bool) -> None:
+        if planned[index] in told:
+            return
+        state = optuna.trial.TrialState.PRUNED if out else optuna.trial.TrialState.COMPLETE
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                params=_write(planned[index]),
+                distributions=distributions,
+                value=value,
+                intermediate_values={seen: value},
+            )
+        )
+
+    for lap in race(rules, planned, known, keep):
+        for index in lap.dismissed:
+            tell(int(index), float(lap.values[index]), lap.seen, out=True)
+            yield None
+    for index in lap.left:
+        tell(int(index), float(lap.values[index]), lap.seen, out=False)
+        yield None
 
 
 def ask_sampler(

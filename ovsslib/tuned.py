@@ -22,6 +22,7 @@ from ovsslib.images import write_atomic
 from ovsslib.layer_maps import LayerMaps, collect
 from ovsslib.plain import dumps
 from ovsslib.provenance import provenance
+from ovsslib.race import Rules
 from ovsslib.reward import Reward, RewardOptions
 from ovsslib.runs import SERIAL, Execution, RunSpec
 from ovsslib.tasks import Task
@@ -95,7 +96,8 @@ def tune(
     model, work, base, store = opened(tuning, execution, maps)
     reward = Reward(work.dataset.classes, tuning.reward, device=execution.device)
     objective = Objective(store, reward, work, base)
-    pairs = sum(len(objective.labels(picture)) for picture in range(len(store)))
+    pairs = [len(objective.labels(picture)) for picture in range(len(store))]
+    racing = tuning.plan.race
     space = Space.of(store.layers, store.heads, mean=tuning.mean_head)
     found = search(
         objective.values,
@@ -104,6 +106,7 @@ def tune(
         storage=storage,
         name=_name(tuning, store, space, base),
         progress=execution.progress,
+        rules=Rules(objective.per_image, pairs, tuning.plan.seed) if racing else None,
     )
     best = found.best
     fields = dataclasses.asdict(best.candidate)
@@ -114,9 +117,10 @@ def tune(
         "config": config.to_dict(),
         "found": {
             "reward": best.value,
-            "trials": len(found.trials),
+            "trials": len(found.trials) + len(found.dismissed),
+            "dismissed": len(found.dismissed),
             "pictures": len(store),
-            "pairs": pairs,
+            "pairs": sum(pairs),
             "failed": store.failed,
             "vlm": store.model,
             "dataset": work.dataset.name,

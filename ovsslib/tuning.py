@@ -17,9 +17,18 @@ import numpy as np
 
 from ovsslib.candidates import Candidate
 from ovsslib.errors import OvssError
+from ovsslib.race import Rules
 from ovsslib.registry import unknown
 from ovsslib.runs import Progress
-from ovsslib.studies import Objective, ask_planned, ask_sampler, finished, open_study
+from ovsslib.studies import (
+    Objective,
+    ask_planned,
+    ask_raced,
+    ask_sampler,
+    dismissed,
+    finished,
+    open_study,
+)
 
 SAMPLERS = ("random", "grid", "tpe")
 TRIALS = 34
@@ -93,15 +102,17 @@ class Plan:
     Attributes:
         sampler: ``"random"`` (the paper's), ``"grid"`` (everything) or ``"tpe"``.
         trials: how many candidates; ``"grid"`` takes all.
-        seed: of the sampler.
+        seed: of the sampler, and of the order of pictures in a race.
+        race: whether candidates that fall far behind are not judged to the end (`ovsslib.race`).
 
     Raises:
-        OvssError: the sampler is unknown, or there is no trial.
+        OvssError: the sampler is unknown or cannot race, or there is no trial.
     """
 
     sampler: str = "random"
     trials: int = TRIALS
     seed: int = 0
+    race: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -109,6 +120,8 @@ class Plan:
             raise unknown("sampler", self.sampler, SAMPLERS)
         if self.trials < 1:
             raise OvssError(f"trials must be 1 or more, got {self.trials}")
+        if self.race and self.sampler == "tpe":
+            raise OvssError("tpe asks about one candidate at a time; race with random or grid")
 
 
 @dataclass(frozen=True)
@@ -125,9 +138,11 @@ class Search:
 
     Attributes:
         trials: in the order of the plan; TPE's in that in which they were finished.
+        dismissed: by a race; their value is that over the pictures they were judged on.
     """
 
     trials: tuple[Trial, ...]
+    dismissed: tuple[Trial, ...] = ()
 
     @property
     def best(self) -> Trial:
@@ -157,6 +172,7 @@ def search(
     name: str = "search",
     batch: int = 16,
     progress: Progress | None = None,
+    rules: Rules | None = None,
 ) -> Search:
     """Search for the candidate with the highest value.
 
@@ -169,25 +185,33 @@ def search(
         name: of the study in the file; it must stand for objective and space.
         batch: candidates asked about at once (TPE: one at a time).
         progress: shows progress, trial by trial.
+        rules: of the race, where the plan wants one; they judge instead of ``objective``.
 
     Returns:
         All finished trials of the study.
 
     Raises:
-        OvssError: the file is no such storage.
+        OvssError: the file is no such storage, or a race has no rules.
     """
-    study = open_study(plan.sampler, plan.seed, storage, f"{name} {plan.sampler} {plan.seed}")
+    full = f"{name} {plan.sampler} {plan.seed}{' race' if plan.race else ''}"
+    study = open_study(plan.sampler, plan.seed, storage, full)
     if plan.sampler == "tpe":
         done: Iterable[None] = ask_sampler(study, objective, space.grid(), plan.trials)
         total = plan.trials
     else:
         grid = space.grid()
         planned = grid if plan.sampler == "grid" else drawn(space, plan.trials, plan.seed)
-        done, total = ask_planned(study, objective, grid, planned, batch), len(planned)
+        total = len(planned)
+        if not plan.race:
+            done = ask_planned(study, objective, grid, planned, batch)
+        elif rules is None:
+            raise OvssError("a race needs rules: who judges, on which pictures")
+        else:
+            done = ask_raced(study, rules, grid, planned)
     if progress is not None:
         done = progress(done, "trials", total)
     for _ in done:
         pass
-    values = finished(study)
-    order = values if plan.sampler == "tpe" else [one for one in planned if one in values]
-    return Search(tuple(Trial(candidate, values[candidate]) for candidate in order))
+    values, out = finished(study), dismissed(study)
+    order = list(values) if plan.sampler == "tpe" else planned
+    return Search(*(tuple(Trial(c, of[c]) for c in order if c in of) for of in (values, out)))

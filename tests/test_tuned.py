@@ -54,7 +54,7 @@ def test_no_mask_is_read_and_the_best_is_kept(blind: Path, tmp_path: Path) -> No
     )
     told = found.record["found"]
     assert (told["pictures"], told["trials"], told["failed"]) == (3, 6, {})
-    assert told["plan"] == {"sampler": "random", "trials": 6, "seed": 1}
+    assert told["plan"] == {"sampler": "random", "trials": 6, "seed": 1, "race": False}
     assert str(tmp_path) not in json.dumps(found.record)
     assert str(blind) not in json.dumps(found.record)
     seen = tune(tuning, CPU)

@@ -27,10 +27,16 @@ def tune(
     labels: str = typer.Option(
         "captions", help="A picture's classes: captions, recorded:FILE, or gpt4o."
     ),
+    filter_change: list[str] = typer.Option(
+        [], "--filter-set", metavar="KEY=VALUE", help="A setting of gpt4o, such as side=512."
+    ),
     limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
     trials: int = typer.Option(34, min=1, help="Candidates (grid: all)."),
     sampler: str = typer.Option("random", help="random (the paper's), grid or tpe."),
     seed: int = typer.Option(0, min=0, help="Of the sampler."),
+    race: bool = typer.Option(
+        False, "--race", help="Dismiss candidates that fall far behind (not with tpe)."
+    ),
     mean_head: bool = typer.Option(False, "--mean-head", help="Search the mean over heads too."),
     reward: list[str] = typer.Option(
         [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
@@ -64,7 +70,7 @@ def tune(
     \b
     Examples:
       ovss tune --vlm micro-blip --trials 34 --seed 0
-      ovss tune --sampler grid --mean-head --storage trials.sqlite
+      ovss tune --sampler grid --mean-head --race --storage trials.sqlite
       ovss tune --reward scope=image --reward contrast=mean
       ovss run --preset ovss-preset.json
       ovss tune --limit 40 --study study.parquet
@@ -86,9 +92,10 @@ def tune(
                 split=split,
                 protocol=protocol,
                 filter=labels,
+                filter_settings=settings(filter_change, "--filter-set"),
                 limit=limit,
             ),
-            Plan(sampler, trials, seed),
+            Plan(sampler, trials, seed, race),
             RewardOptions.from_dict(settings(reward, "--reward")),
             mean_head,
         )
