@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from ovsslib.candidates import Heads
 from ovsslib.config import PnPConfig
 from ovsslib.errors import OvssError
 from ovsslib.images import make_folder, write_atomic
@@ -119,13 +120,13 @@ class LayerMaps:
         """Size of the maps in bytes."""
         return int(self._data.size)
 
-    def maps(self, picture: int, layer: int, head: int | None) -> np.ndarray:
+    def maps(self, picture: int, layer: int, head: Heads) -> np.ndarray:
         """One picture's maps.
 
         Args:
             picture: 0 to B-1.
             layer: 1 to L.
-            head: 1 to A, or None for the mean over heads.
+            head: 1 to A, several of them for their mean, or None for the mean over all.
 
         Returns:
             (K, h, w) float32, not negative.
@@ -133,17 +134,23 @@ class LayerMaps:
         Raises:
             OvssError: There is no such picture, layer or head.
         """
-        for what, value, low, high in (
-            ("picture", picture, 0, len(self) - 1),
-            ("layer", layer, 1, self.layers),
-            ("head", 1 if head is None else head, 1, self.heads),
+        heads = range(1, self.heads + 1) if head is None else np.atleast_1d(head).tolist()
+        for what, values, low, high in (
+            ("picture", [picture], 0, len(self) - 1),
+            ("layer", [layer], 1, self.layers),
+            ("head", heads, 1, self.heads),
         ):
-            if not low <= value <= high:
-                raise OvssError(f"{what} {value} does not exist; there are {low} to {high}")
+            for value in values:
+                if not low <= value <= high:
+                    raise OvssError(f"{what} {value} does not exist; there are {low} to {high}")
         record = self._data[self._starts[picture] : self._starts[picture + 1]]
         shape = (self.layers, self.heads, len(self.classes[picture]), *self.grid)
-        heads = slice(None) if head is None else slice(head - 1, head)
-        return unpack(record, shape, layer, heads).mean(axis=0)
+        # One head is a slice of the file; of several all are read.
+        first = slice(heads[0] - 1, heads[0]) if len(heads) == 1 else slice(None)
+        found = unpack(record, shape, layer, first)
+        if 1 < len(heads) < self.heads:
+            found = found[[value - 1 for value in heads]]
+        return found.mean(axis=0)
 
 
 def collect(  # noqa: PLR0913 - a job's settings

@@ -55,8 +55,8 @@ class Rules:
             raise OvssError("no picture has a class to be rewarded for; choose others")
         if self.chunk < 2 or self.sure <= 0:
             raise OvssError(
-                f"a race needs chunks of 2 pictures or more and a positive margin, got {self.chunk} "
-                f"and {self.sure}"
+                "a race needs chunks of 2 pictures or more and a positive margin, got "
+                f"{self.chunk} and {self.sure}"
             )
 
     @property
@@ -109,7 +109,7 @@ def race(
         [3, 3]
     """
     order, pairs = rules.order, np.asarray(rules.pairs, np.float64)
-    left = np.arange(len(candidates))
+    left: np.ndarray = np.arange(len(candidates))
     rewards = np.zeros((len(candidates), len(order)))
     values = np.zeros(len(candidates))
     looks = 0
@@ -118,7 +118,7 @@ def race(
         seen = start + len(pictures)
         found = known(start)
         if found is None or found.shape != (len(left), len(pictures)):
-            few = [candidates[index] for index in left]
+            few = [candidates[int(index)] for index in left]
             found = rules.judge(few, [int(picture) for picture in pictures])
             keep(start, found)
         rewards[left, start:seen] = found

@@ -7,80 +7,19 @@ be known; where they are is not asked.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.reward_options import RewardOptions
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class RewardOptions:
-    """What the reward is made of.
-
-    Attributes:
-        model: as in `ovsslib.filters.clip.Clip`. The paper's is OpenAI's ViT-L/14 at 336 pixels,
-            ``"ViT-L-14-336-quickgelu:openai"``; without ``-quickgelu`` open_clip would build it
-            with another activation than it was trained with.
-        scope: the classes that the softmax goes over: all of the data set (the poster) or those of
-            the picture (the authors' code). With one class in the picture, the latter's
-            probability is 1 whatever is seen, so that nothing wins.
-        contrast: what takes the place of what is masked, and the picture to beat: black, or the
-            mean colour of CLIP's training pictures, which is 0 once normalised.
-        mask: ``"hard"``: 1 where a mask is at least 0.5, else 0 (a mask that is cut out already, as
-            by an arg max over classes, stays as it is); ``"soft"``: picture and contrast are mixed
-            by the mask.
-        token_contrast: whether a picture's reward is scaled by 1 - the mean cosine similarity
-            between its classes' masks (a variant in the authors' records), so that masks which
-            show the same for all classes earn nothing.
-        prompt: words before a class's name.
-
-    Raises:
-        OvssError: a value is unknown (the nearest is named) or of the wrong type.
-    """
-
-    model: str = "micro-clip"
-    scope: Literal["dataset", "image"] = "dataset"
-    contrast: Literal["black", "mean"] = "black"
-    mask: Literal["hard", "soft"] = "hard"
-    token_contrast: bool = False
-    prompt: str = "a picture of a"
-
-    def __post_init__(self) -> None:
-        """Check values and types."""
-        for name, kind in get_type_hints(RewardOptions).items():
-            value = getattr(self, name)
-            if get_origin(kind) is Literal:
-                if value not in get_args(kind):
-                    raise unknown(f"value of the reward's {name}", value, get_args(kind))
-            elif type(value) is not kind:
-                raise OvssError(f"the reward's {name} must be {kind.__name__}, got {value!r}")
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> RewardOptions:
-        """Options from a mapping, such as one read from JSON; what is left out keeps its default.
-
-        Raises:
-            OvssError: a key is unknown (the nearest is named), or as above.
-
-        >>> RewardOptions.from_dict({"mask": "soft"}).mask
-        'soft'
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in fields:
-            if key not in known:
-                raise unknown("setting of the reward", key, known)
-        return cls(**fields)
 
 
 class Reward:
@@ -88,7 +27,7 @@ class Reward:
 
     Args:
         classes: names of the data set's n classes; ``classes[k - 1]`` has label k.
-        options: see `RewardOptions`.
+        options: see `RewardOptions`; None for the paper's.
         device: such as ``"cpu"``; None for the best there is.
         download: whether the network may be used for a model that is not cached yet.
         batch: masked pictures in one pass. On a CPU, small batches stay in its cache: micro-clip
@@ -111,7 +50,7 @@ class Reward:
     def __init__(
         self,
         classes: Sequence[str],
-        options: RewardOptions = RewardOptions(),
+        options: RewardOptions | None = None,
         *,
         device: str | None = None,
         download: bool = False,
@@ -125,6 +64,7 @@ class Reward:
             raise OvssError(f"the reward needs a list of class names, got {classes!r}")
         if batch < 1:
             raise OvssError(f"the reward's batch must be 1 or more, got {batch}")
+        options = options or RewardOptions()
         self.classes, self.options, self.batch = tuple(classes), options, batch
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._model, _ = load_open_clip(options.model, str(self.device), download=download)
@@ -172,7 +112,8 @@ class Reward:
         Raises:
             OvssError: a shape, a mask's value or a label is wrong.
         """
-        return self._wins(pixels, self._checked(pixels, masks, labels), labels)
+        checked, scope = self._checked(pixels, masks, labels), self.options.scope
+        return self._wins(pixels, checked, labels, [scope])[scope]
 
     def score(
         self, pixels: Tensor, masks: np.ndarray | Tensor, labels: Sequence[int]
@@ -185,15 +126,52 @@ class Reward:
             labels: as in `wins`.
 
         Returns:
-            (C,) float64: number of wins, 0..K; with ``token_contrast`` times a factor in 0..1 (1
-            where the picture has a single class).
+            (C,) float64: number of wins, 0..K; with ``outside="penalised"`` less what the outside
+            wins, -K..K; with ``token_contrast`` times a factor in 0..1 (1 where the picture has a
+            single class).
 
         Raises:
             OvssError: as in `wins`.
         """
+        found: np.ndarray = self.scores(pixels, masks, labels, [self.options])[0]
+        return found
+
+    def scores(
+        self,
+        pixels: Tensor,
+        masks: np.ndarray | Tensor,
+        labels: Sequence[int],
+        variants: Sequence[RewardOptions],
+    ) -> np.ndarray:
+        """Each candidate's reward by several options that show CLIP the same pictures.
+
+        Args:
+            pixels: as in `wins`.
+            masks: as in `wins`.
+            labels: as in `wins`.
+            variants: V options; their `RewardOptions.sight` is that of this reward.
+
+        Returns:
+            (V, C) float64, rows as in `score`.
+
+        Raises:
+            OvssError: as in `wins`, or a variant needs other pictures.
+        """
+        for one in variants:
+            if one.sight != self.options.sight:
+                raise OvssError(f"a reward that shows {self.options.sight} cannot give {one}")
         checked = self._checked(pixels, masks, labels)
-        total = self._wins(pixels, checked, labels).sum(1).astype(np.float64)
-        return total * token_contrast(checked) if self.options.token_contrast else total
+        inside = self._wins(pixels, checked, labels, {one.scope for one in variants})
+        both = {one.scope for one in variants if one.outside == "penalised"}
+        outside = self._wins(pixels, 1 - checked, labels, both) if both else {}
+        contrast = token_contrast(checked) if any(v.token_contrast for v in variants) else None
+        found = np.stack([inside[one.scope].sum(1) for one in variants]).astype(np.float64)
+        for number, one in enumerate(variants):
+            if one.outside == "penalised":
+                found[number] -= outside[one.scope].sum(1)
+            if one.token_contrast and contrast is not None:
+                found[number] *= contrast
+        return found
 
     def _checked(self, pixels: Tensor, masks: np.ndarray | Tensor, labels: Sequence[int]) -> Tensor:
         """Masks (C, K, S, S) as they are used: float32 in 0..1, 0 or 1 where they are hard."""
@@ -214,21 +192,27 @@ class Reward:
         return (found >= 0.5).float() if self.options.mask == "hard" else found
 
     @torch.inference_mode()
-    def _wins(self, pixels: Tensor, masks: Tensor, labels: Sequence[int]) -> np.ndarray:
-        """As `wins`, of checked masks."""
+    def _wins(
+        self, pixels: Tensor, masks: Tensor, labels: Sequence[int], scopes: Collection[str]
+    ) -> dict[str, np.ndarray]:
+        """As `wins`, of checked masks, for each scope."""
         count, k = masks.shape[:2]
         if not masks.numel():
-            return np.zeros((count, k), bool)
+            return {scope: np.zeros((count, k), bool) for scope in scopes}
         distinct, place = _distinct(masks.flatten(0, 1))
         logits = torch.cat(list(self._looks(pixels, distinct)))
         asked = torch.as_tensor([label - 1 for label in labels], device=self.device)
-        rivals = asked if self.options.scope == "image" else slice(None)
-        # Logarithms of probabilities tell apart what would both round to 1.
-        seen = (logits[:, asked] - logits[:, rivals].logsumexp(1, keepdim=True)).cpu()
-        bare = self._to_beat
-        beat = (bare[:, asked] - bare[:, rivals].logsumexp(1, keepdim=True)).cpu()
-        won = (seen > beat)[place.view(count, k), torch.arange(k)]
-        return np.asarray(won.numpy())
+        found = {}
+        for scope in scopes:
+            rivals = asked if scope == "image" else slice(None)
+            # Logarithms of probabilities tell apart what would both round to 1.
+            seen, beat = (
+                (one[:, asked] - one[:, rivals].logsumexp(1, keepdim=True)).cpu()
+                for one in (logits, self._to_beat)
+            )
+            won = (seen > beat)[place.view(count, k), torch.arange(k)]
+            found[scope] = np.asarray(won.numpy())
+        return found
 
     def _looks(self, pixels: Tensor, masks: Tensor) -> Iterator[Tensor]:
         """Logits (U, n) of a picture under U masks (U, S, S), batch by batch."""

@@ -167,21 +167,25 @@ def _distributions(candidates: Sequence[Candidate]) -> dict[str, Any]:
     kinds = {}
     for name in ("layer", "head", "threshold", "blur"):
         values = {_write(candidate)[name] for candidate in candidates}
-        kinds[name] = optuna.distributions.CategoricalDistribution(sorted(values))
+        # Heads are numbers, or words for several.
+        order = sorted(values, key=lambda value: (isinstance(value, str), value))
+        kinds[name] = optuna.distributions.CategoricalDistribution(order)
     return kinds
 
 
 def _write(candidate: Candidate) -> dict[str, Any]:
-    """A candidate as Optuna stores it; head 0 is the mean."""
+    """A candidate as Optuna stores it; head 0 is the mean over all, ``"1+3"`` that over two."""
+    head = candidate.head
     return {
         "layer": candidate.layer,
-        "head": candidate.head or 0,
+        "head": "+".join(map(str, head)) if isinstance(head, tuple) else head or 0,
         "threshold": candidate.threshold,
         "blur": candidate.blur,
     }
 
 
 def _read(params: dict[str, Any]) -> Candidate:
-    return Candidate(
-        params["layer"], params["head"] or None, float(params["threshold"]), float(params["blur"])
-    )
+    head: Any = params["head"] or None
+    if isinstance(head, str):
+        head = tuple(int(one) for one in head.split("+"))
+    return Candidate(params["layer"], head, float(params["threshold"]), float(params["blur"]))

@@ -1,4 +1,4 @@
-"""Figures of a study of the reward: mean IoU of every candidate, rank correlation, regret.
+"""Figures of a study of the reward: mean IoU of every candidate, rank correlation.
 
 All are pure functions of a stored `ovsslib.tuning_study.Study`. Letters: B pictures, C candidates.
 """
@@ -12,24 +12,31 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.metrics import Interval, resample_weights
-from ovsslib.tuning import TRIALS, drawn
+from ovsslib.registry import unknown
 
 if TYPE_CHECKING:
     from ovsslib.tuning_study import Study
 
 
-def rewards(study: Study, weights: np.ndarray) -> np.ndarray:
-    """Share of the pictures' classes whose mask wins.
+def rewards(study: Study, weights: np.ndarray, variant: str | None = None) -> np.ndarray:
+    """Reward for each class of the pictures: the paper's is the share of those whose mask wins.
 
     Args:
         study: what was stored.
         weights: (B,) how often each picture counts.
+        variant: which reward, one of ``study.variants``; None for the first.
 
     Returns:
-        (C,) float64 in 0..1, NaN where no class is left.
+        (C,) float64, NaN where no class is left.
+
+    Raises:
+        OvssError: there is no such reward in the study.
     """
+    if variant is not None and variant not in study.variants:
+        raise unknown("reward of the study", variant, study.variants)
+    chosen = study.rewards[study.variants.index(variant) if variant is not None else 0]
     total = float(study.pairs @ weights)
-    return (study.rewards.astype(np.float64) @ weights) / (total or np.nan)
+    return (chosen.astype(np.float64) @ weights) / (total or np.nan)
 
 
 def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
@@ -42,10 +49,10 @@ def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
     Returns:
         (C,) float64 in 0..1, NaN where no class is left.
     """
-    return _mean_ious(_pixels(study), weights, study.absent)
+    return mean_ious_of(pixels_of(study), weights, study.absent)
 
 
-def _pixels(study: Study) -> list[np.ndarray]:
+def pixels_of(study: Study) -> list[np.ndarray]:
     """Right, predicted and true pixels of the scored classes, pictures first: float64, exact."""
     columns = list(study.scored)
     found = [
@@ -55,7 +62,8 @@ def _pixels(study: Study) -> list[np.ndarray]:
     return [*found, study.truth[:, columns].astype(np.float64)]
 
 
-def _mean_ious(pixels: list[np.ndarray], weights: np.ndarray, absent: str) -> np.ndarray:
+def mean_ious_of(pixels: list[np.ndarray], weights: np.ndarray, absent: str) -> np.ndarray:
+    """As `mean_ious`, of what `pixels_of` gave."""
     right, said, true = (np.tensordot(weights, one, 1) for one in pixels)
     union = said + true - right
     kept = union > 0 if absent == "count" else np.broadcast_to(true > 0, union.shape)
@@ -78,23 +86,27 @@ def weights_of(study: Study, pictures: Sequence[int] | None = None) -> np.ndarra
     return out
 
 
-def frame(study: Study, pictures: Sequence[int] | None = None) -> Any:
+def frame(study: Study, pictures: Sequence[int] | None = None, variant: str | None = None) -> Any:
     """One row per candidate of the grid.
 
     Args:
         study: what was stored.
         pictures: over which; None for all.
+        variant: which reward; None for the first.
 
     Returns:
-        DataFrame with ``layer``, ``head`` (0: mean over heads), ``threshold``, ``blur``, ``reward``
-        and ``miou`` (0..1).
+        DataFrame with ``layer``, ``head`` (0: mean over all; ``"1+2"``: over several),
+        ``threshold``, ``blur``, ``reward`` and ``miou`` (0..1).
     """
     import pandas as pd
 
     weights = weights_of(study, pictures)
     table = pd.DataFrame([vars(one) for one in study.space.grid()])
-    table["head"] = table["head"].fillna(0).astype(int)
-    table["reward"] = rewards(study, weights)[:-1]
+    table["head"] = [
+        "+".join(map(str, one)) if isinstance(one, tuple) else one or 0
+        for one in (candidate.head for candidate in study.space.grid())
+    ]
+    table["reward"] = rewards(study, weights, variant)[:-1]
     table["miou"] = mean_ious(study, weights)[:-1]
     return table
 
@@ -112,6 +124,7 @@ def rank_correlation(
     study: Study,
     chosen: np.ndarray | None = None,
     *,
+    variant: str | None = None,
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -121,6 +134,7 @@ def rank_correlation(
     Args:
         study: what was stored.
         chosen: (C - 1,) bool, which candidates of the grid are looked at; None for all.
+        variant: which reward; None for the first.
         level: coverage of the interval, 0..1.
         resamples: bootstrap resamples of the pictures; a resample changes both figures.
         seed: of the resamples.
@@ -131,11 +145,11 @@ def rank_correlation(
     from scipy.stats import spearmanr
 
     rows = slice(None) if chosen is None else chosen
-    pixels = _pixels(study)
+    pixels = pixels_of(study)
 
     def figure(weights: np.ndarray) -> float:
-        mious = _mean_ious(pixels, weights, study.absent)
-        pair = rewards(study, weights)[:-1][rows], mious[:-1][rows]
+        mious = mean_ious_of(pixels, weights, study.absent)
+        pair = rewards(study, weights, variant)[:-1][rows], mious[:-1][rows]
         return float(spearmanr(*pair).statistic)
 
     count = len(study.pictures)
@@ -143,74 +157,6 @@ def rank_correlation(
     tail = 50 * (1 - level)
     ends = np.nanpercentile([figure(one) for one in several], [tail, 100 - tail])
     return Interval(figure(np.ones(count)), float(ends[0]), float(ends[1]))
-
-
-def halves(study: Study) -> tuple[list[int], list[int]]:
-    """Pictures with even and with odd numbers: one half chooses, the other one judges.
-
-    Raises:
-        OvssError: there are fewer than two pictures.
-    """
-    count = len(study.pictures)
-    if count < 2:
-        raise OvssError("one picture has no halves; study two or more")
-    return list(range(0, count, 2)), list(range(1, count, 2))
-
-
-def regrets(
-    study: Study, *, seeds: int = 20, trials: int = TRIALS, sizes: Sequence[int] = ()
-) -> Any:
-    """What random searches by the reward find, judged on pictures that they have not seen.
-
-    Args:
-        study: what was stored.
-        seeds: searches: seed 0 and on.
-        trials: candidates of a search, drawn as ``ovss tune`` does.
-        sizes: how many pictures of a half choose, the first so many; those larger than the half are
-            left out. The whole half is always among them.
-
-    Returns:
-        DataFrame with a row per half, size and seed: ``half`` (0 or 1, the one that chooses),
-        ``pictures``, ``seed``, ``place`` of the choice in the grid, and mean IoU (0..1) on the
-        other half: ``chosen``, the search's choice; ``drawn_best`` and ``drawn_median`` of the
-        candidates it drew; ``best`` of the grid and ``median`` of those that are `alive`;
-        ``regret``, best - chosen; ``gain``, chosen - median.
-
-    Raises:
-        OvssError: as `halves`.
-    """
-    import pandas as pd
-
-    grid = study.space.grid()
-    place = {one: number for number, one in enumerate(grid)}
-    draws = [[place[one] for one in drawn(study.space, trials, seed)] for seed in range(seeds)]
-    rows = []
-    both = halves(study)
-    for half, chooses in enumerate(both):
-        judged = mean_ious(study, weights_of(study, both[1 - half]))[:-1]
-        best, median = float(judged.max()), float(np.median(judged[alive(study)]))
-        for size in sorted({*(s for s in sizes if 1 <= s < len(chooses)), len(chooses)}):
-            found = rewards(study, weights_of(study, chooses[:size]))
-            for seed, draw in enumerate(draws):
-                # Of equal ones the first, as a search does.
-                choice = draw[int(np.argmax(found[draw]))]
-                chosen = float(judged[choice])
-                rows.append(
-                    {
-                        "half": half,
-                        "pictures": size,
-                        "seed": seed,
-                        "place": choice,
-                        "chosen": chosen,
-                        "drawn_best": float(judged[draw].max()),
-                        "drawn_median": float(np.median(judged[draw])),
-                        "best": best,
-                        "median": median,
-                        "regret": best - chosen,
-                        "gain": chosen - median,
-                    }
-                )
-    return pd.DataFrame(rows)
 
 
 def misleading(table: Any) -> Any:

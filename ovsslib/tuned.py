@@ -13,20 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovsslib.candidates import Objective
 from ovsslib.config import PnPConfig
 from ovsslib.errors import OvssError
 from ovsslib.filters import get_filter
 from ovsslib.filters.captions import image_labels
 from ovsslib.images import write_atomic
 from ovsslib.layer_maps import LayerMaps, collect
+from ovsslib.objective import Objective
 from ovsslib.plain import dumps
 from ovsslib.provenance import provenance
 from ovsslib.race import Rules
-from ovsslib.reward import Reward, RewardOptions
+from ovsslib.reward import Reward
+from ovsslib.reward_options import RewardOptions
 from ovsslib.runs import SERIAL, Execution, RunSpec
 from ovsslib.tasks import Task
-from ovsslib.tuning import Plan, Search, Space, Trial, search
+from ovsslib.tuning import BLURS, THRESHOLDS, Plan, Search, Space, Trial, search
 
 if TYPE_CHECKING:
     from ovsslib.pnp import PnPOVSS
@@ -45,13 +46,24 @@ class Tuning:
             classes a picture has, ``"captions"`` or a filter that reads no mask.
         plan: the search.
         reward: options of the reward.
-        mean_head: whether the mean over heads is searched beside single heads.
+        mean_head: whether the mean over all heads is searched beside single heads.
+        several_heads: most heads of a layer whose mean is searched beside single heads.
+        thresholds: that are searched.
+        blurs: the same.
     """
 
     spec: RunSpec
     plan: Plan = field(default_factory=Plan)
     reward: RewardOptions = field(default_factory=RewardOptions)
     mean_head: bool = False
+    several_heads: int = 1
+    thresholds: tuple[float, ...] = THRESHOLDS
+    blurs: tuple[float, ...] = BLURS
+
+    def space(self, store: LayerMaps) -> Space:
+        """What is searched for the model whose maps these are."""
+        whole = Space.of(store.layers, store.heads, mean=self.mean_head, several=self.several_heads)
+        return dataclasses.replace(whole, thresholds=self.thresholds, blurs=self.blurs)
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ def tune(
     objective = Objective(store, reward, work, base)
     pairs = [len(objective.labels(picture)) for picture in range(len(store))]
     racing = tuning.plan.race
-    space = Space.of(store.layers, store.heads, mean=tuning.mean_head)
+    space = tuning.space(store)
     found = search(
         objective.values,
         space,

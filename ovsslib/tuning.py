@@ -8,14 +8,14 @@ processes may share one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ovsslib.candidates import Candidate
+from ovsslib.candidates import Candidate, Heads
 from ovsslib.errors import OvssError
 from ovsslib.race import Rules
 from ovsslib.registry import unknown
@@ -43,7 +43,8 @@ class Space:
 
     Attributes:
         layers: 1-based.
-        heads: 1-based; None is the mean over heads, which the paper does not search.
+        heads: 1-based; several numbers are the mean over those heads, None that over all. The paper
+            searches single heads.
         thresholds: 0..1.
         blurs: standard deviation over the longer side.
 
@@ -52,7 +53,7 @@ class Space:
     """
 
     layers: tuple[int, ...]
-    heads: tuple[int | None, ...]
+    heads: tuple[Heads, ...]
     thresholds: tuple[float, ...] = THRESHOLDS
     blurs: tuple[float, ...] = BLURS
 
@@ -63,20 +64,49 @@ class Space:
                 raise OvssError(f"the search space has no {name}; name at least one")
 
     @classmethod
-    def of(cls, layers: int, heads: int, *, mean: bool = False) -> Space:
+    def of(cls, layers: int, heads: int, *, mean: bool = False, several: int = 1) -> Space:
         """Table 2's space for a model.
 
         Args:
             layers: how many it has.
             heads: how many a layer has.
-            mean: whether the mean over heads is a choice too.
+            mean: whether the mean over all heads is a choice too.
+            several: most heads of a layer whose mean is a choice too.
+
+        Raises:
+            OvssError: ``several`` is less than 1.
 
         Example:
             >>> len(Space.of(12, 12).grid())
             4320
+            >>> Space.of(1, 3, several=2).heads
+            (1, 2, 3, (1, 2), (1, 3), (2, 3))
         """
-        choices: tuple[int | None, ...] = tuple(range(1, heads + 1))
-        return cls(tuple(range(1, layers + 1)), (*((None,) if mean else ()), *choices))
+        if several < 1:
+            raise OvssError(f"several heads are 1 or more, got {several}")
+        numbers = range(1, heads + 1)
+        sets = [
+            chosen
+            for count in range(2, min(several, heads - 1) + 1)
+            for chosen in itertools.combinations(numbers, count)
+        ]
+        # All heads together are the mean over all.
+        whole: tuple[Heads, ...] = (None,) if mean or several >= heads > 1 else ()
+        return cls(tuple(range(1, layers + 1)), (*whole, *numbers, *sets))
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Sequence[Any]]) -> Space:
+        """A space from what `to_dict` gave and JSON kept.
+
+        Example:
+            >>> Space.from_dict({"layers": [1], "heads": [None, 1, [1, 2]]}).heads
+            (None, 1, (1, 2))
+        """
+        lists: dict[str, Any] = {
+            name: tuple(tuple(one) if isinstance(one, list) else one for one in values)
+            for name, values in fields.items()
+        }
+        return cls(**lists)
 
     def grid(self) -> list[Candidate]:
         """All candidates, in the order of the lists."""
@@ -163,7 +193,7 @@ def drawn(space: Space, trials: int, seed: int) -> list[Candidate]:
     return [grid[index] for index in order[:trials]]
 
 
-def search(
+def search(  # noqa: PLR0913 - a job's settings
     objective: Objective,
     space: Space,
     plan: Plan,

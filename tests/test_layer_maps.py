@@ -97,6 +97,10 @@ def test_opened_again_it_is_the_same(store: LayerMaps) -> None:
 def test_a_mean_over_heads_is_not_stored(store: LayerMaps) -> None:
     heads = [store.maps(0, 1, head) for head in range(1, store.heads + 1)]
     np.testing.assert_allclose(store.maps(0, 1, None), np.mean(heads, axis=0), rtol=1e-5)
+    two = (heads[0] + heads[2]) / 2
+    np.testing.assert_allclose(store.maps(0, 1, (1, 3)), two, rtol=1e-5)
+    with pytest.raises(OvssError, match="head 5 does not exist"):
+        store.maps(0, 1, (1, 5))
 
 
 def test_a_temporary_folder_goes_with_the_result(matcher: Any, store: LayerMaps) -> None:

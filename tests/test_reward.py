@@ -16,7 +16,8 @@ from ovsslib.datasets import load_dataset
 from ovsslib.datasets.diorama import diorama
 from ovsslib.errors import OvssError
 from ovsslib.filters.captions import image_labels
-from ovsslib.reward import Reward, RewardOptions, token_contrast
+from ovsslib.reward import Reward, token_contrast
+from ovsslib.reward_options import RewardOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "data/checkpoints/micro-clip"
@@ -75,12 +76,17 @@ class Plain:
             for k, mask in enumerate(used):
                 seen = self.chances(mask * picture + (1 - mask) * fill, labels, options.scope)
                 wins[c, k] = seen[k] > bare[k] and mask.any()
+            total = wins[c].sum()
+            if options.outside == "penalised":
+                for k, mask in enumerate(1 - used):
+                    seen = self.chances(mask * picture + (1 - mask) * fill, labels, options.scope)
+                    total -= seen[k] > bare[k] and mask.any()
             pairs = [
                 (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
                 for a, b in combinations(used.astype(float), 2)
             ]
             factor = 1 - np.mean(pairs) if options.token_contrast and pairs else 1
-            scores[c] = wins[c].sum() * factor
+            scores[c] = total * factor
         return wins, scores
 
 
@@ -93,6 +99,8 @@ class Plain:
         {"mask": "soft"},
         {"token_contrast": True},
         {"prompt": "a photo of"},
+        {"outside": "penalised"},
+        {"outside": "penalised", "scope": "image", "contrast": "mean", "mask": "soft"},
         {"scope": "image", "contrast": "mean", "mask": "soft", "token_contrast": True},
     ],
     ids=str,

@@ -16,7 +16,7 @@ from ovsslib.cli import app
 from ovsslib.config import preset
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.reward import RewardOptions
+from ovsslib.reward_options import RewardOptions
 from ovsslib.runs import Execution, RunSpec
 from ovsslib.tuned import Tuning, save_preset, tune
 from ovsslib.tuning import Plan
@@ -67,7 +67,7 @@ def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: ob
     from ovsslib import tuned
 
     class Silent(tuned.Reward):
-        def score(self, *_: object) -> np.ndarray:
+        def scores(self, *_: object) -> np.ndarray:
             raise AssertionError("nothing is left to judge")
 
     monkeypatch.setattr(tuned, "Reward", Silent)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -47,6 +48,13 @@ def test_the_space_is_table_2() -> None:
     assert len(set(grid)) == len(grid) == 12 * 12 * 5 * 6
     assert Candidate(8, 10, 0.15, 0.05) in grid
     assert {candidate.head for candidate in Space.of(1, 2, mean=True).grid()} == {None, 1, 2}
+    several = Space.of(1, 4, several=3)
+    assert several.heads[:6] == (1, 2, 3, 4, (1, 2), (1, 3))
+    assert len(several.heads) == 4 + 6 + 4
+    assert Space.of(1, 2, several=2).heads == (None, 1, 2)
+    assert Space.from_dict(json.loads(json.dumps(several.to_dict()))) == several
+    with pytest.raises(OvssError, match="1 or more"):
+        Space.of(1, 4, several=0)
     with pytest.raises(OvssError, match="no heads"):
         Space((1,), ())
 
@@ -107,6 +115,20 @@ def slow(candidates: Sequence[Candidate]) -> list[float]:
 
 def work(file: str) -> int:
     return len(search(slow, SPACE, Plan(trials=24), storage=Path(file), batch=2).trials)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_several_heads_are_kept_in_a_file(tmp_path: Path, sampler: str) -> None:
+    space, plan = Space.of(1, 3, mean=True, several=2), Plan(sampler, trials=30)
+
+    def fits(candidates: Sequence[Candidate]) -> list[float]:
+        return [float(one.head == (1, 3)) - one.blur for one in candidates]
+
+    found = search(fits, space, plan, storage=tmp_path / "t.sqlite", batch=300)
+    assert search(Counting(stop=0), space, plan, storage=tmp_path / "t.sqlite") == found
+    assert {trial.candidate.head for trial in found.trials} <= set(space.heads)
+    if sampler == "grid":
+        assert (found.best.candidate.head, found.best.candidate.blur) == ((1, 3), 0.01)
 
 
 def test_several_processes_share_a_search(tmp_path: Path) -> None:

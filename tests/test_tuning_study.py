@@ -1,4 +1,4 @@
-"""A study: rewards are the search's, counts those of enlarged masks, files come back."""
+"""A study: rewards are the search's, counts those of enlarged masks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ovsslib.candidates import Candidate
 from ovsslib.cli import app
 from ovsslib.errors import OvssError
 from ovsslib.protocols import get_protocol
-from ovsslib.reward import RewardOptions
+from ovsslib.reward_options import RewardOptions
 from ovsslib.runs import Execution, RunSpec
+from ovsslib.study_files import load_study
 from ovsslib.tuned import Tuning, tune
 from ovsslib.tuning import Plan, Space
-from ovsslib.tuning_study import Study, confusions, load_study, save_study, study
+from ovsslib.tuning_study import Study, confusions, study
 
 SPEC = RunSpec(vlm="micro-bridgetower", split="tune", limit=2, filter="captions")
 TUNING = Tuning(SPEC, Plan("grid"), mean_head=True)
@@ -38,16 +39,18 @@ def small():
 
 @pytest.fixture(scope="module")
 def found(small: None) -> Study:
-    return study(TUNING, CPU)
+    return study(TUNING, CPU, ablate=["scope", "contrast"], space=SMALL)
 
 
 def test_rewards_are_those_of_the_search(found: Study) -> None:
     trials = tune(TUNING, CPU).found.trials
+    words = ("paper", "contrast=mean", "scope=image", "scope=image, contrast=mean")
+    assert found.variants == words
     assert [trial.candidate for trial in trials] == SMALL.grid() == found.candidates[:-1]
-    shares = found.rewards[:-1].sum(1) / found.pairs.sum()
+    shares = found.rewards[0, :-1].sum(1) / found.pairs.sum()
     np.testing.assert_allclose(shares, [trial.value for trial in trials], atol=1e-6)
     assert found.preset == Candidate(2, None, 0.1, 0.05)
-    assert found.rewards.shape == (9, 2)
+    assert found.rewards.shape == (4, 9, 2)
 
 
 def test_every_pixel_is_counted_once(found: Study) -> None:
@@ -82,39 +85,31 @@ def test_confusions_are_those_of_enlarged_masks(shape: tuple[int, int]) -> None:
         np.testing.assert_array_equal(matrix.sum(1), want.truth[0])
 
 
-def test_a_file_gives_back_what_was_written(found: Study, tmp_path: Path) -> None:
-    again = load_study(save_study(found, tmp_path / "s.parquet"))
-    for field in dataclasses.fields(Study):
-        one, other = getattr(found, field.name), getattr(again, field.name)
-        if isinstance(one, np.ndarray):
-            assert one.dtype == other.dtype
-            np.testing.assert_array_equal(one, other)
-        elif field.name != "facts":
-            assert one == other
-    assert again.facts["vlm"] == "micro-bridgetower"
-    assert again.facts["provenance"]["packages"]["torch"]
-    assert str(tmp_path) not in str(again.facts)
+def test_variants_are_those_rewards_alone(found: Study) -> None:
+    for row, variant in ((1, {"contrast": "mean"}), (2, {"scope": "image"})):
+        options = RewardOptions.from_dict(variant)
+        alone = study(dataclasses.replace(TUNING, reward=options), CPU, space=SMALL)
+        assert alone.variants == (found.variants[row],)
+        np.testing.assert_array_equal(alone.rewards[0], found.rewards[row])
 
 
-def test_wrong_files_and_options_are_refused(found: Study, tmp_path: Path) -> None:
-    with pytest.raises(OvssError, match=r"ends in \.parquet"):
-        save_study(found, tmp_path / "s.csv")
-    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    for name in ("bad", "none"):
-        with pytest.raises(OvssError, match="make it again"):
-            load_study(tmp_path / f"{name}.parquet")
-    with pytest.raises(OvssError, match="hard"):
-        study(dataclasses.replace(TUNING, reward=RewardOptions(mask="soft")), CPU)
+def test_wrong_options_are_refused() -> None:
+    with pytest.raises(OvssError, match="to ablate"):
+        study(TUNING, CPU, ablate=["model"])
     reads = dataclasses.replace(SPEC, filter="oracle")
     with pytest.raises(OvssError, match="reads masks"):
         study(Tuning(reads), CPU)
 
 
 def test_command(tmp_path: Path) -> None:
-    command = ["tune", "--vlm", "micro-bridgetower", "--limit", "1", "--device", "cpu", "--study"]
+    command = ["tune", "--vlm", "micro-bridgetower", "--limit", "1", "--device", "cpu"]
+    command += ["--thresholds", "0.05", "--blurs", "0.03,0.05", "--ablate", "scope", "--study"]
     done = CliRunner().invoke(app, [*command, str(tmp_path / "s.parquet")])
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == f"written: {tmp_path / 's.parquet'}"
-    assert len(load_study(tmp_path / "s.parquet").pictures) == 1
+    written = load_study(tmp_path / "s.parquet")
+    assert len(written.pictures) == 1
+    assert written.variants == ("paper", "scope=image")
+    assert (written.space.thresholds, written.space.blurs) == ((0.05,), (0.03, 0.05))
     done = CliRunner().invoke(app, [*command, str(tmp_path / "s.csv")])
     one_error(done, 2, "rename it")

@@ -18,9 +18,10 @@ import torch
 from PIL import Image
 
 from ovsslib.bench.models import SHAPES, open_model
-from ovsslib.candidates import Candidate, Objective, masks
+from ovsslib.candidates import Candidate, masks
 from ovsslib.errors import OvssError
 from ovsslib.layer_maps import LayerMaps, collect
+from ovsslib.objective import Objective
 from ovsslib.pnp import PnPOVSS, build
 from ovsslib.provenance import provenance
 from ovsslib.refine import refine_maps
@@ -39,10 +40,10 @@ class _Timed(Reward):
 
     seconds = 0.0
 
-    def score(self, *args: Any, **more: Any) -> np.ndarray:
-        """As `Reward.score`."""
+    def scores(self, *args: Any, **more: Any) -> np.ndarray:
+        """As `Reward.scores`."""
         start = time.perf_counter()
-        found = super().score(*args, **more)
+        found = super().scores(*args, **more)
         self.seconds += time.perf_counter() - start
         return found
 

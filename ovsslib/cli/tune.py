@@ -38,6 +38,11 @@ def tune(
         False, "--race", help="Dismiss candidates that fall far behind (not with tpe)."
     ),
     mean_head: bool = typer.Option(False, "--mean-head", help="Search the mean over heads too."),
+    several_heads: int = typer.Option(
+        1, min=1, help="Search the mean over up to N heads of a layer too."
+    ),
+    thresholds: str | None = typer.Option(None, help="Such as 0.05,0.15; else Table 2's."),
+    blurs: str | None = typer.Option(None, help="Such as 0.01,0.03; else Table 2's."),
     reward: list[str] = typer.Option(
         [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
     ),
@@ -57,6 +62,9 @@ def tune(
         help="Do not search: write reward AND true pixel counts of the whole grid to this .parquet "
         "file, to see how far the reward can be trusted. This reads masks.",
     ),
+    ablate: list[str] = typer.Option(
+        [], help="With --study: note the reward for all values of this option too (repeat it)."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the preset file instead of text."),
     out: Path = typer.Option(
         Path("ovss-preset.json"), "--out", "-o", help="Preset file for ovss run --preset."
@@ -73,15 +81,15 @@ def tune(
       ovss tune --sampler grid --mean-head --race --storage trials.sqlite
       ovss tune --reward scope=image --reward contrast=mean
       ovss run --preset ovss-preset.json
-      ovss tune --limit 40 --study study.parquet
+      ovss tune --limit 40 --study study.parquet --ablate scope --ablate contrast
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.plain import dumps
-        from ovsslib.reward import RewardOptions
+        from ovsslib.reward_options import RewardOptions
         from ovsslib.runs import Execution, RunSpec
         from ovsslib.tuned import Tuning, save_preset
         from ovsslib.tuned import tune as run
-        from ovsslib.tuning import Plan
+        from ovsslib.tuning import BLURS, THRESHOLDS, Plan
 
         tuning = Tuning(
             RunSpec(
@@ -98,14 +106,17 @@ def tune(
             Plan(sampler, trials, seed, race),
             RewardOptions.from_dict(settings(reward, "--reward")),
             mean_head,
+            several_heads,
+            numbers(thresholds, "--thresholds") or THRESHOLDS,
+            numbers(blurs, "--blurs") or BLURS,
         )
         execution = Execution(batch=batch, device=device, root=root, progress=progress)
         if study is not None:
-            from ovsslib.tuning_study import check_name, save_study
+            from ovsslib.study_files import check_name, save_study
             from ovsslib.tuning_study import study as judge
 
             check_name(study)
-            written = save_study(judge(tuning, execution), study)
+            written = save_study(judge(tuning, execution, ablate=ablate), study)
             typer.echo(f"written: {written}")
             return
         try:
@@ -126,17 +137,36 @@ def tune(
     typer.echo(f"written: {written}")
 
 
+def numbers(words: str | None, option: str) -> tuple[float, ...]:
+    """Numbers out of a list with commas; none where there is none.
+
+    Raises:
+        OvssError: something in it is no number.
+
+    >>> numbers("0.05, 0.1", "--blurs")
+    (0.05, 0.1)
+    """
+    from ovsslib.errors import OvssError
+
+    try:
+        return tuple(float(word) for word in words.split(",")) if words else ()
+    except ValueError as error:
+        raise OvssError(f"{option} must be numbers with commas between them: {error}") from error
+
+
 def text(record: dict[str, Any]) -> str:
     """A preset file's content in a few lines."""
     found, config = record["found"], record["config"]
-    head = "mean of heads" if config["head"] is None else f"head {config['head']}"
+    heads = config["head"]
+    head = "mean of heads" if heads is None else f"head {heads}"
+    if isinstance(heads, list | tuple):
+        head = f"mean of heads {', '.join(map(str, heads))}"
     return "\n".join(
         [
             f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates, "
             f"{found['pictures']} pictures, {found['pairs']} classes in them",
             f"  best: layer {config['layer']}, {head}, threshold {config['threshold']}, "
             f"blur {config['blur']}",
-            f"  reward: {100 * found['reward']:.1f} % of the classes look more like themselves "
-            "than a black picture does",
+            f"  reward: {found['reward']:.3f} for each class (1: all masks win)",
         ]
     )

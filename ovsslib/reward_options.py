@@ -1,0 +1,124 @@
+"""What the reward that tunes without masks is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ovsslib.errors import OvssError
+from ovsslib.registry import unknown
+
+
+@dataclass(frozen=True)
+class RewardOptions:
+    """What the reward is made of.
+
+    Attributes:
+        model: as in `ovsslib.filters.clip.Clip`. The paper's is OpenAI's ViT-L/14 at 336 pixels,
+            ``"ViT-L-14-336-quickgelu:openai"``; without ``-quickgelu`` open_clip would build it
+            with another activation than it was trained with.
+        scope: the classes that the softmax goes over: all of the data set (the poster) or those of
+            the picture (the authors' code). With one class in the picture, the latter's
+            probability is 1 whatever is seen, so that nothing wins.
+        contrast: what takes the place of what is masked, and the picture to beat: black, or the
+            mean colour of CLIP's training pictures, which is 0 once normalised.
+        mask: ``"hard"``: 1 where a mask is at least 0.5, else 0 (a mask that is cut out already, as
+            by an arg max over classes, stays as it is); ``"soft"``: picture and contrast are mixed
+            by the mask.
+        outside: ``"penalised"`` takes one win away for each class that what its mask leaves out
+            shows better than the contrast picture does, too (delete and compare; not the paper's).
+        token_contrast: whether a picture's reward is scaled by 1 - the mean cosine similarity
+            between its classes' masks (a variant in the authors' records), so that masks which
+            show the same for all classes earn nothing.
+        prompt: words before a class's name.
+
+    Raises:
+        OvssError: a value is unknown (the nearest is named) or of the wrong type.
+    """
+
+    model: str = "micro-clip"
+    scope: Literal["dataset", "image"] = "dataset"
+    contrast: Literal["black", "mean"] = "black"
+    mask: Literal["hard", "soft"] = "hard"
+    outside: Literal["ignored", "penalised"] = "ignored"
+    token_contrast: bool = False
+    prompt: str = "a picture of a"
+
+    def __post_init__(self) -> None:
+        """Check values and types."""
+        for name, kind in get_type_hints(RewardOptions).items():
+            value = getattr(self, name)
+            if get_origin(kind) is Literal:
+                if value not in get_args(kind):
+                    raise unknown(f"value of the reward's {name}", value, get_args(kind))
+            elif type(value) is not kind:
+                raise OvssError(f"the reward's {name} must be {kind.__name__}, got {value!r}")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> RewardOptions:
+        """Options from a mapping, such as one read from JSON; what is left out keeps its default.
+
+        Raises:
+            OvssError: a key is unknown (the nearest is named), or as above.
+
+        >>> RewardOptions.from_dict({"mask": "soft"}).mask
+        'soft'
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in fields:
+            if key not in known:
+                raise unknown("setting of the reward", key, known)
+        return cls(**fields)
+
+    @property
+    def sight(self) -> tuple[str, ...]:
+        """What decides which pictures CLIP is shown; options that share it share CLIP's passes."""
+        return self.model, self.contrast, self.mask, self.prompt
+
+    @property
+    def label(self) -> str:
+        """What differs from the paper's reward; ``"paper"`` where nothing does.
+
+        >>> RewardOptions(scope="image", contrast="mean").label
+        'scope=image, contrast=mean'
+        """
+        plain = RewardOptions(model=self.model)
+        changed = [
+            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in vars(self).items()
+            if value != getattr(plain, name)
+        ]
+        return ", ".join(changed) or "paper"
+
+    def ablated(self, names: Sequence[str]) -> list[RewardOptions]:
+        """All combinations of the values of some options, the others as they are.
+
+        Args:
+            names: options with a fixed set of values.
+
+        Returns:
+            These options first.
+
+        Raises:
+            OvssError: there is no such option.
+
+        >>> [one.label for one in RewardOptions().ablated(["scope"])]
+        ['paper', 'scope=image']
+        """
+        kinds = get_type_hints(RewardOptions)
+        values = {
+            name: (False, True) if kind is bool else get_args(kind)
+            for name, kind in kinds.items()
+            if kind is bool or get_origin(kind) is Literal
+        }
+        for name in names:
+            if name not in values:
+                raise unknown("option of the reward to ablate", name, list(values))
+        found = [
+            dataclasses.replace(self, **dict(zip(names, chosen, strict=True)))
+            for chosen in itertools.product(*(values[name] for name in names))
+        ]
+        return [self, *(one for one in found if one != self)]
