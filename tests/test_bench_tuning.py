@@ -1,4 +1,4 @@
-"""``ovss bench tuning``: three ways, the same rewards."""
+"""``ovss bench tuning``: four ways, the same rewards."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ovsslib.cli import app
 
 
 def test_record_and_table(tmp_path: Path) -> None:
-    words = "bench tuning --images 5 --candidates 3 --usual 1 --threads 1 --device cpu --out"
+    words = "bench tuning --images 12 --candidates 6 --fair 3 --threads 1 --device cpu --out"
     done = CliRunner().invoke(app, [*words.split(), str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "maps of all layers and heads" in done.stdout
     record = json.loads((tmp_path / "tuning-micro-blip-float32-cpu.json").read_text())
     rows = {row["way"]: row for row in record["rows"]}
     assert {way: row["candidates"] for way, row in rows.items()} == {
-        "stored": 3,
+        "stored": 6,
+        "race": 6,
         "fair": 3,
         "usual": 1,
     }
@@ -32,8 +33,10 @@ def test_record_and_table(tmp_path: Path) -> None:
     assert rows["usual"]["ratio"] > rows["fair"]["ratio"] > 1
     assert 0 < record["with_collect"] < rows["fair"]["ratio"]
     assert record["agreement"]["agree"]
+    assert record["agreement"]["winner"]
+    assert 0 < record["looks"] <= 1
     settings = record["settings"]
-    assert (settings["split"], settings["images"]) == ("tune", 5), "nothing is chosen on val"
+    assert (settings["split"], settings["images"]) == ("tune", 12), "nothing is chosen on val"
     assert record["bytes"] > 0
     assert record["collect"] > 0
 

@@ -200,9 +200,19 @@ def tuning_text(record: dict[str, Any]) -> str:
         for row in record["rows"]
     ]
     lines += [
-        "fair: a pass for each candidate's layer and head; usual: the preset's rounds and CRF as "
-        "well; CLIP: share of the time in the reward",
+        "race: candidates that fall far behind are dismissed; fair: a pass for each candidate's "
+        "layer and head; usual: the preset's rounds and CRF as well; CLIP: share of the time in "
+        "the reward",
         f"with the time for the maps, stored is {record['with_collect']:.2f} times as fast as fair",
         f"equal rewards: {100 * same['same']:.2f} %; of values: within {same['largest']:.4f}",
+        f"the race looked at {100 * record['looks']:.0f} % of candidates times pictures and ended "
+        f"with {'the best candidate' if same['winner'] else 'ANOTHER candidate than the best'}",
     ]
+    slow = {row["way"]: row["seconds"] for row in record["rows"]}
+    if "usual" in slow:
+        lines.append(
+            f"candidates per minute against the whole pipeline for each: "
+            f"{slow['usual'] / slow['stored']:.0f}x stored, {slow['usual'] / slow['race']:.0f}x in "
+            "a race"
+        )
     return "\n".join(lines)

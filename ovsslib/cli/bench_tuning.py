@@ -20,6 +20,9 @@ def tuning(
     ),
     images: int = typer.Option(100, min=1, help="Pictures of Diorama's tune split."),
     candidates: int = typer.Option(34, min=1, help="Candidates of a random search."),
+    fair: int | None = typer.Option(
+        None, min=1, help="Of these, candidates that are rerun one by one; without it, all."
+    ),
     usual: int = typer.Option(
         1, min=0, help="Of these, candidates for the whole pipeline with rounds and CRF."
     ),
@@ -31,11 +34,13 @@ def tuning(
 ) -> None:
     r"""Candidates per minute from stored maps against running the pipeline for each.
 
-    Rewards must be the same, else the exit status is 1 (not asked of random weights).
+    Rewards and the race's winner must be the same, else the exit status is 1 (not asked of random
+    weights).
 
     \b
     Examples:
       ovss bench tuning --out data/benchmarks
+      ovss bench tuning --candidates 480 --fair 20
       ovss bench tuning --vlm blip-large-random --images 4 --candidates 8
       ovss bench tuning --images 20 --candidates 8 --usual 0 --json
     """
@@ -43,11 +48,14 @@ def tuning(
         from ovsslib.bench.tuning import tuning as measure
 
         record = measure(
-            vlm, images, candidates, usual, batch=batch, device=device, threads=threads
+            vlm, images, candidates, fair, usual, batch=batch, device=device, threads=threads
         )
     finish(record, tuning_text(record), out, as_json=as_json)
     if record["agreement"]["agree"] is False:
         note("error: the rewards are not those of the pipeline")
+        raise typer.Exit(1)
+    if record["agreement"]["agree"] and not record["agreement"]["winner"]:
+        note("error: the race did not end with the best candidate")
         raise typer.Exit(1)
 
 
