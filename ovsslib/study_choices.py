@@ -5,6 +5,7 @@ All are pure functions of stored `ovsslib.tuning_study.Study`s. Letters: B pictu
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,33 @@ from ovsslib.tuning import TRIALS, Plan
 
 if TYPE_CHECKING:
     from ovsslib.candidates import Candidate
+    from ovsslib.tuning import Space
     from ovsslib.tuning_study import Study
+
+
+def among(study: Study, space: Space) -> Study:
+    """The study of fewer candidates.
+
+    Args:
+        study: what was stored.
+        space: the grid that is left; a part of the study's.
+
+    Raises:
+        OvssError: a candidate of it was not studied.
+    """
+    number = {one: place for place, one in enumerate(study.space.grid())}
+    missing = [one for one in space.grid() if one not in number]
+    if missing:
+        raise OvssError(f"the study has no {missing[0]}; make it with a space that holds it")
+    # The preset's stays the last.
+    places = [*(number[one] for one in space.grid()), len(number)]
+    return dataclasses.replace(
+        study,
+        space=space,
+        rewards=study.rewards[:, places],
+        intersection=study.intersection[places],
+        predicted=study.predicted[places],
+    )
 
 
 def singles(study: Study) -> np.ndarray:

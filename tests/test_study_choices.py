@@ -63,6 +63,17 @@ def test_other_candidates_are_refused() -> None:
         choices.regrets(made(), other)
 
 
+def test_a_part_of_the_candidates() -> None:
+    study, space = made(noise()), Space((2,), (None, 2), (0.25,), (0.03, 0.05))
+    part = choices.among(study, space)
+    table, whole = figures.frame(part), figures.frame(study)
+    kept = whole[(whole["layer"] == 2) & (whole["head"] != 1) & (whole["threshold"] == 0.25)]
+    assert table.equals(kept.reset_index(drop=True))
+    np.testing.assert_array_equal(part.rewards[:, -1], study.rewards[:, -1])
+    with pytest.raises(OvssError, match="layer=3"):
+        choices.among(study, Space((3,), (None,)))
+
+
 def test_a_choice_for_each_picture() -> None:
     study = made(noise())
     prior = np.zeros(24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -59,6 +60,19 @@ def test_no_mask_is_read_and_the_best_is_kept(blind: Path, tmp_path: Path) -> No
     assert str(blind) not in json.dumps(found.record)
     seen = tune(tuning, CPU)
     assert seen.found == found.found, "with masks at hand nothing is different"
+
+
+def test_a_race_judges_those_that_are_left_as_the_search_does() -> None:
+    spec = dataclasses.replace(SPEC, limit=12)
+    whole = tune(Tuning(spec, Plan(trials=12)), CPU).found
+    raced = tune(Tuning(spec, Plan(trials=12, race=True)), CPU)
+    told = raced.record["found"]
+    assert told["trials"] == len(raced.found.trials) + len(raced.found.dismissed) == 12
+    assert told["dismissed"] == len(raced.found.dismissed) > 0
+    value = {trial.candidate: trial.value for trial in whole.trials}
+    for trial in raced.found.trials:
+        assert trial.value == pytest.approx(value[trial.candidate])
+    assert raced.best == whole.best
 
 
 def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: object) -> None:
