@@ -8,12 +8,14 @@ be known; where they are is not asked.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from ovsslib.clip_tower import Tower, fast_bfloat16, unsure
 from ovsslib.errors import OvssError
 from ovsslib.reward_options import RewardOptions
 
@@ -67,8 +69,8 @@ class Reward:
         options = options or RewardOptions()
         self.classes, self.options, self.batch = tuple(classes), options, batch
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._model, _ = load_open_clip(options.model, str(self.device), download=download)
-        known = open_clip.get_model_preprocess_cfg(self._model)
+        model, _ = load_open_clip(options.model, str(self.device), download=download)
+        known = open_clip.get_model_preprocess_cfg(model)
         sides = {known["size"]} if isinstance(known["size"], int) else set(known["size"])
         if len(sides) != 1:
             raise OvssError(f"CLIP model {options.model!r} reads no squares: {known['size']}")
@@ -86,11 +88,16 @@ class Reward:
         colour = black if options.contrast == "black" else torch.zeros(3)
         self._contrast = colour.view(3, 1, 1).to(self.device)
         texts = [f"{options.prompt} {name}".strip() for name in self.classes]
-        found = encode_texts(self._model, options.model, texts, download=download)
+        found = encode_texts(model, options.model, texts, download=download)
         self._texts = found.double()
+        self._scale = model.logit_scale.exp().item()
+        self._tower = self._quick = Tower(model)
+        if self._tower.own and fast_bfloat16():
+            # Rounds, so that close calls are looked at again.
+            self._quick = Tower(model, torch.bfloat16)
         with torch.inference_mode():
             flat = self._contrast.expand(1, 3, self.size, self.size)
-            self._to_beat = self._similarities(flat.contiguous())
+            self._to_beat = self._similarities(flat.contiguous(), self._tower)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """A picture as CLIP reads it: (3, S, S) float32, all of it, squashed to the square."""
@@ -133,8 +140,7 @@ class Reward:
         Raises:
             OvssError: as in `wins`.
         """
-        found: np.ndarray = self.scores(pixels, masks, labels, [self.options])[0]
-        return found
+        return np.asarray(self.scores(pixels, masks, labels, [self.options])[0])
 
     def scores(
         self,
@@ -200,23 +206,39 @@ class Reward:
         if not masks.numel():
             return {scope: np.zeros((count, k), bool) for scope in scopes}
         distinct, place = _distinct(masks.flatten(0, 1))
-        logits = torch.cat(list(self._looks(pixels, distinct)))
-        asked = torch.as_tensor([label - 1 for label in labels], device=self.device)
+        place = place.view(count, k)
+        logits = self._looks(pixels, distinct, self._quick)
+        margins = self._margins(logits, place, labels, scopes)
+        if self._quick is not self._tower:
+            doubt = torch.stack([unsure(one, self._scale) for one in margins.values()]).any(0)
+            again = place[doubt].unique()
+            logits[again] = self._looks(pixels, distinct[again], self._tower)
+            margins = self._margins(logits, place, labels, scopes)
+        return {scope: np.asarray((one > 0).numpy()) for scope, one in margins.items()}
+
+    def _margins(
+        self, logits: Tensor, place: Tensor, labels: Sequence[int], scopes: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Scope -> log Pr(mask * picture, k) - log Pr(contrast, k), (C, K).
+
+        ``logits`` are (U, n), of the pictures seen; ``place`` (C, K) says which are a candidate's.
+        """
+        asked = torch.as_tensor([label - 1 for label in labels])
         found = {}
         for scope in scopes:
             rivals = asked if scope == "image" else slice(None)
             # Logarithms of probabilities tell apart what would both round to 1.
             seen, beat = (
-                (one[:, asked] - one[:, rivals].logsumexp(1, keepdim=True)).cpu()
+                one[:, asked] - one[:, rivals].logsumexp(1, keepdim=True)
                 for one in (logits, self._to_beat)
             )
-            won = (seen > beat)[place.view(count, k), torch.arange(k)]
-            found[scope] = np.asarray(won.numpy())
+            found[scope] = (seen - beat)[place, torch.arange(len(labels))]
         return found
 
-    def _looks(self, pixels: Tensor, masks: Tensor) -> Iterator[Tensor]:
+    def _looks(self, pixels: Tensor, masks: Tensor, tower: Tower) -> Tensor:
         """Logits (U, n) of a picture under U masks (U, S, S), batch by batch."""
         picture = pixels.to(self.device, torch.float32)
+        parts = []
         for part in masks.split(self.batch):
             # `lerp` gives either end exactly.
             mixed = torch.lerp(self._contrast, picture, part.to(self.device).unsqueeze(1))
@@ -224,14 +246,15 @@ class Reward:
             logits = self._to_beat.repeat(len(part), 1)
             # The contrast picture again would tie, but for rounding: it is not looked at twice.
             if shows.any():
-                logits[shows] = self._similarities(mixed[shows])
-            yield logits
+                logits[shows.cpu()] = self._similarities(mixed[shows], tower)
+            parts.append(logits)
+        return torch.cat(parts) if parts else self._to_beat[:0]
 
-    def _similarities(self, pictures: Tensor) -> Tensor:
+    def _similarities(self, pictures: Tensor, tower: Tower) -> Tensor:
         """Equation 5's f: (N, n) float64 cosines of pictures (N, 3, S, S), scaled by CLIP."""
-        features = self._model.encode_image(pictures, normalize=True).double()
-        logits: Tensor = self._model.logit_scale.exp().double() * (features @ self._texts.T)
-        return logits
+        features = F.normalize(tower(pictures).float(), dim=-1).double()
+        logits: Tensor = self._scale * (features @ self._texts.T)
+        return logits.cpu()
 
 
 def token_contrast(masks: Tensor) -> np.ndarray:

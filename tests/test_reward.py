@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ovsslib.clip_tower import fast_bfloat16
 from ovsslib.datasets import load_dataset
 from ovsslib.datasets.diorama import diorama
 from ovsslib.errors import OvssError
@@ -152,16 +153,40 @@ def test_true_masks_win_more_often_than_moved_ones_and_than_what_they_leave_out(
 
 
 def count_looks(reward: Reward, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the batches that CLIP's image encoder gets from here on."""
+    """Sizes of the batches that CLIP's image encoder gets from here on, second looks apart."""
     sizes: list[int] = []
-    encode = reward._model.encode_image
+    encode = reward._quick
 
-    def counted(pictures: torch.Tensor, **options: bool) -> torch.Tensor:
+    def counted(pictures: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pictures))
-        return encode(pictures, **options)
+        return encode(pictures)
 
-    monkeypatch.setattr(reward._model, "encode_image", counted)
+    monkeypatch.setattr(reward, "_quick", counted)
     return sizes
+
+
+@pytest.mark.skipif(not fast_bfloat16(), reason="this processor has no products in bfloat16")
+def test_close_calls_in_bfloat16_are_looked_at_again(data, reward, monkeypatch) -> None:
+    exact = Reward(data.classes, RewardOptions(scope="image"))
+    exact._quick = exact._tower
+    quick = Reward(data.classes, RewardOptions(scope="image"))
+    assert quick._quick is not quick._tower
+    second: list[int] = []
+    encode = quick._tower
+
+    def counted(pictures: torch.Tensor) -> torch.Tensor:
+        second.append(len(pictures))
+        return encode(pictures)
+
+    monkeypatch.setattr(quick, "_tower", counted)
+    rng, looks = np.random.default_rng(5), 0
+    for name in data.ids[:6]:
+        labels = image_labels(data, name)
+        pixels, masks = exact.prepare(data.image(name)), blobs(rng, (12, len(labels)))
+        wins = quick.wins(pixels, masks, labels)
+        np.testing.assert_array_equal(wins, exact.wins(pixels, masks, labels))
+        looks += wins.size
+    assert 0 < sum(second) < looks / 2
 
 
 def test_equal_masks_are_looked_at_once_and_batches_change_nothing(
