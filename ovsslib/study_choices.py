@@ -146,7 +146,7 @@ def _draw(grid: Sequence[Candidate], values: np.ndarray, plan: Plan) -> list[int
         order = np.random.default_rng(plan.seed).permutation(len(places))
         return [int(place) for place in places[order[: plan.trials]]]
     number = {one: place for place, one in enumerate(grid)}
-    inside = [grid[place] for place in places]
+    inside = [grid[int(place)] for place in places]
     study = open_study(plan.sampler, plan.seed, None, "stored")
     ask = ask_sampler(
         study, lambda few: [float(values[number[one]]) for one in few], inside, plan.trials

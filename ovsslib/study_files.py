@@ -113,7 +113,9 @@ def load_study(path: str | PathLike[str]) -> Study:
             pictures,
             rows["pairs"][first].astype(np.int64),
             variants,
-            np.stack([one.reshape(len(variants), -1) for one in rows["rewards"][first]], axis=2),
+            np.stack(
+                [one.reshape(len(variants), shape[0]) for one in rows["rewards"][first]], axis=2
+            ),
             counts["intersection"],
             counts["predicted"],
             truth,

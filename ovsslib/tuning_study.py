@@ -77,6 +77,7 @@ def study(
     execution: Execution = SERIAL,
     *,
     ablate: Sequence[str] = (),
+    rewarded: bool = True,
     space: Space | None = None,
 ) -> Study:
     """Judge the whole grid; the plan of the tuning is not used.
@@ -85,6 +86,8 @@ def study(
         tuning: on what; its filter must not read masks.
         execution: batch, device, data folder, progress.
         ablate: options of the reward; all combinations of their values are noted too.
+        rewarded: False leaves rewards out, for pictures that only judge; CLIP takes most of the
+            time.
         space: the grid; None for that of the tuning.
 
     Raises:
@@ -92,24 +95,17 @@ def study(
     """
     from ovsslib.benchmark import compute_place
 
-    variants = tuning.reward.ablated(ablate)
+    variants = tuning.reward.ablated(ablate) if rewarded else []
     model, work, base, store = opened(tuning, execution)
-    sights: dict[tuple[str, ...], list[int]] = {}
+    # Those that show CLIP the same pictures share its passes.
+    sights: dict[tuple[str, ...], list[int]] = {tuning.reward.sight: []}
     for row, one in enumerate(variants):
         sights.setdefault(one.sight, []).append(row)
-    # Those that show CLIP the same pictures share its passes.
-    objectives = [
-        (
-            rows,
-            Objective(
-                store,
-                Reward(work.dataset.classes, variants[rows[0]], device=execution.device),
-                work,
-                base,
-            ),
-        )
-        for rows in sights.values()
-    ]
+    objectives = []
+    for rows in sights.values():
+        options = variants[rows[0]] if rows else tuning.reward
+        reward = Reward(work.dataset.classes, options, device=execution.device)
+        objectives.append((rows, Objective(store, reward, work, base)))
     objective = objectives[0][1]
     space = space or tuning.space(store)
     own = Candidate(base.layer, base.head, base.threshold, base.blur)
@@ -123,8 +119,9 @@ def study(
         numbers = execution.progress(numbers, "pictures", len(store))
     for image in numbers:
         for rows, judge in objectives:
-            few = [variants[row] for row in rows]
-            rewards[rows, :, image] = judge.by_options(every, image, few)
+            if rows:
+                few = [variants[row] for row in rows]
+                rewards[rows, :, image] = judge.by_options(every, image, few)
         label = work.dataset.label(store.ids[image])
         looked_for = store.labels[image]
         for (layer, head), places in _groups(every):
@@ -146,6 +143,7 @@ def study(
         "classes": list(work.dataset.classes),
         "config": base.to_dict(),
         "options": [dataclasses.asdict(one) for one in variants],
+        "size": objective.reward.size,
         "failed": store.failed,
         "provenance": provenance(**compute_place(model.matcher)),
     }

@@ -18,13 +18,13 @@ from ovsslib.errors import OvssError
 from ovsslib.protocols import get_protocol
 from ovsslib.reward_options import RewardOptions
 from ovsslib.runs import Execution, RunSpec
-from ovsslib.study_files import load_study
+from ovsslib.study_files import load_study, save_study
 from ovsslib.tuned import Tuning, tune
 from ovsslib.tuning import Plan, Space
 from ovsslib.tuning_study import Study, confusions, study
 
 SPEC = RunSpec(vlm="micro-bridgetower", split="tune", limit=2, filter="captions")
-TUNING = Tuning(SPEC, Plan("grid"), mean_head=True)
+TUNING = Tuning(SPEC, Plan("grid"), mean_head=True, thresholds=(0.05, 0.25), blurs=(0.03,))
 CPU = Execution(batch=2, device="cpu")
 SMALL = Space((1, 2), (None, 1), (0.05, 0.25), (0.03,))
 
@@ -91,6 +91,16 @@ def test_variants_are_those_rewards_alone(found: Study) -> None:
         alone = study(dataclasses.replace(TUNING, reward=options), CPU, space=SMALL)
         assert alone.variants == (found.variants[row],)
         np.testing.assert_array_equal(alone.rewards[0], found.rewards[row])
+
+
+def test_without_rewards_pixels_are_counted_alone(found: Study, tmp_path: Path) -> None:
+    plain = study(TUNING, CPU, space=SMALL, rewarded=False)
+    assert plain.variants == ()
+    assert plain.rewards.shape == (0, 9, 2)
+    np.testing.assert_array_equal(plain.intersection, found.intersection)
+    again = load_study(save_study(plain, tmp_path / "s.parquet"))
+    assert again.rewards.shape == plain.rewards.shape
+    np.testing.assert_array_equal(again.predicted, found.predicted)
 
 
 def test_wrong_options_are_refused() -> None:

@@ -65,6 +65,9 @@ def tune(
     ablate: list[str] = typer.Option(
         [], help="With --study: note the reward for all values of this option too (repeat it)."
     ),
+    rewarded: bool = typer.Option(
+        True, "--rewards/--no-rewards", help="With --study: without rewards, counts alone."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the preset file instead of text."),
     out: Path = typer.Option(
         Path("ovss-preset.json"), "--out", "-o", help="Preset file for ovss run --preset."
@@ -116,7 +119,7 @@ def tune(
             from ovsslib.tuning_study import study as judge
 
             check_name(study)
-            written = save_study(judge(tuning, execution, ablate=ablate), study)
+            written = save_study(judge(tuning, execution, ablate=ablate, rewarded=rewarded), study)
             typer.echo(f"written: {written}")
             return
         try:
