@@ -24,16 +24,10 @@ _SHOWING = frozenset(
         *("charts", "confusions", "protocol_table", "revisit", "steps", "summary"),
         *("bench", "bookbuild", "bookrun", "cli", "doctor", "inventory", "measured", "notebook"),
         *("overlays", "plots", "published", "readme", "regress", "scale", "table", "table_text"),
-        *(
-            "candidates",
-            "layer_maps",
-            "layer_pass",
-            "layer_records",
-            "reward",
-            "studies",
-            "training",
-        ),
-        *("tuned", "tuning"),
+        *("training", "tuned", "tuning", "tuning_study"),
+        *("candidates", "clip_tower", "layer_maps", "layer_pass", "layer_records", "objective"),
+        *("race", "reward", "reward_options", "studies"),
+        *("study_choices", "study_figures", "study_files"),
     }
 )
 """Packages and modules that no figure passes through; what is not named here counts."""
