@@ -91,10 +91,9 @@ class Reward:
         found = encode_texts(model, options.model, texts, download=download)
         self._texts = found.double()
         self._scale = model.logit_scale.exp().item()
-        self._tower = self._quick = Tower(model)
-        if self._tower.own and fast_bfloat16():
-            # Rounds, so that close calls are looked at again.
-            self._quick = Tower(model, torch.bfloat16)
+        self._tower = Tower(model)
+        rounded = Tower(model, torch.bfloat16) if fast_bfloat16() else self._tower
+        self._quick = rounded if rounded.own else self._tower
         with torch.inference_mode():
             flat = self._contrast.expand(1, 3, self.size, self.size)
             self._to_beat = self._similarities(flat.contiguous(), self._tower)
@@ -210,8 +209,10 @@ class Reward:
         logits = self._looks(pixels, distinct, self._quick)
         margins = self._margins(logits, place, labels, scopes)
         if self._quick is not self._tower:
-            doubt = torch.stack([unsure(one, self._scale) for one in margins.values()]).any(0)
-            again = place[doubt].unique()
+            # A single class has probability 1 among its own: there is no doubt about it.
+            asked = [m for scope, m in margins.items() if k > 1 or scope != "image"]
+            doubts = [place[unsure(one, self._scale)] for one in asked]
+            again = torch.cat([*doubts, place[:0, 0]]).unique()
             logits[again] = self._looks(pixels, distinct[again], self._tower)
             margins = self._margins(logits, place, labels, scopes)
         return {scope: np.asarray((one > 0).numpy()) for scope, one in margins.items()}

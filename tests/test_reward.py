@@ -187,6 +187,9 @@ def test_close_calls_in_bfloat16_are_looked_at_again(data, reward, monkeypatch) 
         np.testing.assert_array_equal(wins, exact.wins(pixels, masks, labels))
         looks += wins.size
     assert 0 < sum(second) < looks / 2
+    second.clear()
+    assert not quick.wins(pixels, masks[:, :1], labels[:1]).any(), "alone it has probability 1"
+    assert second == []
 
 
 def test_equal_masks_are_looked_at_once_and_batches_change_nothing(
