@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ovsslib import study_choices as choices
 from ovsslib import study_figures as figures
+from ovsslib.candidates import Candidate
+from ovsslib.config import PnPConfig, preset
 from ovsslib.errors import OvssError
 from ovsslib.metrics import Counts, mean_iou
+from ovsslib.study_files import load_study
 from ovsslib.tuning import Space
 from test_study_figures import PICTURES, SPACE, made
 
@@ -100,3 +104,17 @@ def test_the_difference_is_that_of_the_metric() -> None:
     assert 0 < found.low < found.value < found.high
     same = choices.difference(study, 4, 4, resamples=20)
     assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+STUDIES = Path(__file__).resolve().parents[1] / "data" / "results" / "tuning"
+
+
+@pytest.mark.parametrize("name", ["micro-blip", "micro-bridgetower"])
+def test_the_shipped_presets_are_what_the_reward_chooses_on_train(name: str) -> None:
+    """After new weights: the commands in notebooks/06_reward_tuning."""
+    study = load_study(STUDIES / f"{name}_diorama-train.parquet")
+    assert study.facts["split"] == "train"
+    one = study.candidates[choices.choice(study, variant="scope=image, contrast=mean")]
+    assert Candidate(**{field: getattr(preset(name), field) for field in vars(one)}) == one
+    # All else is the paper's.
+    assert preset(name) == PnPConfig().replace(**vars(one))
