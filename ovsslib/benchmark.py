@@ -205,7 +205,9 @@ def load_models(group: Mapping[str, RunSpec], execution: Execution) -> dict[str,
     models: dict[str, Any] = {}
     vlm: Any = next(iter(group.values())).vlm
     for name, spec in group.items():
-        place = {"device": execution.device, "dtype": spec.dtype}
+        place: dict[str, Any] = {"device": execution.device, "dtype": spec.dtype}
+        if execution.download:
+            place["download"] = True
         models[name] = ovsslib.load(
             spec.method, vlm=vlm, **{"preset": spec.preset, **place, **spec.config}
         )

@@ -91,6 +91,7 @@ class Execution:
         device: such as ``"cpu"`` or ``"cuda:0"``; None for the best there is.
         root: folder of the data set; None for the usual one.
         progress: shows progress; None for silence.
+        download: whether the network may be used for models that are not on this machine.
     """
 
     batch: int = 8
@@ -99,6 +100,7 @@ class Execution:
     root: str | os.PathLike[str] | None = None
     progress: Progress | None = None
     keep: bool = False
+    download: bool = False
 
 
 SERIAL = Execution()

@@ -106,7 +106,12 @@ def tune(
 
     spec = tuning.spec
     model, work, base, store = opened(tuning, execution, maps)
-    reward = Reward(work.dataset.classes, tuning.reward, device=execution.device)
+    reward = Reward(
+        work.dataset.classes,
+        tuning.reward,
+        device=execution.device,
+        download=execution.download,
+    )
     objective = Objective(store, reward, work, base)
     pairs = [len(objective.labels(picture)) for picture in range(len(store))]
     racing = tuning.plan.race

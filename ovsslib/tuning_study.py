@@ -104,7 +104,9 @@ def study(
     objectives = []
     for rows in sights.values():
         options = variants[rows[0]] if rows else tuning.reward
-        reward = Reward(work.dataset.classes, options, device=execution.device)
+        reward = Reward(
+            work.dataset.classes, options, device=execution.device, download=execution.download
+        )
         objectives.append((rows, Objective(store, reward, work, base)))
     objective = objectives[0][1]
     space = space or tuning.space(store)

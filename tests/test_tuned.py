@@ -127,3 +127,22 @@ def test_command(blind: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     one_error(CliRunner().invoke(app, ["tune", "--sampler", "tep"]), 2, "did you mean 'tpe'")
     one_error(CliRunner().invoke(app, ["tune", "--reward", "scop=image"]), 2, "'scope'")
+
+
+def test_a_clip_that_is_not_here_is_named_and_may_be_fetched(tmp_path: Path) -> None:
+    words = [
+        "tune",
+        "--limit",
+        "1",
+        "--trials",
+        "1",
+        "--device",
+        "cpu",
+        "-o",
+        str(tmp_path / "p.json"),
+    ]
+    words += ["--reward", "model=ViT-B-32:nobody"]
+    done = CliRunner().invoke(app, words)
+    one_error(done, 2, "ViT-B-32:nobody")
+    done = CliRunner().invoke(app, [*words, "--download"])
+    one_error(done, 2, "ViT-B-32:nobody")

@@ -57,6 +57,9 @@ def tune(
     maps: Path | None = typer.Option(None, help="Folder to keep the maps of all layers in."),
     batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    download: bool = typer.Option(
+        False, "--download", help="Fetch the model or the reward's CLIP if they are not here."
+    ),
     study: Path | None = typer.Option(
         None,
         help="Do not search: write reward AND true pixel counts of the whole grid to this .parquet "
@@ -83,6 +86,7 @@ def tune(
       ovss tune --vlm micro-blip --trials 34 --seed 0
       ovss tune --sampler grid --mean-head --race --storage trials.sqlite
       ovss tune --reward scope=image --reward contrast=mean
+      ovss tune --reward model=ViT-L-14-336-quickgelu:openai --download
       ovss run --preset ovss-preset.json
       ovss tune --limit 40 --study study.parquet --ablate scope --ablate contrast
     """
@@ -113,7 +117,9 @@ def tune(
             numbers(thresholds, "--thresholds") or THRESHOLDS,
             numbers(blurs, "--blurs") or BLURS,
         )
-        execution = Execution(batch=batch, device=device, root=root, progress=progress)
+        execution = Execution(
+            batch=batch, device=device, root=root, progress=progress, download=download
+        )
         if study is not None:
             from ovsslib.study_files import check_name, save_study
             from ovsslib.tuning_study import study as judge

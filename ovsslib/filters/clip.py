@@ -166,8 +166,8 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
 
 _ADVICE = (
     "give micro-clip, a folder with open_clip_config.json, a hub id such as "
-    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K, or ViT-B-32:openai; with download=true for what is "
-    "not on this machine"
+    "laion/CLIP-ViT-B-32-laion2B-s34B-b79K, or ViT-B-32:openai; what is not on this machine needs "
+    "download=true (ovss tune: --download)"
 )
 
 
