@@ -47,7 +47,8 @@ class Tuning:
         plan: the search.
         reward: options of the reward.
         mean_head: whether the mean over all heads is searched beside single heads.
-        several_heads: most heads of a layer whose mean is searched beside single heads.
+        several_heads: most heads of a layer whose mean is studied beside single heads
+            (`ovsslib.tuning_study`); a search takes 1: PnP-OVSS reads one head or all of them.
         thresholds: that are searched.
         blurs: the same.
     """
@@ -105,6 +106,8 @@ def tune(
     from ovsslib.benchmark import compute_place
 
     spec = tuning.spec
+    if tuning.several_heads > 1:
+        raise OvssError("PnP-OVSS reads one head or all; sets of heads can be studied (--study)")
     model, work, base, store = opened(tuning, execution, maps)
     reward = Reward(
         work.dataset.classes,

@@ -92,6 +92,11 @@ def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: ob
         tune(other, how, storage=tmp_path / "t.sqlite")
 
 
+def test_sets_of_heads_are_no_setting() -> None:
+    with pytest.raises(OvssError, match="one head or all"):
+        tune(Tuning(SPEC, several_heads=2), CPU)
+
+
 @pytest.mark.parametrize(
     ("labels", "words"),
     [("oracle", "'oracle' reads masks"), ("all", "classes that are not there"), ("clpi", "clpi")],

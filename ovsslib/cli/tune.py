@@ -39,7 +39,7 @@ def tune(
     ),
     mean_head: bool = typer.Option(False, "--mean-head", help="Search the mean over heads too."),
     several_heads: int = typer.Option(
-        1, min=1, help="Search the mean over up to N heads of a layer too."
+        1, min=1, help="With --study: the mean over up to N heads of a layer too."
     ),
     thresholds: str | None = typer.Option(None, help="Such as 0.05,0.15; else Table 2's."),
     blurs: str | None = typer.Option(None, help="Such as 0.01,0.03; else Table 2's."),
@@ -166,10 +166,7 @@ def numbers(words: str | None, option: str) -> tuple[float, ...]:
 def text(record: dict[str, Any]) -> str:
     """A preset file's content in a few lines."""
     found, config = record["found"], record["config"]
-    heads = config["head"]
-    head = "mean of heads" if heads is None else f"head {heads}"
-    if isinstance(heads, list | tuple):
-        head = f"mean of heads {', '.join(map(str, heads))}"
+    head = "mean of heads" if config["head"] is None else f"head {config['head']}"
     return "\n".join(
         [
             f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates, "
