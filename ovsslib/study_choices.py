@@ -112,7 +112,7 @@ def regrets(  # noqa: PLR0913 - what is varied
     judged = mean_ious(judge, weights_of(judge))[:-1]
     best, median = float(judged[keep].max()), float(np.median(judged[keep & alive(judge)]))
     count, rows = len(chooser.pictures), []
-    for size in [size for size in sizes if size < count] or [count]:
+    for size in [size for size in sizes if size <= count] or [count]:
         for seed in range(seeds):
             pictures = np.random.default_rng(seed).permutation(count)[:size]
             values = rewards(chooser, weights_of(chooser, pictures.tolist()), variant)[:-1]
