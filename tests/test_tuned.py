@@ -134,6 +134,12 @@ def test_command(blind: Path, tmp_path: Path) -> None:
     one_error(CliRunner().invoke(app, ["tune", "--reward", "scop=image"]), 2, "'scope'")
 
 
+@pytest.mark.parametrize("words", ["0.05;0.1", "1.5", "x", "0.1,", "nan"])
+def test_thresholds_that_make_no_sense(words: str) -> None:
+    done = CliRunner().invoke(app, ["tune", "--thresholds", words])
+    one_error(done, 2, "--thresholds")
+
+
 def test_a_clip_that_is_not_here_is_named_and_may_be_fetched(tmp_path: Path) -> None:
     words = [
         "tune",

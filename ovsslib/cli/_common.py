@@ -28,6 +28,24 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")] if text.strip() else []
 
 
+def new_app(*, group: bool = False, help: str | None = None) -> typer.Typer:
+    """What every command's file begins with: plain help, no completion.
+
+    Args:
+        group: whether it holds several commands, so that without one its help is shown.
+        help: of the whole group; None leaves it to the docstring of the group's callback.
+    """
+    # None itself would hide the callback's docstring.
+    words: dict[str, Any] = {} if help is None else {"help": help}
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        no_args_is_help=group,
+        **words,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 def settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Settings given as ``--set key=value``; values are JSON, or else plain text.
 
@@ -129,6 +147,23 @@ def numbers(text: str, option: str, *, least: int) -> list[int]:
     found = [int(word) for word in words if re.fullmatch("[0-9]{1,6}", word)]
     if len(found) != len(words) or any(number < least for number in found):
         raise OvssError(f"{option} {text!r}: give whole numbers from {least} up, such as 1,2,4")
+    return found
+
+
+def fractions(text: str, option: str) -> tuple[float, ...]:
+    """Numbers from 0 to 1 out of ``"0.05,0.1"``; an empty text gives none.
+
+    Raises:
+        OvssError: Something else stands there.
+
+    Example:
+        >>> fractions("0.05, 0.1", "--blurs")
+        (0.05, 0.1)
+    """
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    found = tuple(float(word) for word in words if re.fullmatch(r"[01]|[01]?\.[0-9]{1,9}", word))
+    if len(found) != len(words) or any(number > 1 for number in found):
+        raise OvssError(f"{option} {text!r}: give numbers from 0 to 1, such as 0.05,0.1")
     return found
 
 

@@ -14,16 +14,10 @@ from ovsslib.bench.report import (
     refine_text,
     versus_text,
 )
-from ovsslib.cli._common import debugging, note, numbers, plain_output, sizes_of
+from ovsslib.cli._common import debugging, new_app, note, numbers, plain_output, sizes_of
 from ovsslib.cli.bench_tuning import finish, tuning
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Measure speed and memory on this machine.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app(group=True, help="Measure speed and memory on this machine.")
 
 
 @app.callback()

@@ -6,14 +6,10 @@ from pathlib import Path
 
 import typer
 
-from ovsslib.cli._common import settings, split_names
+from ovsslib.cli._common import new_app, settings, split_names
 from ovsslib.errors import OvssError
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app()
 
 
 @app.command()

@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from ovsslib.cli._common import progress
+from ovsslib.cli._common import new_app, progress
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
     from ovsslib.datasets.verify import Report
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app(group=True)
 _ROOT = typer.Option(None, help="The data set's folder; without it, looked for in $OVSS_DATA.")
 _SPLIT = typer.Option("val", help="Split of the data set.")
 

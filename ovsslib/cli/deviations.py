@@ -7,14 +7,10 @@ from typing import Any
 
 import typer
 
-from ovsslib.cli._common import debugging, note, plain_output, progress, settings
+from ovsslib.cli._common import debugging, new_app, note, plain_output, progress, settings
 from ovsslib.deviations import DEVIATIONS
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app()
 
 
 @app.command()

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import typer
 
-from ovsslib.cli._common import progress
+from ovsslib.cli._common import new_app, progress
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app(group=True)
 
 
 @app.callback()

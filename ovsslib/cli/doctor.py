@@ -7,13 +7,9 @@ import json
 
 import typer
 
-from ovsslib.cli._common import debugging, plain_output
+from ovsslib.cli._common import debugging, new_app, plain_output
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app()
 
 
 @app.command()

@@ -7,16 +7,10 @@ from typing import Any
 
 import typer
 
-from ovsslib.cli._common import debugging, note, plain_output, progress, settings
+from ovsslib.cli._common import debugging, new_app, note, plain_output, progress, settings
 from ovsslib.errors import OvssError
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Find which classes are in the pictures.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app(group=True, help="Find which classes are in the pictures.")
 
 DATASET = typer.Option("diorama", help="Data set.")
 SPLIT = typer.Option("val", help="Split of the data set.")

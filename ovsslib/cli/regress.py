@@ -6,13 +6,9 @@ from pathlib import Path
 
 import typer
 
-from ovsslib.cli._common import debugging, note, plain_output, progress
+from ovsslib.cli._common import debugging, new_app, note, plain_output, progress
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app()
 
 
 @app.command()

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ovsslib.cli._common import debugging, note, plain_output, progress, settings, split_names
+from ovsslib.cli._common import (
+    debugging,
+    new_app,
+    note,
+    plain_output,
+    progress,
+    settings,
+    split_names,
+)
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
@@ -17,11 +25,7 @@ if TYPE_CHECKING:
 MOST_CLASSES = 254
 """Label values 1 to 254: 0 is background and 255 void."""
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app()
 
 
 @app.command()

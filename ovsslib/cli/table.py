@@ -6,11 +6,9 @@ from pathlib import Path
 
 import typer
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from ovsslib.cli._common import new_app
+
+app = new_app()
 
 FORMATS = ("markdown", "csv", "html")
 

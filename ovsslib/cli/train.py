@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ovsslib.cli._common import debugging, note, plain_output, progress
+from ovsslib.cli._common import debugging, new_app, note, plain_output, progress
 from ovsslib.errors import OvssError
 from ovsslib.registry import pick
 
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
     Start = Callable[[Schedule, Recipe, Path, Path, int, Any], Iterator[dict[str, Any]]]
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app()
 # The schedules that the shipped models were trained with; options change single values.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "micro-blip": {

@@ -7,13 +7,17 @@ from typing import Any
 
 import typer
 
-from ovsslib.cli._common import debugging, note, plain_output, progress, settings
-
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from ovsslib.cli._common import (
+    debugging,
+    fractions,
+    new_app,
+    note,
+    plain_output,
+    progress,
+    settings,
 )
+
+app = new_app()
 
 
 @app.command()
@@ -41,8 +45,8 @@ def tune(
     several_heads: int = typer.Option(
         1, min=1, help="With --study: the mean over up to N heads of a layer too."
     ),
-    thresholds: str | None = typer.Option(None, help="Such as 0.05,0.15; else Table 2's."),
-    blurs: str | None = typer.Option(None, help="Such as 0.01,0.03; else Table 2's."),
+    thresholds: str = typer.Option("", help="Such as 0.05,0.15; else Table 2's."),
+    blurs: str = typer.Option("", help="Such as 0.01,0.03; else Table 2's."),
     reward: list[str] = typer.Option(
         [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
     ),
@@ -114,8 +118,8 @@ def tune(
             RewardOptions.from_dict(settings(reward, "--reward")),
             mean_head,
             several_heads,
-            numbers(thresholds, "--thresholds") or THRESHOLDS,
-            numbers(blurs, "--blurs") or BLURS,
+            fractions(thresholds, "--thresholds") or THRESHOLDS,
+            fractions(blurs, "--blurs") or BLURS,
         )
         execution = Execution(
             batch=batch, device=device, root=root, progress=progress, download=download
@@ -144,23 +148,6 @@ def tune(
         return
     typer.echo(text(tuned.record))
     typer.echo(f"written: {written}")
-
-
-def numbers(words: str | None, option: str) -> tuple[float, ...]:
-    """Numbers out of a list with commas; none where there is none.
-
-    Raises:
-        OvssError: something in it is no number.
-
-    >>> numbers("0.05, 0.1", "--blurs")
-    (0.05, 0.1)
-    """
-    from ovsslib.errors import OvssError
-
-    try:
-        return tuple(float(word) for word in words.split(",")) if words else ()
-    except ValueError as error:
-        raise OvssError(f"{option} must be numbers with commas between them: {error}") from error
 
 
 def text(record: dict[str, Any]) -> str:
