@@ -8,100 +8,49 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import LayerMatch, Match, Tokens
+from ovsslib.vlm.base import Tokens
 from ovsslib.vlm.blip_net import BlipNet
 from ovsslib.vlm.blip_shape import BlipShape
-from ovsslib.vlm.inputs import (
-    CLIP_MEAN,
-    CLIP_STD,
-    check_layer,
-    load_tokenizer,
-    pad_texts,
-    read_processor,
-    squash,
-    triple,
-)
+from ovsslib.vlm.inputs import load_tokenizer, pad_texts, read_processor
+from ovsslib.vlm.matcher import Matcher
 from ovsslib.vlm.weights import fill, read_weights
 
 
-class BlipMatcher:
+class BlipMatcher(Matcher):
     """A frozen BLIP that scores image-text pairs and shows where each token looked.
+
+    Layers are those of the text encoder. The first token of a text is replaced by ``[ENC]`` when it
+    is matched, as LAVIS and the original BLIP do (and transformers' own forward pass does not).
+
+    The other arguments are those of :class:`Matcher`.
 
     Args:
         model: The network, a :class:`BlipNet` or transformers' ``BlipForImageTextRetrieval`` (whose
             tensors a :class:`BlipNet` then shares); its weights are frozen here.
         tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
-        name: What to call it in results.
-        image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
-        image_std: Their standard deviations.
-        image_size: Side of the square input in pixels; None takes the model's own.
+
+    Raises:
+        OvssError: The tokenizer has no ``[ENC]``, and does not lack just what BLIP appended.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Tokenizer,
-        *,
-        name: str = "blip",
-        image_mean: Sequence[float] = CLIP_MEAN,
-        image_std: Sequence[float] = CLIP_STD,
-        image_size: int | None = None,
-    ) -> None:
-        net = self._network(model)
-        self.model = net.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.name = name
-        shape = net.shape
-        self.layers: int = shape.text.layers
-        self.heads: int = shape.text.heads
-        self.max_tokens: int = shape.positions
-        self.patch_size: int = shape.patch
-        self.image_size: int = image_size or shape.image_size
-        self.image_mean = triple(image_mean)
-        self.image_std = triple(image_std)
-        self._enc = _enc_id(tokenizer, shape.vocabulary)
-        self._pad = shape.pad
-        self._unk = tokenizer.token_to_id("[UNK]")
+    family = "blip"
 
     @staticmethod
     def _network(model: Any) -> Any:
-        """The network that computes: a module with a ``shape`` and an ``itm_head``."""
         return model if isinstance(model, BlipNet) else _as_net(model)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.itm_head.weight.device
+    def _set_up(self, shape: BlipShape) -> None:
+        self.layers = shape.text.layers
+        self._enc = _enc_id(self.tokenizer, shape.vocabulary)
+        self._unk = self.tokenizer.token_to_id("[UNK]")
 
     @property
     def image_encoder(self) -> torch.nn.Module:
         """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
         return self.model.vision_model
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the weights."""
-        return self.model.itm_head.weight.dtype
-
-    def preprocess(self, images: Sequence[Image.Image], size: int | None = None) -> torch.Tensor:
-        """Squash pictures to squares (bicubic) and normalise them.
-
-        Args:
-            images: B pictures in mode RGB, of any size.
-            size: Side S in pixels, a multiple of the patch; None takes ``image_size``.
-
-        Returns:
-            (B, 3, S, S) float32 on the model's device.
-
-        Raises:
-            OvssError: The side is not a multiple of the patch.
-        """
-        side, mean, std = size or self.image_size, self.image_mean, self.image_std
-        return squash(images, side, self.patch_size, mean, std).to(self.device)
 
     def tokenize(self, text: str) -> Tokens:
         """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
@@ -126,67 +75,16 @@ class BlipMatcher:
         """
         return self.model.vision_model(pixels.to(self.device, self.dtype))
 
-    def match(
-        self,
-        tokens: torch.Tensor,
-        texts: Sequence[Tokens],
-        layer: int,
-        *,
-        gradient: bool = False,
-    ) -> Match:
-        """Match texts against images, one to one.
-
-        The first text token is replaced by ``[ENC]``, as LAVIS and the original BLIP do (and
-        transformers' own forward pass does not). Shorter texts are padded, and the padding masked.
-
-        Args:
-            tokens: (R, 1+P, D) image tokens.
-            texts: R texts.
-            layer: Text layer whose cross-attention is returned, 1 to L.
-            gradient: Whether the graph from attention to logits is kept.
-
-        Returns:
-            Logits (R, 2) and attention (R, A, T, 1+P), T the longest text's length.
-
-        Raises:
-            OvssError: The layer does not exist.
-        """
-        check_layer(layer, self)
-        logits, (attention,) = self._read(tokens, texts, (layer,), gradient)
-        return Match(logits=logits, attention=attention)
-
-    def match_layers(
-        self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
-    ) -> LayerMatch:
-        """Match texts against images, one to one, and watch every layer.
-
-        One pass (and one backward pass) gives for each layer what :meth:`match` gives for it alone:
-        the derivative of a logit by one layer's probabilities is the whole one, through all later
-        layers. Only the first layer's probabilities are a leaf of the graph.
-
-        Args:
-            tokens: (R, 1+P, D) image tokens.
-            texts: R texts.
-            gradient: Whether the graph from attentions to logits is kept.
-
-        Returns:
-            Logits (R, 2) and L attentions (R, A, T, 1+P), T the longest text's length.
-        """
-        layers = range(1, self.layers + 1)
-        logits, attention = self._read(tokens, texts, layers, gradient)
-        return LayerMatch(logits=logits, attention=tuple(attention))
-
     def _read(
-        self, tokens: torch.Tensor, texts: Sequence[Tokens], watch: Sequence[int], gradient: bool
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], layers: Sequence[int], gradient: bool
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Logits (R, 2) and the watched layers' attentions."""
         ids, mask = pad_texts(texts, self._pad)
         ids[:, 0] = self._enc
         padding = None if mask is None else mask.to(self.device)
         # Frozen weights and detached images: no graph exists below the watched probabilities.
         with torch.set_grad_enabled(gradient):
             hidden, attention = self.model.text_encoder.read(
-                ids.to(self.device), padding, tokens.detach(), watch, gradient
+                ids.to(self.device), padding, tokens.detach(), layers, gradient
             )
             return self.model.itm_head(hidden[:, 0]), attention
 

@@ -8,27 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import LayerMatch, Match, Tokens
+from ovsslib.vlm.base import LayerMatch, Tokens
 from ovsslib.vlm.blip2_net import Blip2Net, used_weights
 from ovsslib.vlm.blip2_shape import Blip2Shape
-from ovsslib.vlm.inputs import (
-    CLIP_MEAN,
-    CLIP_STD,
-    check_layer,
-    load_tokenizer,
-    pad_texts,
-    read_processor,
-    squash,
-    triple,
-)
+from ovsslib.vlm.inputs import load_tokenizer, pad_texts, read_processor
+from ovsslib.vlm.matcher import Matcher
 from ovsslib.vlm.weights import fill, read_weights
 
 
-class Blip2Matcher:
+class Blip2Matcher(Matcher):
     """A frozen BLIP-2 that scores image-text pairs and shows what each token saw by its queries.
 
     No word of BLIP-2 looks at the picture: Q query tokens do (32 in the published models), and
@@ -42,15 +32,15 @@ class Blip2Matcher:
     derivative by ``cross(q, p)``, weighted by each query's part of the sum. So attention times
     gradient is ``sum over q of self(t, q) * cross(q, p) * d logit / d cross(q, p)``.
 
+    A text is read as transformers and LAVIS read it, ``[CLS]`` first. The attention of padding is
+    0. In half precision logits and attention are float32. Image tokens of another width are refused
+    as another model's. The other arguments are those of :class:`Matcher`.
+
     Args:
         model: The network, a :class:`Blip2Net` or transformers' ``Blip2ForImageTextRetrieval``
             (whose tensors a :class:`Blip2Net` then shares); its weights are frozen here. In half
             precision all but the image encoder is made float32.
         tokenizer: The ``tokenizers.Tokenizer`` of the Q-Former.
-        name: What to call it in results.
-        image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
-        image_std: Their standard deviations.
-        image_size: Side of the square input in pixels; None takes the model's own.
 
     Raises:
         OvssError: The tokenizer has more tokens than the model has embeddings.
@@ -58,31 +48,16 @@ class Blip2Matcher:
 
     family = "blip2"
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Tokenizer,
-        *,
-        name: str = "blip2",
-        image_mean: Sequence[float] = CLIP_MEAN,
-        image_std: Sequence[float] = CLIP_STD,
-        image_size: int | None = None,
-    ) -> None:
+    @staticmethod
+    def _network(model: Any) -> Any:
         net = model if isinstance(model, Blip2Net) else _as_net(model)
         pixels = net.vision_model.embeddings.patch_embedding.weight
-        self.model = net.place(pixels.device, pixels.dtype).eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.name = name
-        shape = net.shape
-        self.layers: int = shape.maps
-        self.heads: int = shape.text.heads
-        self.max_tokens: int = shape.positions
-        self.patch_size: int = shape.patch
-        self.image_size: int = image_size or shape.image_size
-        self.image_mean = triple(image_mean)
-        self.image_std = triple(image_std)
+        return net.place(pixels.device, pixels.dtype)
+
+    def _set_up(self, shape: Blip2Shape) -> None:
+        self.layers = shape.maps
         self._width = shape.image.width
-        self._pad = shape.pad
+        tokenizer = self.tokenizer
         unknown = tokenizer.token_to_id("[UNK]")
         self._unk: int = self._pad if unknown is None else unknown
         # transformers' processor adds a place holder for pictures, which no embedding belongs to.
@@ -94,11 +69,6 @@ class Blip2Matcher:
             )
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.itm_head.weight.device
-
-    @property
     def image_encoder(self) -> torch.nn.Module:
         """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
         return self.model.vision_model
@@ -107,22 +77,6 @@ class Blip2Matcher:
     def dtype(self) -> torch.dtype:
         """The type of the image encoder's weights, and of image tokens."""
         return self.model.vision_model.embeddings.patch_embedding.weight.dtype
-
-    def preprocess(self, images: Sequence[Image.Image], size: int | None = None) -> torch.Tensor:
-        """Squash pictures to squares (bicubic) and normalise them.
-
-        Args:
-            images: B pictures in mode RGB, of any size.
-            size: Side S in pixels, a multiple of the patch; None takes ``image_size``.
-
-        Returns:
-            (B, 3, S, S) float32 on the model's device.
-
-        Raises:
-            OvssError: The side is not a multiple of the patch.
-        """
-        side, mean, std = size or self.image_size, self.image_mean, self.image_std
-        return squash(images, side, self.patch_size, mean, std).to(self.device)
 
     def tokenize(self, text: str) -> Tokens:
         """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
@@ -150,47 +104,6 @@ class Blip2Matcher:
         """
         return self.model.vision_model(pixels.to(self.device, self.dtype))
 
-    def match(
-        self,
-        tokens: torch.Tensor,
-        texts: Sequence[Tokens],
-        layer: int,
-        *,
-        gradient: bool = False,
-    ) -> Match:
-        """Match texts against images, one to one.
-
-        The text is read as transformers and LAVIS read it, ``[CLS]`` first. Shorter texts are
-        padded, and the padding masked.
-
-        Args:
-            tokens: (R, 1+P, D) image tokens.
-            texts: R texts.
-            layer: Which of the layers with cross-attention is read, 1 to L.
-            gradient: Whether the graph from attention to logits is kept.
-
-        Returns:
-            Logits (R, 2) and composed attention (R, A, T, 1+P), T the longest text's length; 0 for
-            padding. In half precision both are float32.
-
-        Raises:
-            OvssError: The layer does not exist, or the tokens are another model's.
-        """
-        check_layer(layer, self)
-        if tokens.shape[-1] != self._width:
-            raise OvssError(
-                f"image tokens of shape {tuple(tokens.shape)} are not from {self.name}, whose "
-                f"tokens have {self._width} features"
-            )
-        ids, mask = pad_texts(texts, self._pad)
-        mask = None if mask is None else mask.to(self.device)
-        # Frozen weights and detached images: no graph exists below the composed attention.
-        with torch.set_grad_enabled(gradient):
-            logits, attention = self.model(
-                ids.to(self.device), mask, tokens.detach(), layer, gradient
-            )
-        return Match(logits=logits, attention=attention)
-
     def match_layers(
         self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
     ) -> LayerMatch:
@@ -203,6 +116,20 @@ class Blip2Matcher:
         raise OvssError(
             f"{self.name}: BLIP-2 does not offer all layers in one pass; read one layer at a time"
         )
+
+    def _read(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], layers: Sequence[int], gradient: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        self._check_width(tokens, self._width)
+        (layer,) = layers
+        ids, mask = pad_texts(texts, self._pad)
+        mask = None if mask is None else mask.to(self.device)
+        # Frozen weights and detached images: no graph exists below the composed attention.
+        with torch.set_grad_enabled(gradient):
+            logits, attention = self.model(
+                ids.to(self.device), mask, tokens.detach(), layer, gradient
+            )
+        return logits, [attention]
 
 
 def _as_net(model: Any) -> Blip2Net:

@@ -8,42 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import LayerMatch, Match, Tokens
+from ovsslib.vlm.base import Tokens
 from ovsslib.vlm.bridgetower_net import BridgeTowerNet, used_weights
 from ovsslib.vlm.bridgetower_shape import BridgeTowerShape
-from ovsslib.vlm.inputs import (
-    CLIP_MEAN,
-    CLIP_STD,
-    check_layer,
-    load_tokenizer,
-    pad_texts,
-    read_processor,
-    squash,
-    triple,
-)
+from ovsslib.vlm.inputs import load_tokenizer, pad_texts, read_processor
+from ovsslib.vlm.matcher import Matcher
 from ovsslib.vlm.weights import fill, read_weights
 
 
-class BridgeTowerMatcher:
+class BridgeTowerMatcher(Matcher):
     """A frozen BridgeTower that scores image-text pairs and shows where each token looked.
 
     Its layers are the N cross-modal layers (six in the published models), and the attention is that
     of their text side: from words to patches. Nothing after the last layer's cross-attention mixes
     tokens, so there the derivative of the match is 0 for every token but ``<s>``.
 
+    A match runs the text encoder and the cross-modal layers. It takes image tokens (R, 1+P, N*D)
+    and refuses those of another width as another model's.
+
+    Pictures are squashed. The model's own processor cuts a square out of the middle instead, which
+    would leave the picture's ends without a label. The other arguments are those of
+    :class:`Matcher`.
+
     Args:
         model: The network, a :class:`BridgeTowerNet` or transformers'
             ``BridgeTowerForImageAndTextRetrieval`` (whose tensors a :class:`BridgeTowerNet` then
             shares); its weights are frozen here.
         tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
-        name: What to call it in results.
-        image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
-        image_std: Their standard deviations.
-        image_size: Side of the square input in pixels; None takes the model's own.
 
     Raises:
         OvssError: The tokenizer has more tokens than the model has embeddings.
@@ -51,70 +44,25 @@ class BridgeTowerMatcher:
 
     family = "bridgetower"
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Tokenizer,
-        *,
-        name: str = "bridgetower",
-        image_mean: Sequence[float] = CLIP_MEAN,
-        image_std: Sequence[float] = CLIP_STD,
-        image_size: int | None = None,
-    ) -> None:
-        net = model if isinstance(model, BridgeTowerNet) else _as_net(model)
-        self.model = net.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.name = name
-        shape = net.shape
-        self.layers: int = shape.cross
-        self.heads: int = shape.text.heads
-        self.max_tokens: int = shape.positions
-        self.patch_size: int = shape.patch
-        self.image_size: int = image_size or shape.image_size
-        self.image_mean = triple(image_mean)
-        self.image_std = triple(image_std)
-        self._width = shape.cross * shape.text.width
-        self._pad = shape.pad
-        self._unk = tokenizer.token_to_id("<unk>")
-        if tokenizer.get_vocab_size() > shape.vocabulary:
-            raise OvssError(
-                f"the tokenizer has {tokenizer.get_vocab_size()} entries for {shape.vocabulary} "
-                "embeddings; it belongs to another model"
-            )
+    @staticmethod
+    def _network(model: Any) -> Any:
+        return model if isinstance(model, BridgeTowerNet) else _as_net(model)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
+    def _set_up(self, shape: BridgeTowerShape) -> None:
+        self.layers = shape.cross
+        self._width = shape.cross * shape.text.width
+        self._unk = self.tokenizer.token_to_id("<unk>")
+        known = self.tokenizer.get_vocab_size()
+        if known > shape.vocabulary:
+            raise OvssError(
+                f"the tokenizer has {known} entries for {shape.vocabulary} embeddings; it belongs "
+                "to another model"
+            )
 
     @property
     def image_encoder(self) -> torch.nn.Module:
         """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
         return self.model.bridgetower.vision_model
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the weights."""
-        return next(self.model.parameters()).dtype
-
-    def preprocess(self, images: Sequence[Image.Image], size: int | None = None) -> torch.Tensor:
-        """Squash pictures to squares (bicubic) and normalise them.
-
-        The model's own processor cuts a square out of the middle instead, which would leave the
-        picture's ends without a label.
-
-        Args:
-            images: B pictures in mode RGB, of any size.
-            size: Side S in pixels, a multiple of the patch; None takes ``image_size``.
-
-        Returns:
-            (B, 3, S, S) float32 on the model's device.
-
-        Raises:
-            OvssError: The side is not a multiple of the patch.
-        """
-        side, mean, std = size or self.image_size, self.image_mean, self.image_std
-        return squash(images, side, self.patch_size, mean, std).to(self.device)
 
     def tokenize(self, text: str) -> Tokens:
         """Split a text into byte-level tokens, ``<s>`` and ``</s>`` included.
@@ -147,73 +95,15 @@ class BridgeTowerMatcher:
         """
         return self.model.encode(pixels.to(self.device, self.dtype))
 
-    def match(
-        self,
-        tokens: torch.Tensor,
-        texts: Sequence[Tokens],
-        layer: int,
-        *,
-        gradient: bool = False,
-    ) -> Match:
-        """Match texts against images, one to one.
-
-        Runs the text encoder and the cross-modal layers. Shorter texts are padded, and the padding
-        masked.
-
-        Args:
-            tokens: (R, 1+P, N*D) image tokens, as :meth:`encode_images` gives them.
-            texts: R texts.
-            layer: Cross-modal layer whose text-to-image attention is returned, 1 to N.
-            gradient: Whether the graph from attention to logits is kept.
-
-        Returns:
-            Logits (R, 2) and attention (R, A, T, 1+P), T the longest text's length.
-
-        Raises:
-            OvssError: The layer does not exist, or the tokens are another model's.
-        """
-        check_layer(layer, self)
-        logits, (attention,) = self._read(tokens, texts, (layer,), gradient)
-        return Match(logits=logits, attention=attention)
-
-    def match_layers(
-        self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
-    ) -> LayerMatch:
-        """Match texts against images, one to one, and watch every layer.
-
-        One pass (and one backward pass) gives for each layer what :meth:`match` gives for it alone:
-        the derivative of a logit by one layer's probabilities is the whole one, through all later
-        layers. Only the first layer's probabilities are a leaf of the graph.
-
-        Args:
-            tokens: (R, 1+P, N*D) image tokens, as :meth:`encode_images` gives them.
-            texts: R texts.
-            gradient: Whether the graph from attentions to logits is kept.
-
-        Returns:
-            Logits (R, 2) and L attentions (R, A, T, 1+P), T the longest text's length.
-
-        Raises:
-            OvssError: The tokens are another model's.
-        """
-        layers = range(1, self.layers + 1)
-        logits, attention = self._read(tokens, texts, layers, gradient)
-        return LayerMatch(logits=logits, attention=tuple(attention))
-
     def _read(
-        self, tokens: torch.Tensor, texts: Sequence[Tokens], watch: Sequence[int], gradient: bool
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], layers: Sequence[int], gradient: bool
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Logits (R, 2) and the watched layers' attentions."""
-        if tokens.shape[-1] != self._width:
-            raise OvssError(
-                f"image tokens of shape {tuple(tokens.shape)} are not from {self.name}, whose "
-                f"tokens have {self._width} features"
-            )
+        self._check_width(tokens, self._width)
         ids, mask = pad_texts(texts, self._pad)
         mask = None if mask is None else mask.to(self.device)
         # Frozen weights and detached images: no graph exists below the watched probabilities.
         with torch.set_grad_enabled(gradient):
-            return self.model.read(ids.to(self.device), mask, tokens.detach(), watch, gradient)
+            return self.model.read(ids.to(self.device), mask, tokens.detach(), layers, gradient)
 
 
 def _trim(text: str, start: int, stop: int) -> tuple[int, int]:

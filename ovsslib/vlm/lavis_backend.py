@@ -19,16 +19,16 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import LayerMatch, Match, Tokens
+from ovsslib.vlm.base import LayerMatch, Tokens
 from ovsslib.vlm.blip import BlipMatcher
 from ovsslib.vlm.blip_net import resize_positions
 from ovsslib.vlm.blip_shape import BlipShape
-from ovsslib.vlm.inputs import check_layer, pad_texts
+from ovsslib.vlm.inputs import pad_texts
 from ovsslib.vlm.lavis import open_lavis
 
 
 class LavisMatcher(BlipMatcher):
-    """A frozen ``BlipITM`` of LAVIS as a matcher.
+    """A frozen ``BlipITM`` of LAVIS as a matcher, with LAVIS's text encoder and match head.
 
     Args:
         model: What `build` returns, with its weights. It is given the tokenizer in the form that
@@ -76,29 +76,24 @@ class LavisMatcher(BlipMatcher):
         finally:
             patches.img_size = native
 
-    def match(
-        self,
-        tokens: Tensor,
-        texts: Sequence[Tokens],
-        layer: int,
-        *,
-        gradient: bool = False,
-    ) -> Match:
-        """Match texts against images, one to one, with LAVIS's text encoder and match head.
-
-        Args:
-            tokens: (R, 1+P, D) image tokens.
-            texts: R texts.
-            layer: Text layer whose cross-attention is returned, 1 to L.
-            gradient: Whether the graph from attention to logits is kept.
-
-        Returns:
-            Logits (R, 2) and attention (R, A, T, 1+P), T the longest text's length.
+    def match_layers(
+        self, tokens: Tensor, texts: Sequence[Tokens], *, gradient: bool = True
+    ) -> LayerMatch:
+        """Not offered: this class is there to compare single layers with.
 
         Raises:
-            OvssError: The layer does not exist.
+            OvssError: Always.
         """
-        check_layer(layer, self)
+        del tokens, texts, gradient
+        raise OvssError(
+            f"{self.name}: LAVIS's own network does not offer all layers in one pass; load the "
+            "checkpoint without LAVIS"
+        )
+
+    def _read(
+        self, tokens: Tensor, texts: Sequence[Tokens], layers: Sequence[int], gradient: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        (layer,) = layers
         encoder = self.model.text_encoder
         ids, mask = pad_texts(texts, self._pad)
         ids[:, 0] = self._enc
@@ -113,21 +108,7 @@ class LavisMatcher(BlipMatcher):
                 return_dict=True,
             ).last_hidden_state
             logits = self.model.itm_head(hidden[:, 0])  # (R, 2)
-        return Match(logits=logits, attention=seen[0])
-
-    def match_layers(
-        self, tokens: Tensor, texts: Sequence[Tokens], *, gradient: bool = True
-    ) -> LayerMatch:
-        """Not offered: this class is there to compare single layers with.
-
-        Raises:
-            OvssError: Always.
-        """
-        del tokens, texts, gradient
-        raise OvssError(
-            f"{self.name}: LAVIS's own network does not offer all layers in one pass; load the "
-            "checkpoint without LAVIS"
-        )
+        return logits, [seen[0]]
 
 
 @contextmanager
