@@ -26,6 +26,15 @@ Heads = int | tuple[int, ...] | None
 """One head, several of a layer, or all of them."""
 
 
+def written_head(head: Heads) -> int | str:
+    """Heads as tables and files have them: 0 is the mean over all.
+
+    >>> written_head((1, 3)), written_head(2), written_head(None)
+    ('1+3', 2, 0)
+    """
+    return "+".join(map(str, head)) if isinstance(head, tuple) else head or 0
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One point of the search.

@@ -51,14 +51,17 @@ class Objective:
         self._pixels: dict[int, Tensor] = {}
         self._free = cache_bytes
 
-    def __call__(self, candidate: Candidate, images: Sequence[int] | None = None) -> float:
-        """The share of the pictures' classes whose mask wins, 0 to 1."""
-        return float(self.values([candidate], images)[0])
-
     def values(
         self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
     ) -> np.ndarray:
-        """The same for (C,) candidates.
+        """Rewards for each class of the pictures: the paper's is the share of those that win.
+
+        Args:
+            candidates: C of them.
+            images: Indices into the store; None for all.
+
+        Returns:
+            (C,) float64, at most 1; below 0 where the outside is penalised.
 
         Raises:
             OvssError: As :meth:`per_image`, or no picture has a class.

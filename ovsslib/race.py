@@ -1,9 +1,10 @@
 """A race of candidates: those that fall behind are not judged on further pictures.
 
 A search over P pictures spends most of its time on candidates that a few pictures show to be bad.
-After each chunk of pictures, a candidate is dismissed that lies behind the leader by more than
-chance explains: paired differences, as in racing algorithms for model selection (Maron and Moore,
-1994; Birattari and others, 2002). Those that are left at the end have been judged on all pictures.
+After each chunk of pictures, a candidate is dismissed that lies far behind the leader: a paired t
+test, as in racing algorithms for model selection (Maron and Moore, 1994; Birattari and others,
+2002). Those that are left at the end have been judged on all pictures. The leader is the luckiest
+of many, and there are many tests, so the full search's best may be dismissed, if seldom.
 
 Letters: B pictures, C candidates.
 """
@@ -20,8 +21,8 @@ from ovsslib.errors import OvssError
 
 CHUNK = 10
 """Pictures between two decisions."""
-SURE = 3.1
-"""Standard errors that a dismissed candidate lies behind: 1 in 1,000 for each comparison."""
+LEVEL = 0.001
+"""One-sided level of each comparison with the leader."""
 
 Judge = Callable[[Sequence[Candidate], Sequence[int]], np.ndarray]
 """Candidates (C) and pictures (b) -> rewards (C, b)."""
@@ -37,7 +38,7 @@ class Rules:
             reward over theirs.
         seed: of the order of the pictures.
         chunk: pictures between two decisions.
-        sure: standard errors of the paired difference to the leader.
+        level: of the one-sided paired t test against the leader, above 0 and below 0.5.
 
     Raises:
         OvssError: no picture has a class, or a number is out of range.
@@ -47,16 +48,16 @@ class Rules:
     pairs: Sequence[int]
     seed: int = 0
     chunk: int = CHUNK
-    sure: float = SURE
+    level: float = LEVEL
 
     def __post_init__(self) -> None:
         """Check the fields."""
         if not sum(self.pairs):
             raise OvssError("no picture has a class to be rewarded for; choose others")
-        if self.chunk < 2 or self.sure <= 0:
+        if self.chunk < 2 or not 0 < self.level < 0.5:
             raise OvssError(
-                "a race needs chunks of 2 pictures or more and a positive margin, got "
-                f"{self.chunk} and {self.sure}"
+                "a race needs chunks of 2 pictures or more and a level between 0 and 0.5, got "
+                f"{self.chunk} and {self.level}"
             )
 
     @property
@@ -125,16 +126,19 @@ def race(
         looks += found.size
         values[left] = rewards[left, :seen].sum(1) / pairs[order[:seen]].sum()
         # After the last chunk nobody is spared a look: what is left is judged in full.
-        behind = _behind(rewards[left, :seen], rules.sure) if seen < len(order) else left < 0
+        behind = _behind(rewards[left, :seen], rules.level) if seen < len(order) else left < 0
         dismissed, left = left[behind], left[~behind]
         yield Lap(seen, values.copy(), dismissed, left, looks)
 
 
-def _behind(rewards: np.ndarray, sure: float) -> np.ndarray:
-    """Which rows of (C, b) lie behind the leader by more than chance explains: (C,) bool."""
+def _behind(rewards: np.ndarray, level: float) -> np.ndarray:
+    """Which rows of (C, b) lie behind the leader by a paired t test: (C,) bool."""
+    from scipy.stats import t
+
     if not len(rewards):
         return np.zeros(0, bool)
     # Of equal ones the first leads: it is no better than the others and dismisses none of them.
     ahead = rewards[rewards.sum(1).argmax()] - rewards
-    error = ahead.std(1, ddof=1) / np.sqrt(ahead.shape[1])
-    return np.asarray(ahead.mean(1) > sure * error)
+    count = ahead.shape[1]
+    error = ahead.std(1, ddof=1) / np.sqrt(count)
+    return np.asarray(ahead.mean(1) > t.isf(level, count - 1) * error)

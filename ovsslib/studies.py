@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ovsslib.candidates import Candidate
+from ovsslib.candidates import Candidate, written_head
 from ovsslib.errors import OvssError
 from ovsslib.race import Rules, race
 
@@ -174,11 +174,10 @@ def _distributions(candidates: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def _write(candidate: Candidate) -> dict[str, Any]:
-    """A candidate as Optuna stores it; head 0 is the mean over all, ``"1+3"`` that over two."""
-    head = candidate.head
+    """A candidate as Optuna stores it."""
     return {
         "layer": candidate.layer,
-        "head": "+".join(map(str, head)) if isinstance(head, tuple) else head or 0,
+        "head": written_head(candidate.head),
         "threshold": candidate.threshold,
         "blur": candidate.blur,
     }

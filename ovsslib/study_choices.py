@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.metrics import Interval, resample_weights
+from ovsslib.metrics import Interval
 from ovsslib.studies import ask_sampler, finished, open_study
-from ovsslib.study_figures import alive, mean_ious, mean_ious_of, pixels_of, rewards, weights_of
+from ovsslib.study_figures import (
+    alive,
+    bootstrap,
+    mean_ious,
+    mean_ious_of,
+    pixels_of,
+    rewards,
+    rewards_of,
+    weights_of,
+)
 from ovsslib.tuning import TRIALS, Plan
 
 if TYPE_CHECKING:
@@ -153,7 +162,8 @@ def _draw(grid: Sequence[Candidate], values: np.ndarray, plan: Plan) -> list[int
     )
     for _ in ask:
         pass
-    return [number[one] for one in finished(study)]
+    # The sampler draws from all combinations of the values that occur.
+    return [number[one] for one in finished(study) if np.isfinite(values[number[one]])]
 
 
 def per_picture(
@@ -170,8 +180,7 @@ def per_picture(
     Returns:
         (B,) places in the grid.
     """
-    names = study.variants
-    own = study.rewards[names.index(variant) if variant else 0][:-1] / np.maximum(study.pairs, 1)
+    own = rewards_of(study, variant)[:-1] / np.maximum(study.pairs, 1)
     return np.asarray((own + (weight + 1e-6) * prior[:, None]).argmax(0))
 
 
@@ -208,7 +217,4 @@ def difference(
         found = mean_ious_of(pixels, weights, study.absent)
         return float(found[0] - found[1])
 
-    several = resample_weights(count, resamples=resamples, seed=seed).astype(np.float64)
-    tail = 50 * (1 - level)
-    ends = np.nanpercentile([figure(weights) for weights in several], [tail, 100 - tail])
-    return Interval(figure(np.ones(count)), float(ends[0]), float(ends[1]))
+    return bootstrap(figure, count, level=level, resamples=resamples, seed=seed)

@@ -5,11 +5,12 @@ All are pure functions of a stored `ovsslib.tuning_study.Study`. Letters: B pict
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ovsslib.candidates import written_head
 from ovsslib.errors import OvssError
 from ovsslib.metrics import Interval, resample_weights
 from ovsslib.registry import unknown
@@ -32,11 +33,30 @@ def rewards(study: Study, weights: np.ndarray, variant: str | None = None) -> np
     Raises:
         OvssError: there is no such reward in the study.
     """
-    if variant is not None and variant not in study.variants:
-        raise unknown("reward of the study", variant, study.variants)
-    chosen = study.rewards[study.variants.index(variant) if variant is not None else 0]
     total = float(study.pairs @ weights)
-    return (chosen.astype(np.float64) @ weights) / (total or np.nan)
+    return (rewards_of(study, variant).astype(np.float64) @ weights) / (total or np.nan)
+
+
+def rewards_of(study: Study, variant: str | None = None) -> np.ndarray:
+    """One reward of every candidate for every picture.
+
+    Args:
+        study: what was stored.
+        variant: one of ``study.variants``; None for the first.
+
+    Returns:
+        (C, B) float32.
+
+    Raises:
+        OvssError: there is no such reward in the study.
+    """
+    if not study.variants:
+        raise OvssError("the study has no rewards: it was made with --no-rewards")
+    name = study.variants[0] if variant is None else variant
+    if name not in study.variants:
+        raise unknown("reward of the study", name, study.variants)
+    found: np.ndarray = study.rewards[study.variants.index(name)]
+    return found
 
 
 def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
@@ -102,10 +122,7 @@ def frame(study: Study, pictures: Sequence[int] | None = None, variant: str | No
 
     weights = weights_of(study, pictures)
     table = pd.DataFrame([vars(one) for one in study.space.grid()])
-    table["head"] = [
-        "+".join(map(str, one)) if isinstance(one, tuple) else one or 0
-        for one in (candidate.head for candidate in study.space.grid())
-    ]
+    table["head"] = [written_head(one.head) for one in study.space.grid()]
     table["reward"] = rewards(study, weights, variant)[:-1]
     table["miou"] = mean_ious(study, weights)[:-1]
     return table
@@ -152,7 +169,26 @@ def rank_correlation(
         pair = rewards(study, weights, variant)[:-1][rows], mious[:-1][rows]
         return float(spearmanr(*pair).statistic)
 
-    count = len(study.pictures)
+    return bootstrap(figure, len(study.pictures), level=level, resamples=resamples, seed=seed)
+
+
+def bootstrap(
+    figure: Callable[[np.ndarray], float],
+    count: int,
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """A figure with its percentile interval over pictures.
+
+    Args:
+        figure: of (B,) float64, how often each picture counts.
+        count: B.
+        level: coverage of the interval, 0..1.
+        resamples: bootstrap resamples of the pictures.
+        seed: of the resamples.
+    """
     several = resample_weights(count, resamples=resamples, seed=seed).astype(np.float64)
     tail = 50 * (1 - level)
     ends = np.nanpercentile([figure(one) for one in several], [tail, 100 - tail])

@@ -123,7 +123,14 @@ def load_study(path: str | PathLike[str]) -> Study:
             meta["absent"],
             meta["facts"],
         )
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        pa.ArrowException,
+    ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise OvssError(f"{path}: no stored study ({reason}); make it again") from error
 

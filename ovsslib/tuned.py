@@ -73,7 +73,8 @@ class Tuned:
 
     Attributes:
         config: the settings to start from, with the best candidate's.
-        best: the best trial; its value is the share of (picture, class) pairs that win.
+        best: the best trial; its value is the reward for each class of a picture (the paper's: the
+            share of classes that win).
         found: all trials.
         record: what a preset file holds.
     """
@@ -195,6 +196,8 @@ def opened(
 
 def _labels(spec: RunSpec, work: Task) -> Any:
     """Picture name -> labels, from captions or from the filter that the user names."""
+    if spec.filter == CAPTIONS and spec.filter_settings:
+        raise OvssError("captions have no settings; leave --filter-set out")
     if spec.filter == CAPTIONS:
         return lambda name: image_labels(work.dataset, name)
     known = get_filter(spec.filter, spec.filter_settings)
@@ -224,6 +227,15 @@ def save_preset(tuned: Tuned, path: str | os.PathLike[str]) -> Path:
     Raises:
         OvssError: its name does not end in .json, or it cannot be written.
     """
+    check_name(path)
+    return write_atomic(path, dumps(tuned.record))
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that `save_preset` would not write, before the work is done.
+
+    Raises:
+        OvssError: its name does not end in .json.
+    """
     if Path(path).suffix != ".json":
         raise OvssError(f"{path}: a preset file's name ends in .json; rename it")
-    return write_atomic(path, dumps(tuned.record))

@@ -223,13 +223,17 @@ def search(  # noqa: PLR0913 - a job's settings
     Raises:
         OvssError: the file is no such storage, or a race has no rules.
     """
-    full = f"{name} {plan.sampler} {plan.seed}{' race' if plan.race else ''}"
+    full = f"{name} {plan.sampler} {plan.seed}"
+    if plan.race:
+        # Who is dismissed depends on who else takes part.
+        full += f" race of {plan.trials if plan.sampler == 'random' else 'all'}"
     study = open_study(plan.sampler, plan.seed, storage, full)
+    grid = space.grid()
     if plan.sampler == "tpe":
-        done: Iterable[None] = ask_sampler(study, objective, space.grid(), plan.trials)
+        planned: list[Candidate] = []
+        done: Iterable[None] = ask_sampler(study, objective, grid, plan.trials)
         total = plan.trials
     else:
-        grid = space.grid()
         planned = grid if plan.sampler == "grid" else drawn(space, plan.trials, plan.seed)
         total = len(planned)
         if not plan.race:

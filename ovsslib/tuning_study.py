@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def study(
     *,
     ablate: Sequence[str] = (),
     rewarded: bool = True,
+    maps: Path | None = None,
     space: Space | None = None,
 ) -> Study:
     """Judge the whole grid; the plan of the tuning is not used.
@@ -88,6 +90,7 @@ def study(
         ablate: options of the reward; all combinations of their values are noted too.
         rewarded: False leaves rewards out, for pictures that only judge; CLIP takes most of the
             time.
+        maps: folder that keeps the maps of all layers and heads; None for a temporary one.
         space: the grid; None for that of the tuning.
 
     Raises:
@@ -95,8 +98,9 @@ def study(
     """
     from ovsslib.benchmark import compute_place
 
-    variants = tuning.reward.ablated(ablate) if rewarded else []
-    model, work, base, store = opened(tuning, execution)
+    named = tuning.reward.ablated(ablate)
+    variants = named if rewarded else []
+    model, work, base, store = opened(tuning, execution, maps)
     # Those that show CLIP the same pictures share its passes.
     sights: dict[tuple[str, ...], list[int]] = {tuning.reward.sight: []}
     for row, one in enumerate(variants):
@@ -127,9 +131,9 @@ def study(
         label = work.dataset.label(store.ids[image])
         looked_for = store.labels[image]
         for (layer, head), places in _groups(every):
-            maps = store.maps(image, layer, head)
+            of_image = store.maps(image, layer, head)
             ours = [every[place] for place in places]
-            planes = masks_of(maps, ours, objective.reward.size, base.background, base)
+            planes = masks_of(of_image, ours, objective.reward.size, base.background, base)
             found = confusions(planes, looked_for, label, work.protocol, n)
             right[places, image] = np.einsum("cii->ci", found)
             said[places, image] = found.sum(1)
@@ -205,10 +209,11 @@ def confusions(
     there, place = np.unique(label, return_inverse=True)
     down, across = ((2 * np.arange(side) + 1) * size // (2 * side) for side in label.shape)
     pixel = down[:, None] * size + across[None]
-    table = np.zeros((size * size, len(there)), np.float32)
+    exact = np.float32 if label.size < 1 << 24 else np.float64
+    table = np.zeros((size * size, len(there)), exact)
     np.add.at(table, (pixel.ravel(), place.ravel()), 1)
-    # Floats hold these integers: no picture has 2**24 pixels (`PnPConfig.max_side`).
-    found = planes.flatten(2) @ torch.from_numpy(table)
+    # float32 holds integers up to 2**24.
+    found = planes.flatten(2).to(torch.from_numpy(table).dtype) @ torch.from_numpy(table)
     rest = torch.from_numpy(table.sum(0)) - found.sum(1, keepdim=True)
     pixels = torch.cat([rest, found], dim=1).round().long().numpy()  # (C, K + 1, labels)
     kinds, labels = np.meshgrid(np.arange(-1, len(looked_for)), there, indexing="ij")

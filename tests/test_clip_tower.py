@@ -228,3 +228,17 @@ def test_bfloat16_and_float32_decide_as_open_clip(micro: Any) -> None:
     assert max(errors) < TOLERANCE * scale / 2
     assert 0.1 < np.mean(answers) < 0.9
     assert 0 < np.mean(repeated) < 0.35
+
+
+def test_bfloat16_is_not_used_where_it_changes_too_much() -> None:
+    model, _ = load_open_clip("micro-clip")
+    assert Tower(model, torch.bfloat16).own == packs(torch.bfloat16, torch.device("cpu"))
+    for block in model.visual.transformer.resblocks:
+        linear = (block.attn.out_proj, block.mlp[0], block.mlp[2])
+        for weight in (block.attn.in_proj_weight, *(layer.weight for layer in linear)):
+            weight.data *= 4
+    rough = Tower(model, torch.bfloat16)
+    assert not rough.own
+    assert Tower(model).own
+    picture = torch.rand(1, 3, 96, 96)
+    torch.testing.assert_close(rough(picture), model.encode_image(picture))

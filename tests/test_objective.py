@@ -94,12 +94,14 @@ def test_the_mean_over_classes(objective: Objective, store: LayerMaps) -> None:
     one = CANDIDATES[0]
     counts = [len(labels) for labels in store.labels]
     rewards = objective.per_image([one])[0]
-    assert objective(one) == rewards.sum() / sum(counts)
-    assert objective(one, [1, 3]) == rewards[[1, 3]].sum() / (counts[1] + counts[3])
-    assert 0 < objective(one) <= 1
-    np.testing.assert_array_equal(objective.values([one, one]), [objective(one)] * 2)
+    (value,) = objective.values([one])
+    assert value == rewards.sum() / sum(counts)
+    part = rewards[[1, 3]].sum() / (counts[1] + counts[3])
+    assert objective.values([one], [1, 3]).tolist() == [part]
+    assert 0 < value <= 1
+    np.testing.assert_array_equal(objective.values([one, one]), [value] * 2)
     with pytest.raises(OvssError, match="no picture has a class"):
-        objective(one, [])
+        objective.values([one], [])
 
 
 def test_prepared_pictures_are_kept_within_a_bound(work: Task, store: LayerMaps) -> None:
@@ -116,7 +118,8 @@ def test_prepared_pictures_are_kept_within_a_bound(work: Task, store: LayerMaps)
     for bound, times in ((10 * size, PICTURES), (2 * size, 2 * PICTURES - 2), (0, 2 * PICTURES)):
         prepared.clear()
         objective = Objective(store, reward, work, preset("micro-blip"), cache_bytes=bound)
-        assert objective(CANDIDATES[0]) == objective(CANDIDATES[0])
+        first, again = (objective.values(CANDIDATES[:1]) for _ in range(2))
+        assert first == again
         assert len(prepared) == times
 
 
@@ -166,7 +169,7 @@ def test_names_of_a_class_are_one_mask_and_background_is_none(work: Task) -> Non
     plain = masks(MAPS, one, 24, "always", BASE).numpy()
     assert labels == [3, 1]
     np.testing.assert_array_equal(given[0], [plain[1] + plain[2], plain[3]])
-    assert objective(one) == 0.5
+    assert objective.values([one]).tolist() == [0.5]
 
 
 def test_several_options_at_once_are_each_alone(work: Task, store: LayerMaps) -> None:

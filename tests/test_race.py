@@ -75,7 +75,7 @@ def test_pictures_without_a_class_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "words"),
-    [({"pairs": [0, 0]}, "no picture"), ({"chunk": 1}, "chunks of 2"), ({"sure": 0}, "margin")],
+    [({"pairs": [0, 0]}, "no picture"), ({"chunk": 1}, "chunks of 2"), ({"level": 0.5}, "level")],
 )
 def test_rules_that_make_no_sense(fields: dict[str, object], words: str) -> None:
     with pytest.raises(OvssError, match=words):
@@ -84,6 +84,17 @@ def test_rules_that_make_no_sense(fields: dict[str, object], words: str) -> None
         Plan("tpe", race=True)
     with pytest.raises(OvssError, match="rules"):
         search(lambda few: [0.0] * len(few), SPACE, Plan(race=True))
+
+
+def test_another_number_of_trials_is_another_race(tmp_path: Path) -> None:
+    file = tmp_path / "trials.sqlite"
+    for trials in (34, 100, 20):
+        plan = Plan(trials=trials, seed=4, race=True)
+        fresh, again = Judge(), Judge()
+        alone = search(None, SPACE, plan, rules=Rules(fresh, PAIRS, 4))  # type: ignore[arg-type]
+        found = search(None, SPACE, plan, storage=file, rules=Rules(again, PAIRS, 4))  # type: ignore[arg-type]
+        assert found == alone
+        assert again.looks == fresh.looks
 
 
 def test_an_interrupted_race_goes_on(tmp_path: Path) -> None:

@@ -61,6 +61,16 @@ def test_the_whole_grid_finds_the_best_where_the_reward_does() -> None:
     assert again["place"].tolist() == [23]
 
 
+def test_tpe_keeps_to_the_candidates_allowed() -> None:
+    allowed = np.zeros(24, bool)
+    allowed[[0, 7, 10, 21]] = True  # no product of values
+    table = choices.regrets(
+        made(noise(1)), made(noise(2)), sampler="tpe", seeds=3, trials=30, allowed=allowed
+    )
+    assert set(table["place"]) <= {0, 7, 10, 21}
+    assert (table["drawn_best"] <= table["best"]).all()
+
+
 def test_other_candidates_are_refused() -> None:
     other = dataclasses.replace(made(), space=Space((1,), (1,)))
     with pytest.raises(OvssError, match="same candidates"):
@@ -85,6 +95,8 @@ def test_a_choice_for_each_picture() -> None:
     np.testing.assert_array_equal(own, study.rewards[0, :-1].argmax(0))
     prior[7] = 1
     assert (choices.per_picture(study, prior, 1000) == 7).all()
+    with pytest.raises(OvssError, match="reward of the study"):
+        choices.per_picture(study, prior, 0, "papper")
     equal = made(np.ones((25, PICTURES)))
     assert (choices.per_picture(equal, prior, 0) == 7).all()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,9 @@ def test_rank_correlation() -> None:
     turned = made(upside_down)
     assert figures.rank_correlation(turned, resamples=50).value == pytest.approx(-1)
     assert figures.rank_correlation(turned, variant="plain", resamples=9).value == pytest.approx(1)
+    without = dataclasses.replace(turned, variants=(), rewards=turned.rewards[:0])
+    with pytest.raises(OvssError, match="no rewards"):
+        figures.frame(without)
     with pytest.raises(OvssError, match="reward of the study"):
         figures.rank_correlation(turned, variant="plane")
     noise = np.random.default_rng(0).random((25, PICTURES))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ovsslib.errors import OvssError
@@ -38,6 +41,14 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OvssError, match=r"ends in \.parquet"):
         save_study(made(), tmp_path / "s.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    for name in ("bad", "none"):
+    table = pq.read_table(save_study(made(), tmp_path / "good.parquet"))
+    place = table.column_names.index("rewards")
+    nothing = pa.nulls(len(table), table.schema.field("rewards").type)
+    pq.write_table(table.set_column(place, "rewards", nothing), tmp_path / "null.parquet")
+    (key,) = table.schema.metadata
+    meta = json.loads(table.schema.metadata[key]) | {"labels": 1}
+    few = table.replace_schema_metadata({key: json.dumps(meta)})
+    pq.write_table(few, tmp_path / "few.parquet")
+    for name in ("bad", "none", "null", "few"):
         with pytest.raises(OvssError, match="make it again"):
             load_study(tmp_path / f"{name}.parquet")

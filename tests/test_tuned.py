@@ -17,6 +17,7 @@ from ovsslib.cli import app
 from ovsslib.config import preset
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
+from ovsslib.filters import clip as filters_clip
 from ovsslib.reward_options import RewardOptions
 from ovsslib.runs import Execution, RunSpec
 from ovsslib.tuned import Tuning, save_preset, tune
@@ -140,20 +141,48 @@ def test_thresholds_that_make_no_sense(words: str) -> None:
     one_error(done, 2, "--thresholds")
 
 
-def test_a_clip_that_is_not_here_is_named_and_may_be_fetched(tmp_path: Path) -> None:
-    words = [
-        "tune",
-        "--limit",
-        "1",
-        "--trials",
-        "1",
-        "--device",
-        "cpu",
-        "-o",
-        str(tmp_path / "p.json"),
-    ]
-    words += ["--reward", "model=ViT-B-32:nobody"]
-    done = CliRunner().invoke(app, words)
+@pytest.mark.parametrize("download", [False, True])
+def test_models_may_be_fetched_if_wanted(tmp_path: Path, download: bool) -> None:
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        import ovsslib
+
+        load, clip = ovsslib.load, filters_clip.load_open_clip
+
+        def noted(*args: object, **more: object) -> object:
+            seen["model"] = more.pop("download", False)
+            return load(*args, **more)  # type: ignore[arg-type]
+
+        def noted_clip(*args: str, download: bool) -> object:
+            seen["clip"] = download
+            return clip(*args)
+
+        patch.setattr(ovsslib, "load", noted)
+        patch.setattr(filters_clip, "load_open_clip", noted_clip)
+        words = "tune --limit 1 --trials 1 --device cpu -o".split()
+        words += [str(tmp_path / "p.json"), *(["--download"] if download else [])]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert seen == {"model": download, "clip": download}
+
+
+def test_a_clip_that_is_not_here_is_named(tmp_path: Path) -> None:
+    words = ["tune", "--limit", "1", "--device", "cpu", "-o", str(tmp_path / "p.json")]
+    done = CliRunner().invoke(app, [*words, "--reward", "model=ViT-B-32:nobody"])
     one_error(done, 2, "ViT-B-32:nobody")
-    done = CliRunner().invoke(app, [*words, "--download"])
-    one_error(done, 2, "ViT-B-32:nobody")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-o", "mine.yml"], "ends in .json"),
+        (["--ablate", "scope"], "belong to --study"),
+        (["--no-rewards"], "belong to --study"),
+        (["--study", "s.parquet", "--race"], "leave --race out"),
+        (["--study", "s.parquet", "--storage", "t.sqlite"], "leave --storage out"),
+        (["--filter-set", "side=512"], "captions have no settings"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_be_ignored_is_refused_before_the_work(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(app, ["tune", "--limit", "1", "--device", "cpu", *words])
+    one_error(done, 2, told)

@@ -73,7 +73,9 @@ def tune(
         [], help="With --study: note the reward for all values of this option too (repeat it)."
     ),
     rewarded: bool = typer.Option(
-        True, "--rewards/--no-rewards", help="With --study: without rewards, counts alone."
+        True,
+        "--rewards/--no-rewards",
+        help="With --study: counts alone (CLIP must still be there).",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print the preset file instead of text."),
     out: Path = typer.Option(
@@ -95,10 +97,11 @@ def tune(
       ovss tune --limit 40 --study study.parquet --ablate scope --ablate contrast
     """
     with plain_output(debug=debugging(ctx)):
+        from ovsslib.errors import OvssError
         from ovsslib.plain import dumps
         from ovsslib.reward_options import RewardOptions
         from ovsslib.runs import Execution, RunSpec
-        from ovsslib.tuned import Tuning, save_preset
+        from ovsslib.tuned import Tuning, check_name, save_preset
         from ovsslib.tuned import tune as run
         from ovsslib.tuning import BLURS, THRESHOLDS, Plan
 
@@ -125,13 +128,13 @@ def tune(
             batch=batch, device=device, root=root, progress=progress, download=download
         )
         if study is not None:
-            from ovsslib.study_files import check_name, save_study
-            from ovsslib.tuning_study import study as judge
-
-            check_name(study)
-            written = save_study(judge(tuning, execution, ablate=ablate, rewarded=rewarded), study)
-            typer.echo(f"written: {written}")
+            if storage is not None:
+                raise OvssError("a study keeps no trials; leave --storage out")
+            _study(study, tuning, execution, ablate=ablate, rewarded=rewarded, maps=maps)
             return
+        if ablate or not rewarded:
+            raise OvssError("--ablate and --no-rewards belong to --study; leave them out")
+        check_name(out)
         try:
             tuned = run(tuning, execution, storage=storage, maps=maps)
         except KeyboardInterrupt:
@@ -141,8 +144,7 @@ def tune(
             note(f"interrupted{kept}")
             raise typer.Exit(130) from None
         written = save_preset(tuned, out)
-    for name, reason in tuned.record["found"]["failed"].items():
-        note(f"warning: {name} was left out: {reason}")
+    _warn(tuned.record["found"]["failed"])
     if as_json:
         typer.echo(dumps(tuned.record).rstrip())
         return
@@ -150,16 +152,39 @@ def tune(
     typer.echo(f"written: {written}")
 
 
+def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
+    """Judge the whole grid and write the study."""
+    from ovsslib.errors import OvssError
+    from ovsslib.study_files import check_name, save_study
+    from ovsslib.tuning_study import study
+
+    if tuning.plan.race:
+        raise OvssError("a study judges all candidates on all pictures; leave --race out")
+    check_name(path)
+    found = study(tuning, execution, **how)
+    written = save_study(found, path)
+    _warn(found.facts["failed"])
+    typer.echo(f"written: {written}")
+
+
+def _warn(failed: dict[str, str]) -> None:
+    """Name the pictures that were left out."""
+    for name, reason in failed.items():
+        note(f"warning: {name} was left out: {reason}")
+
+
 def text(record: dict[str, Any]) -> str:
     """A preset file's content in a few lines."""
     found, config = record["found"], record["config"]
     head = "mean of heads" if config["head"] is None else f"head {config['head']}"
+    out = f" ({found['dismissed']} dismissed)" if found["dismissed"] else ""
     return "\n".join(
         [
-            f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates, "
+            f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates"
+            f"{out}, "
             f"{found['pictures']} pictures, {found['pairs']} classes in them",
             f"  best: layer {config['layer']}, {head}, threshold {config['threshold']}, "
             f"blur {config['blur']}",
-            f"  reward: {found['reward']:.3f} for each class (1: all masks win)",
+            f"  reward: {found['reward']:.3f} for each class of a picture; the most is 1",
         ]
     )
