@@ -50,7 +50,8 @@ def test_unknown_type() -> None:
 def test_labels_are_compared_after_refinement() -> None:
     work = prepare(dataclasses.replace(SPEC, packed=False))
     reference, found = everything.run(work), ours(work)
-    assert same_labels(reference, found, work.config) == [1.0, 1.0]
+    # A pixel between two classes may fall to either side by rounding.
+    assert min(same_labels(reference, found, work.config)) > 0.9999
     other = [
         dataclasses.replace(maps, maps=np.ascontiguousarray(maps.maps[::-1])) for maps in found
     ]
