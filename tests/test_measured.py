@@ -17,6 +17,14 @@ from test_results import make_result
 STORED = Path(__file__).resolve().parents[1] / "data" / "results"
 
 
+def stored(metric: str) -> str:
+    """The figure of micro-bridgetower's stored run, as tables spell it."""
+    (path,) = STORED.glob("pnp-ovss_micro-bridgetower_*.json")
+    found = json.loads(path.read_text())["metrics"][metric]
+    value, low, high = (f"{100 * found[name]:.1f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
 def store(folder: Path, **change: object) -> Path:
     """A real results file of a small run, with fields of its JSON changed."""
     path = results.save(make_result(), folder)

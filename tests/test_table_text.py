@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +9,7 @@ from ovsslib.measured import load_measured
 from ovsslib.published import load_published
 from ovsslib.table import build, select
 from ovsslib.table_text import html, letter, markdown
-from test_measured import STORED
+from test_measured import STORED, stored
 from test_table import figure
 
 VOID = {"meta", "br", "hr", "img", "link"}
@@ -72,10 +71,7 @@ def test_markdown_of_everything() -> None:
         assert len({len(row) for row in rows}) == 1
     assert "## Measured with this library: mIoU" in text
     assert "## Published figures: mIoU" in text
-    (path,) = STORED.glob("pnp-ovss_micro-bridgetower_*.json")
-    miou = json.loads(path.read_text())["metrics"]["miou"]
-    value, low, high = (f"{100 * miou[name]:.1f}" for name in ("value", "low", "high"))
-    assert f"{value} [{low}, {high}] (" in text
+    assert f"{stored('miou')} (" in text
     assert "- (a) 200 pictures\n" in text
     assert "micro" not in "".join(map("".join, published))
     row = next(r for r in published if r[0].strip() == "PnP-OVSS" and "336" in r[2])
