@@ -14,6 +14,8 @@ def file_name(record: dict[str, Any]) -> str:
         found = record["provenance"]
         parts += [record["settings"]["vlm"], found["dtype"], found["device"].split(" ")[0]]
         parts += ["compiled"] if record["settings"].get("compiled") else []
+        if record["kind"] == "bench-tuning" and record["settings"]["split"] != "tune":
+            parts.append(record["settings"]["split"])
     return re.sub("[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
 
 
@@ -188,7 +190,8 @@ def tuning_text(record: dict[str, Any]) -> str:
     """Candidates per minute as a table."""
     found, same = record["settings"], record["agreement"]
     lines = [
-        f"{found['vlm']} and the reward of {found['reward']} ({found['size']} pixels) on "
+        f"{found['vlm']} and the reward of {found['reward']} ({found['size']} pixels, "
+        f"{found['options']}) on "
         f"{found['images']} pictures of Diorama {found['split']}, {found['threads']} threads",
         f"maps of all layers and heads: {record['collect']:.1f} s once, "
         f"{record['bytes'] / 1e6:.1f} MB",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,9 @@ from PIL import Image
 
 from ovsslib.bench.models import SHAPES, open_model
 from ovsslib.candidates import Candidate, masks
+from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
+from ovsslib.filters.captions import image_labels
 from ovsslib.layer_maps import LayerMaps, collect
 from ovsslib.objective import Objective
 from ovsslib.pnp import PnPOVSS, build
@@ -28,6 +31,7 @@ from ovsslib.provenance import provenance
 from ovsslib.race import Lap, Rules, race
 from ovsslib.refine import refine_maps
 from ovsslib.reward import Reward
+from ovsslib.reward_options import RewardOptions
 from ovsslib.segmentation import Maps
 from ovsslib.tasks import Task, task
 from ovsslib.tuning import TRIALS, Space, drawn
@@ -72,6 +76,10 @@ def tuning(  # noqa: PLR0913 - what is measured
     fair: int | None = None,
     usual: int = 1,
     *,
+    split: str = SPLIT,
+    root: Path | None = None,
+    options: RewardOptions | None = None,
+    mean: bool = False,
     batch: int = 8,
     device: str | None = None,
     threads: int | None = None,
@@ -80,10 +88,14 @@ def tuning(  # noqa: PLR0913 - what is measured
 
     Args:
         vlm: Model: a name, a folder, a hub id, or one of `ovsslib.bench.models.SHAPES`.
-        images: Pictures of Diorama's tune split, told their classes.
+        images: Pictures of Diorama; their classes are those in their captions.
         candidates: Of a random search over Table 2's space, for ``stored`` and ``race``.
         fair: The first so many of them for ``fair``; None for all.
         usual: The first so many of them for ``usual``; 0 leaves that way out.
+        split: Which of Diorama's splits.
+        root: Its folder; None for the shipped one.
+        options: Of the reward; None for the paper's.
+        mean: Whether the mean over heads is a candidate too.
         batch: Pictures in one pass of the model.
         device: Of model and reward; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
@@ -113,16 +125,16 @@ def tuning(  # noqa: PLR0913 - what is measured
             torch.set_num_threads(threads)
         known = open_model(vlm, "float32", device) if vlm in SHAPES else vlm
         model = build(known, device=device)
-        work = task("diorama", split=SPLIT, limit=images)
+        work = task(load_dataset("diorama", split=split, root=root), limit=images)
         _store(model, dataclasses.replace(work, limit=1), batch)  # warms up
         start = time.perf_counter()
         store = _store(model, work, batch)
         collected = time.perf_counter() - start
-        reward = _Timed(work.dataset.classes, device=device)
+        reward = _Timed(work.dataset.classes, options, device=device)
         pictures = [work.dataset.image(name) for name in store.ids]
         prepared = [reward.prepare(picture) for picture in pictures]
         setting = _Setting(model, store, reward, pictures, prepared, batch)
-        chosen = drawn(Space.of(store.layers, store.heads), candidates, 0)
+        chosen = drawn(Space.of(store.layers, store.heads, mean=mean), candidates, 0)
         objective = Objective(store, reward, work, model.config)
         objective.values(chosen[:1])  # warms up, and prepares the pictures
         stored, first = _clocked(reward, chosen, objective.per_image)
@@ -153,9 +165,11 @@ def tuning(  # noqa: PLR0913 - what is measured
         "settings": {
             "vlm": model.matcher.name,
             "reward": reward.options.model,
+            "options": reward.options.label,
+            "mean": mean,
             "size": reward.size,
             "dataset": "diorama",
-            "split": SPLIT,
+            "split": split,
             "images": len(store),
             "labels": count,
             "candidates": len(chosen),
@@ -173,7 +187,13 @@ def tuning(  # noqa: PLR0913 - what is measured
 
 
 def _store(model: PnPOVSS, work: Task, batch: int) -> LayerMaps:
-    store = collect(model.matcher, work, model.config, batch=batch)
+    store = collect(
+        model.matcher,
+        work,
+        model.config,
+        labels=lambda name: image_labels(work.dataset, name),
+        batch=batch,
+    )
     if store.failed:
         reason = next(iter(store.failed.values()))
         raise OvssError(f"{len(store.failed)} pictures cannot be read: {reason}")

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from ovsslib.bench.report import file_name, tuning_text
-from ovsslib.cli._common import debugging, note, plain_output
+from ovsslib.cli._common import debugging, note, plain_output, settings
 
 
 def tuning(
@@ -18,7 +18,9 @@ def tuning(
     vlm: str = typer.Option(
         "micro-blip", help="Model: name, folder, hub id, or blip-large-random (no download)."
     ),
-    images: int = typer.Option(100, min=1, help="Pictures of Diorama's tune split."),
+    images: int = typer.Option(100, min=1, help="Pictures of Diorama."),
+    split: str = typer.Option("tune", help="Which of its splits."),
+    root: Path | None = typer.Option(None, help="Its folder; without it the shipped one."),
     candidates: int = typer.Option(34, min=1, help="Candidates of a random search."),
     fair: int | None = typer.Option(
         None, min=1, help="Of these, candidates that are rerun one by one; without it, all."
@@ -26,6 +28,10 @@ def tuning(
     usual: int = typer.Option(
         1, min=0, help="Of these, candidates for the whole pipeline with rounds and CRF."
     ),
+    reward: list[str] = typer.Option(
+        [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
+    ),
+    mean_head: bool = typer.Option(False, "--mean-head", help="The mean over heads too."),
     batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
@@ -46,9 +52,21 @@ def tuning(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.bench.tuning import tuning as measure
+        from ovsslib.reward_options import RewardOptions
 
         record = measure(
-            vlm, images, candidates, fair, usual, batch=batch, device=device, threads=threads
+            vlm,
+            images,
+            candidates,
+            fair,
+            usual,
+            split=split,
+            root=root,
+            options=RewardOptions.from_dict(settings(reward, "--reward")),
+            mean=mean_head,
+            batch=batch,
+            device=device,
+            threads=threads,
         )
     finish(record, tuning_text(record), out, as_json=as_json)
     if record["agreement"]["agree"] is False:
