@@ -113,6 +113,20 @@ def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
     return write_atomic(path, lambda out: image.save(out, format="PNG", optimize=False))
 
 
+def check_suffix(path: str | os.PathLike[str], suffix: str) -> None:
+    """Refuse a file by its name, before the work that it is to hold is done.
+
+    Args:
+        path: The file.
+        suffix: How its name must end, such as ``".json"``.
+
+    Raises:
+        OvssError: It ends otherwise.
+    """
+    if Path(path).suffix != suffix:
+        raise OvssError(f"{path}: the file's name must end in {suffix}; rename it")
+
+
 def write_atomic(
     path: str | os.PathLike[str], content: str | bytes | Callable[[Any], object]
 ) -> Path:

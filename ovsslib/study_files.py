@@ -13,22 +13,12 @@ import numpy as np
 
 from ovsslib.candidates import Candidate
 from ovsslib.errors import OvssError
-from ovsslib.images import write_atomic
+from ovsslib.images import check_suffix, write_atomic
 from ovsslib.tuning import Space
 from ovsslib.tuning_study import Study
 
 SCHEMA = 2
 _KEY = b"ovss-tuning-study"
-
-
-def check_name(path: str | PathLike[str]) -> None:
-    """Refuse a file that `save_study` would not write, before the work is done.
-
-    Raises:
-        OvssError: the name does not end in .parquet.
-    """
-    if Path(path).suffix != ".parquet":
-        raise OvssError(f"{path}: a study's name ends in .parquet; rename it")
 
 
 def save_study(found: Study, path: str | PathLike[str]) -> Path:
@@ -44,7 +34,7 @@ def save_study(found: Study, path: str | PathLike[str]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_name(path)
+    check_suffix(path, ".parquet")
     kept = (found.truth > 0) | found.predicted.any(0)
     kept[:, 0] = True
     image, label = np.nonzero(kept)

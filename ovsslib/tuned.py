@@ -17,7 +17,7 @@ from ovsslib.config import PnPConfig
 from ovsslib.errors import OvssError
 from ovsslib.filters import get_filter
 from ovsslib.filters.captions import image_labels
-from ovsslib.images import write_atomic
+from ovsslib.images import check_suffix, write_atomic
 from ovsslib.layer_maps import LayerMaps, collect
 from ovsslib.objective import Objective
 from ovsslib.plain import dumps
@@ -227,15 +227,5 @@ def save_preset(tuned: Tuned, path: str | os.PathLike[str]) -> Path:
     Raises:
         OvssError: its name does not end in .json, or it cannot be written.
     """
-    check_name(path)
+    check_suffix(path, ".json")
     return write_atomic(path, dumps(tuned.record))
-
-
-def check_name(path: str | os.PathLike[str]) -> None:
-    """Refuse a file that `save_preset` would not write, before the work is done.
-
-    Raises:
-        OvssError: its name does not end in .json.
-    """
-    if Path(path).suffix != ".json":
-        raise OvssError(f"{path}: a preset file's name ends in .json; rename it")

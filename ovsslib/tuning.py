@@ -225,8 +225,11 @@ def search(  # noqa: PLR0913 - a job's settings
     """
     full = f"{name} {plan.sampler} {plan.seed}"
     if plan.race:
-        # Who is dismissed depends on who else takes part.
-        full += f" race of {plan.trials if plan.sampler == 'random' else 'all'}"
+        if rules is None:
+            raise OvssError("a race needs rules: who judges, on which pictures")
+        # Who is dismissed depends on who else takes part, and on the rules.
+        count = plan.trials if plan.sampler == "random" else "all"
+        full += f" race of {count}, {rules.chunk}, {rules.level}"
     study = open_study(plan.sampler, plan.seed, storage, full)
     grid = space.grid()
     if plan.sampler == "tpe":
@@ -236,12 +239,10 @@ def search(  # noqa: PLR0913 - a job's settings
     else:
         planned = grid if plan.sampler == "grid" else drawn(space, plan.trials, plan.seed)
         total = len(planned)
-        if not plan.race:
-            done = ask_planned(study, objective, grid, planned, batch)
-        elif rules is None:
-            raise OvssError("a race needs rules: who judges, on which pictures")
-        else:
+        if plan.race and rules is not None:
             done = ask_raced(study, rules, grid, planned)
+        else:
+            done = ask_planned(study, objective, grid, planned, batch)
     if progress is not None:
         done = progress(done, "trials", total)
     for _ in done:

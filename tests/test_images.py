@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers import SHARED, needs_realdata, write_photo
 from ovsslib.errors import OvssError
-from ovsslib.images import find_images, open_image, save_label_png, write_atomic
+from ovsslib.images import check_suffix, find_images, open_image, save_label_png, write_atomic
 from ovsslib.palette import voc_palette
 
 
@@ -190,3 +190,10 @@ def test_find_images(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(OvssError, match="holds no image"):
         find_images([tmp_path / "bare"])
+
+
+def test_a_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    check_suffix(tmp_path / "a.b.json", ".json")
+    for name in ("a.yml", "json", "a.json.gz"):
+        with pytest.raises(OvssError, match=rf"{name}: the file's name must end in \.json"):
+            check_suffix(tmp_path / name, ".json")

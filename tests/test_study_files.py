@@ -38,7 +38,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OvssError, match=r"ends in \.parquet"):
+    with pytest.raises(OvssError, match=r"end in \.parquet"):
         save_study(made(), tmp_path / "s.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     table = pq.read_table(save_study(made(), tmp_path / "good.parquet"))

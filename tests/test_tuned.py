@@ -114,7 +114,7 @@ def test_the_preset_runs(tmp_path: Path) -> None:
     run = RunSpec(preset=str(path), limit=2, config={"crf": False})
     result = benchmark.run_many({"run": run}, CPU)["run"]
     assert result.config["layer"] == found.best.candidate.layer
-    with pytest.raises(OvssError, match=r"ends in \.json"):
+    with pytest.raises(OvssError, match=r"end in \.json"):
         save_preset(found, tmp_path / "mine.yml")
 
 
@@ -174,7 +174,7 @@ def test_a_clip_that_is_not_here_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["-o", "mine.yml"], "ends in .json"),
+        (["-o", "mine.yml"], "end in .json"),
         (["--ablate", "scope"], "belong to --study"),
         (["--no-rewards"], "belong to --study"),
         (["--study", "s.parquet", "--race"], "leave --race out"),

@@ -98,10 +98,11 @@ def tune(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.errors import OvssError
+        from ovsslib.images import check_suffix
         from ovsslib.plain import dumps
         from ovsslib.reward_options import RewardOptions
         from ovsslib.runs import Execution, RunSpec
-        from ovsslib.tuned import Tuning, check_name, save_preset
+        from ovsslib.tuned import Tuning, save_preset
         from ovsslib.tuned import tune as run
         from ovsslib.tuning import BLURS, THRESHOLDS, Plan
 
@@ -134,7 +135,7 @@ def tune(
             return
         if ablate or not rewarded:
             raise OvssError("--ablate and --no-rewards belong to --study; leave them out")
-        check_name(out)
+        check_suffix(out, ".json")
         try:
             tuned = run(tuning, execution, storage=storage, maps=maps)
         except KeyboardInterrupt:
@@ -155,12 +156,13 @@ def tune(
 def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
     """Judge the whole grid and write the study."""
     from ovsslib.errors import OvssError
-    from ovsslib.study_files import check_name, save_study
+    from ovsslib.images import check_suffix
+    from ovsslib.study_files import save_study
     from ovsslib.tuning_study import study
 
     if tuning.plan.race:
         raise OvssError("a study judges all candidates on all pictures; leave --race out")
-    check_name(path)
+    check_suffix(path, ".parquet")
     found = study(tuning, execution, **how)
     written = save_study(found, path)
     _warn(found.facts["failed"])

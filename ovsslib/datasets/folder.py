@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ class Layout:
     expected: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-class FolderDataset:
+class FolderDataset(ABC):
     """Pictures and label PNGs in folders (a `Dataset`); a subclass says which files they are.
 
     Args:
@@ -84,13 +85,16 @@ class FolderDataset:
         self.ids = ids
         self.table = table
 
+    @abstractmethod
     def image_path(self, name: str) -> Path:
         """Where the picture is, or should be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def label_path(self, name: str) -> Path | None:
-        """Where the label PNG is, or should be; None where labels are in no file of their own."""
-        raise NotImplementedError
+        """Where the label PNG is, or should be; None where labels are in no file of their own.
+
+        A class that gives None has a `label` of its own.
+        """
 
     def image(self, name: str) -> Image.Image:
         """The picture, RGB.
@@ -108,7 +112,7 @@ class FolderDataset:
         """
         path = self.label_path(name)
         if path is None:
-            raise NotImplementedError
+            raise OvssError(f"{self.name} has no label files of its own; its class must read them")
         stored = read_label(path)
         # A look-up into a new array: renaming ids one after another in place would let them chain.
         # (`take` and not an index: it needs no wide copy of the indices.)
