@@ -26,7 +26,7 @@ def tuning(
         None, min=1, help="Of these, candidates that are rerun one by one; without it, all."
     ),
     usual: int = typer.Option(
-        1, min=0, help="Of these, candidates for the whole pipeline with rounds and CRF."
+        4, min=0, help="Of these, candidates for the whole pipeline with rounds and CRF."
     ),
     reward: list[str] = typer.Option(
         [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
