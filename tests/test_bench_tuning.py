@@ -14,7 +14,7 @@ from ovsslib.cli import app
 
 
 def test_record_and_table(tmp_path: Path) -> None:
-    words = "bench tuning --images 12 --candidates 6 --fair 3 --usual 1 --threads 1 --device cpu --out"
+    words = "bench tuning --images 12 --candidates 6 --fair 3 --usual 1 --device cpu --out"
     done = CliRunner().invoke(app, [*words.split(), str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "maps of all layers and heads" in done.stdout
