@@ -16,6 +16,7 @@ from typing import Any
 
 from ovsslib.bookrun import Say, execute, select
 from ovsslib.errors import OvssError
+from ovsslib.redact import redact
 
 
 def build(root: Path) -> Path:
@@ -35,7 +36,7 @@ def build(root: Path) -> Path:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     log = root / "_build" / "build.log"
     log.parent.mkdir(exist_ok=True)
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    log.write_text(redact(done.stdout + done.stderr), encoding="utf-8")
     page = root / "_build" / "html" / "index.html"
     if done.returncode or not page.is_file():
         plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)

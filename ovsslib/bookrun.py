@@ -18,6 +18,7 @@ from typing import Any
 from ovsslib.errors import OvssError
 from ovsslib.notebook import FIGURE_KEY, FIGURES, QUIET
 from ovsslib.parameters import check_names
+from ovsslib.redact import redacted
 
 Say = Callable[[str], None]
 
@@ -143,7 +144,18 @@ def _execute_one(
         )
     except (CellTimeoutError, DeadKernelError, OvssError) as error:
         problem = f"notebook {source.stem} failed: {str(error).strip().splitlines()[0]}"
+    finally:
+        if target.exists():  # also where a cell failed: its traceback is kept
+            _clean(target)
     return time.perf_counter() - start, problem
+
+
+def _clean(path: Path) -> None:
+    """Cut secrets out of an executed notebook."""
+    import nbformat
+
+    notebook = redacted(nbformat.read(path, as_version=4))
+    nbformat.write(nbformat.from_dict(notebook), path)
 
 
 def tidy(notebook: Any, name: str) -> Any:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from ovsslib.redact import redact
+
 
 class OvssError(Exception):
-    """Something the user can mend: the message says what is wrong and what to do.
+    """Something the user can mend: the message says what is wrong and what to do, and no secret.
 
     The command line prints the message on one line and exits non-zero; a traceback appears with
-    ``--debug`` only.
+    ``--debug`` only. Results keep it as the reason why a picture failed.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact(message))

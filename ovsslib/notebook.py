@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
 from ovsslib.parameters import parameters
+from ovsslib.redact import redacted
 
 __all__ = ["figure", "glue", "parameters", "progress", "provenance"]
 
@@ -99,7 +100,7 @@ def provenance(path: Path | None = None, **facts: Any) -> None:
     from ovsslib.provenance import provenance as gather
 
     run = {name: facts.pop(name) for name in ("device", "dtype") if name in facts}
-    record = {**facts, **gather(**run)}
+    record = redacted({**facts, **gather(**run)})
     rows = [f"| {name} | `{_cell(value)}` |" for name, value in record.items()]
     display(Markdown("\n".join(["| made with | |", "|:--|:--|", *rows])))
     if path is not None:

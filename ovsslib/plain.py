@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ovsslib.redact import redacted
+
 
 def dumps(record: dict[str, Any]) -> str:
-    """JSON text of a record, indented, with NaN as null."""
-    return json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON text of a record, indented, with NaN as null and without secrets."""
+    return json.dumps(redacted(plain(record)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:

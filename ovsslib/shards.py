@@ -20,6 +20,7 @@ import numpy as np
 from ovsslib.counts import COUNT_NAMES, Counts
 from ovsslib.errors import OvssError
 from ovsslib.images import write_atomic
+from ovsslib.redact import redacted
 from ovsslib.results import RunResult, plain
 
 T = TypeVar("T")
@@ -130,7 +131,8 @@ _FACTS = (
 
 def _facts(result: RunResult) -> dict[str, Any]:
     more = ("ids", "failed", "seconds", "stages", "provenance")
-    return plain({"schema": SCHEMA} | {name: getattr(result, name) for name in (*_FACTS, *more)})
+    facts = {"schema": SCHEMA} | {name: getattr(result, name) for name in (*_FACTS, *more)}
+    return plain(facts | {"failed": redacted(result.failed)})
 
 
 def read(path: Path) -> RunResult:

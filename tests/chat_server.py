@@ -87,6 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.flying -= 1
 
     def answer(self, body: dict, step: str) -> None:
+        sent = (self.headers["Authorization"] or "").removeprefix("Bearer ")
         if step == "slow":
             time.sleep(1.0)
         if self.path != "/v1/chat/completions":
@@ -94,21 +95,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif "response_format" in body and not self.server.structured:
             self.error(400, "response_format is not supported")
         elif step.isdigit():
-            self.error(int(step), f"told to fail; your key was {KEY}")
+            self.error(int(step), f"told to fail; your key was {sent}")
         elif step == "quota":
             self.error(429, "you exceeded your quota", "insufficient_quota")
         elif step == "drop":
             self.connection.close()
         elif step == "half":  # the length promises more than comes
-            self.send(200, json.dumps(self.completion(body, "ok")).encode(), short=40)
+            self.send(200, json.dumps(self.completion(body, "ok", sent)).encode(), short=40)
         elif step == "not json":
             self.send(200, b'{"id": "x", "choices": [{"mess')
         elif step == "html":
             self.send(200, b"<html>gateway</html>", kind="text/html")
         else:
-            self.send(200, json.dumps(self.completion(body, step)).encode())
+            self.send(200, json.dumps(self.completion(body, step, sent)).encode())
 
-    def completion(self, body: dict, step: str) -> dict:
+    def completion(self, body: dict, step: str, sent: str) -> dict:
         green = np.asarray(picture_of(body)).astype(float)[..., 1].mean()
         number = round(green / 10)
         name = names_of(body)[number - 1]
@@ -121,7 +122,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "around": f"Sure! Here is the list:\n```json\n{good}\n```\nAnything else?",
             "cut": good[:-2] + ', {"name": "ca',
             "unknown": good.replace("}]", '}, {"name": "ufo", "probability": 99}]'),
-            "echo": good.replace("95}]", f'95}}, {{"name": "{KEY}", "probability": 99}}]'),
+            "echo": good.replace("95}]", f'95}}, {{"name": "{sent}", "probability": 99}}]'),
             "released": f"[{number}: '{name}'], [95%]",
         }
         usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}

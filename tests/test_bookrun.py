@@ -64,6 +64,23 @@ def test_all_run_and_the_failing_cell_is_named(tmp_path):
     assert tags[2] == ["hide-input", "injected-parameters"]
 
 
+def test_what_a_notebook_puts_out_holds_no_key(tmp_path, monkeypatch):
+    key = "no-known-form-0123"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    read = "import os\nkey = os.environ['OPENAI_API_KEY']"
+    good = write(tmp_path / "01_good.ipynb", read, "print(key)\nkey")
+    bad = write(tmp_path / "02_bad.ipynb", read, "raise ValueError(f'refused: {key}')")
+    out = tmp_path / "out"
+    with pytest.raises(OvssError, match=r"ValueError: refused: \[key\] \(traceback in") as error:
+        execute([good, bad], out, {}, figures=tmp_path / "figures")
+    assert key not in str(error.value)
+    for path in (out / good.name, out / bad.name):
+        text = path.read_text()
+        assert "[key]" in text
+        assert key not in text
+    nbformat.validate(nbformat.read(out / bad.name, as_version=4))
+
+
 def test_a_mistyped_value_fails_in_the_notebook_itself(tmp_path):
     path = write(tmp_path / "01_a.ipynb")
     with pytest.raises(OvssError, match="parameter 'limit' must be int, not 'many'"):

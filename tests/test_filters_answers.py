@@ -151,3 +151,14 @@ def test_which_classes_count() -> None:
     assert keep(found, 0.69) == (2, 5, 9)
     assert keep(found, 0) == (1, 2, 5, 9)
     assert keep([]) == ()
+
+
+def test_no_line_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "no-known-form-0123"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    remarks = (Remark(f"{key}: 99", f"{key} is no class"),)
+    with AnswerWriter(tmp_path / "a.jsonl", SOURCE) as writer:
+        writer.write(Answer("p", f"I am {key}", Parsed((CAT,), remarks, True)))
+    (found,) = read_answers(tmp_path / "a.jsonl").by_image.values()
+    assert found.raw == "I am [key]"
+    assert found.parsed.remarks == (Remark("[key]: 99", "[key] is no class"),)

@@ -14,7 +14,7 @@ from ovsslib.errors import OvssError
 from ovsslib.filters.answers import Answer
 from ovsslib.filters.budget import Budget, BudgetSpentError
 from ovsslib.filters.question import Question
-from ovsslib.filters.server import Asker, Server, ServerError, StoppedError, hiding
+from ovsslib.filters.server import Asker, Server, ServerError, StoppedError
 
 __all__ = ["chat", "key"]
 
@@ -161,10 +161,40 @@ def test_the_key_shows_nowhere(
     assert chat.keys == [f"Bearer {key}"] * len(chat.keys)
 
 
-def test_keys_that_are_starred_out_are_cut_too() -> None:
-    assert hiding("")("your key sk-pro***KEY is wrong") == "your key [key] is wrong"
-    assert hiding("local-key")("token local-key") == "token [key]"
-    assert hiding("x")("ox and fox") == "ox and fox"
+@pytest.mark.parametrize("bad", ["\n", "\r\n", "\t", "\x7f", "é", "\u2028", "\udcff"])
+def test_a_key_that_no_header_can_hold_is_refused_before_a_request(
+    chat: ChatServer, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    lines = ("first-line-of-it", "second-line-of-it")
+    monkeypatch.setenv("OPENAI_API_KEY", bad.join(lines))
+    with pytest.raises(OvssError, match=r"^OPENAI_API_KEY holds a line end, another") as error:
+        asker(chat)
+    shown = "".join(traceback.format_exception(error.value))
+    assert not any(line in shown for line in lines)
+    assert chat.requests == []
+
+
+def test_a_line_end_behind_the_key_is_no_part_of_it(
+    chat: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\r\n")
+    asker(chat).ask("p", COW)
+    assert chat.keys == [f"Bearer {KEY}"]
+
+
+def test_the_key_in_place_of_its_variable_is_not_shown() -> None:
+    with pytest.raises(OvssError, match="key_env must name an environment variable") as error:
+        Server(key_env=KEY)
+    assert KEY not in str(error.value)
+
+
+def test_a_proxy_that_cannot_be_used(
+    chat: ChatServer, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "strange://me:password-of-it@127.0.0.1:9")
+    with pytest.raises(OvssError, match=r"no client can be made \(") as error:
+        asker(chat)
+    assert "password-of-it" not in "".join(traceback.format_exception(error.value))
 
 
 def test_where_the_key_comes_from(chat: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:

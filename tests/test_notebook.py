@@ -78,3 +78,11 @@ def test_provenance_is_shown_and_written(shell, tmp_path):
     assert record["device"].startswith("cpu")
     assert '| config | `{"rounds": 4}` |' in text
     assert str(tmp_path) not in text
+
+
+def test_provenance_holds_no_secret(shell, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "no-known-form-0123")
+    with capture_output() as shown:
+        notebook.provenance(tmp_path / "made.json", command="--key no-known-form-0123")
+    assert "| command | `--key [key]` |" in shown.outputs[0].data["text/markdown"]
+    assert json.loads((tmp_path / "made.json").read_text())["command"] == "--key [key]"

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from ovsslib.plain import dumps, plain
 
@@ -34,6 +35,13 @@ def test_everything_becomes_pythons_own() -> None:
         "none": None,
     }
     assert type(plain(record)["1"]) is int
+
+
+def test_text_holds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "123456789")
+    record = {"failed": {"p": "refused: 123456789"}, "pixels": 1234567890}
+    text = json.loads(dumps(record))
+    assert text == {"failed": {"p": "refused: [key]"}, "pixels": 1234567890}  # numbers stay
 
 
 def test_text_is_json_with_its_own_letters() -> None:

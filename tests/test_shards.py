@@ -124,3 +124,11 @@ def test_parts_of_different_runs_do_not_add_up() -> None:
         merge([made_up(2), other])
     with pytest.raises(OvssError, match="no part"):
         merge([])
+
+
+def test_no_reason_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "no-known-form-0123")
+    result = dataclasses.replace(made_up(2), failed={"p": "refused: no-known-form-0123"})
+    path = write(result, tmp_path / "a.parquet")
+    assert read(path).failed == {"p": "refused: [key]"}
+    assert b"no-known-form" not in path.read_bytes()

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from ovsslib.errors import OvssError
+from ovsslib.redact import redact
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("ovsslib.cli.segment", "Segment pictures into classes you name."),
@@ -91,7 +92,7 @@ class LazyGroup(TyperGroup):
                 raise
             words = " ".join(str(error).split())
             typer.echo(
-                f"error: {type(error).__name__}: {words} (unexpected; --debug shows where)",
+                redact(f"error: {type(error).__name__}: {words} (unexpected; --debug shows where)"),
                 err=True,
             )
         raise typer.Exit(2)
@@ -151,4 +152,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    app()
+    try:
+        app()
+    except Exception as error:
+        import traceback
+
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
+        raise SystemExit(1) from error

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import typer
 
 from ovsslib.errors import OvssError
+from ovsslib.redact import redact
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ def progress(items: Iterable[T], description: str = "", total: int | None = None
 
 def note(text: str) -> None:
     """One line on standard error that keeps a progress bar whole."""
-    line = " ".join(text.split())
+    line = redact(" ".join(text.split()))
     if "tqdm" in sys.modules and sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from ovsslib.errors import OvssError
 from ovsslib.filters.parse import Guess, Parsed, Remark
 from ovsslib.images import make_folder
+from ovsslib.redact import redact
 
 THRESHOLD = 0.7
 """Probability that a class must exceed (the paper's)."""
@@ -260,11 +261,11 @@ def _encode(source: Source, answer: Answer) -> dict[str, Any]:
     return {
         **asdict(source),
         "image": answer.image,
-        "raw": answer.raw,
+        "raw": redact(answer.raw),
         "labels": [guess.label for guess in parsed.found],
         "names": [guess.name for guess in parsed.found],
         "probabilities": [guess.probability for guess in parsed.found],
-        "remarks": [[remark.piece, remark.reason] for remark in parsed.remarks],
+        "remarks": [[redact(one.piece), redact(one.reason)] for one in parsed.remarks],
         "readable": parsed.readable,
         "usage": answer.usage,
     }

@@ -1,7 +1,8 @@
 """Asking a vision-language model on a server which classes it sees (the paper's step 1).
 
 Any server that speaks OpenAI's chat API will do. The key is read from the environment when a client
-is made; no setting, result or message holds it, and it is cut out of every text that comes back.
+is made and checked before the first request; no setting, result or message holds it, and it is cut
+out of every text that comes back (`ovsslib.redact`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from ovsslib.filters.budget import Budget
 from ovsslib.filters.parse import parse_answer
 from ovsslib.filters.question import Question
 from ovsslib.filters.vocabulary import Vocabulary
+from ovsslib.redact import redact, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from PIL import Image
 
 Usage = tuple[int, int] | None
@@ -77,6 +77,9 @@ class Server:
 
     def __post_init__(self) -> None:
         """Check the address: it ends up in files, so it must hold no secret."""
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):
+            raise OvssError("key_env must name an environment variable; it is not the key itself")
+        watch(os.environ.get(self.key_env, ""))
         address = re.fullmatch(r"https?://([^/?#@\s]+)(/[^?#@\s]*)?", self.base_url)
         if address is None:
             raise OvssError(
@@ -94,7 +97,7 @@ class Asker:
         budget: how much; None for no limit.
 
     Raises:
-        OvssError: the openai package or the key is missing.
+        OvssError: the openai package or the key is missing, or the key is none.
     """
 
     def __init__(self, server: Server, question: Question, budget: Budget | None = None) -> None:
@@ -109,7 +112,13 @@ class Asker:
             raise OvssError(
                 f"set {server.key_env} to your key in the environment, and nowhere else"
             )
-        self.hide = hiding(key)
+        if re.search(r"[^ -~]", key):
+            # In a header it would fail, with an error that shows it.
+            raise OvssError(
+                f"{server.key_env} holds a line end, another control character or one outside "
+                "ASCII; set it to the key alone, on one line"
+            )
+        watch(key)
         self._client = _client(server, key or "none")
 
     def ask(self, name: str, image: Image.Image) -> Answer:
@@ -205,7 +214,7 @@ class Asker:
         usage = getattr(completion, "usage", None)
         counts: Any = [getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion")]
         tokens = None if None in counts else (int(counts[0]), int(counts[1]))
-        return self.hide(text), tokens
+        return redact(text), tokens
 
     def _body(self, messages: list[dict[str, Any]], structured: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -238,7 +247,7 @@ class Asker:
 
     def _words(self, error: BaseException) -> str:
         """An error's text on one line, without the key."""
-        words = " ".join(self.hide(str(error) or type(error).__name__).split())
+        words = " ".join(redact(str(error) or type(error).__name__).split())
         return words if len(words) <= 200 else words[:199] + "…"
 
 
@@ -251,19 +260,6 @@ class _Failure:
     plain: bool = False
 
 
-def hiding(key: str) -> Callable[[str], str]:
-    """A function that cuts the key, and anything that looks like one, out of a text.
-
-    >>> hiding("secret-key")("Incorrect key: secret-key (sk-abcdefgh1234)")
-    'Incorrect key: [key] ([key])'
-    """
-    # Servers echo keys with their middle starred out.
-    pattern = r"\bsk-[\w*.-]{6,}"
-    # Shorter ones are no secrets but what servers without keys are given, such as "x".
-    pattern = f"{re.escape(key)}|{pattern}" if len(key) >= 6 else pattern
-    return lambda text: re.sub(pattern, "[key]", text)
-
-
 def _client(server: Server, key: str) -> Any:
     """The openai client; it makes no attempts of its own, so that the budget counts all."""
     try:
@@ -272,9 +268,12 @@ def _client(server: Server, key: str) -> Any:
         raise OvssError(
             "the openai package is missing; install ovsslib[full], or use recorded answers"
         ) from error
-    return openai.OpenAI(
-        api_key=key, base_url=server.base_url, timeout=server.timeout, max_retries=0
-    )
+    try:
+        return openai.OpenAI(
+            api_key=key, base_url=server.base_url, timeout=server.timeout, max_retries=0
+        )
+    except (ValueError, TypeError, ImportError, openai.OpenAIError) as error:
+        raise OvssError(f"no client can be made ({error}); check the proxies' variables") from None
 
 
 def _retry_after(headers: Any) -> float:
