@@ -14,8 +14,8 @@ from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
     from ovsslib.config import PnPConfig, preset
+    from ovsslib.methods import load
     from ovsslib.pnp import PnPOVSS
-    from ovsslib.registry import load
     from ovsslib.segmentation import Segmentation, Segmenter
     from ovsslib.vlm import load_vlm
 
@@ -39,7 +39,7 @@ _LAZY = {
     "PnPOVSS": "ovsslib.pnp",
     "Segmentation": "ovsslib.segmentation",
     "Segmenter": "ovsslib.segmentation",
-    "load": "ovsslib.registry",
+    "load": "ovsslib.methods",
     "load_vlm": "ovsslib.vlm",
     "preset": "ovsslib.config",
 }

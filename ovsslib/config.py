@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import pick, unknown
+from ovsslib.lookup import pick, unknown
 
 
 @dataclasses.dataclass(frozen=True)

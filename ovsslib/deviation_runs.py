@@ -22,6 +22,7 @@ from ovsslib.counts import COUNT_NAMES, Counts
 from ovsslib.deviations import PAPER, settings
 from ovsslib.errors import OvssError
 from ovsslib.images import make_folder, write_atomic
+from ovsslib.paths import data
 from ovsslib.plain import dumps
 from ovsslib.results import RunResult
 from ovsslib.runs import SERIAL, Execution, RunSpec
@@ -32,7 +33,7 @@ SCHEMA = 1
 
 def shipped() -> Path:
     """The folder of the results that the book shows."""
-    return Path(__file__).resolve().parents[1] / "data" / "results" / "deviations"
+    return data("results", "deviations")
 
 
 def measure(

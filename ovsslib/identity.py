@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ovsslib.config import preset as get_preset
 from ovsslib.filters import describe
+from ovsslib.paths import PACKAGE
 from ovsslib.plain import plain
 from ovsslib.vlm import find_checkpoint
 
@@ -86,7 +87,7 @@ def model_digest(vlm: str) -> str:
 @functools.cache
 def code_digest() -> str:
     """A hash of this library's source files, without those that only show (`_SHOWING`)."""
-    root = Path(__file__).resolve().parent
+    root = PACKAGE
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)

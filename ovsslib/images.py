@@ -15,7 +15,7 @@ from ovsslib.errors import OvssError
 from ovsslib.palette import voc_palette
 
 if TYPE_CHECKING:
-    ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
+    from ovsslib.types import ImageLike
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}

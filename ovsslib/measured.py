@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.errors import OvssError
+from ovsslib.paths import data
 from ovsslib.published import Figure, canonical
 from ovsslib.results import figure as look_up
 
@@ -24,8 +25,8 @@ def default_folder() -> Path:
 
 
 def shipped_folder() -> Path:
-    """The results in a checkout."""
-    return Path(__file__).resolve().parents[1] / "data" / "results"
+    """The results that come with the library."""
+    return data("results")
 
 
 def load_measured(folders: Sequence[str | os.PathLike[str]], metric: str = "miou") -> list[Figure]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
 from ovsslib.parameters import parameters
+from ovsslib.paths import checkout, in_checkout
 from ovsslib.redact import redacted
 
 __all__ = ["figure", "glue", "parameters", "progress", "provenance"]
@@ -116,5 +117,4 @@ def _cell(value: Any) -> str:
 def _figures() -> Path | None:
     if FIGURES in os.environ:
         return Path(os.environ[FIGURES])
-    book = Path(__file__).resolve().parents[1] / "book"
-    return book / "_static" / "generated" if (book / "_toc.yml").is_file() else None
+    return checkout() / "book" / "_static" / "generated" if in_checkout() else None

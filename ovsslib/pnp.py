@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from ovsslib.dropout import DropState
-    from ovsslib.segmentation import ImageLike
+    from ovsslib.types import ImageLike
     from ovsslib.vlm.base import ImageTextMatcher
 
 

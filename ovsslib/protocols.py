@@ -22,9 +22,9 @@ import numpy as np
 
 from ovsslib.counts import Counts, image_counts
 from ovsslib.errors import OvssError
+from ovsslib.lookup import pick
 from ovsslib.palette import VOID
 from ovsslib.protocol_values import VALUES, VARIANTS
-from ovsslib.registry import pick
 from ovsslib.windows import Window
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ovsslib.paths import PACKAGE
+
 PACKAGES = ("ovsslib", "torch", "transformers", "numpy", "pillow", "pydensecrf2", "scipy", "pandas")
 """Packages whose version can change a number."""
 
@@ -52,12 +54,12 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     Returns:
         ``{"commit": 40 hex digits, "dirty": bool}``, or None when there is no checkout or no git.
     """
-    folder = folder or Path(__file__).resolve().parent
+    folder = folder or PACKAGE
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         # An installed copy may lie inside somebody else's repository: ask whether it is tracked.
-        if folder == Path(__file__).resolve().parent:
-            _git(folder, "ls-files", "--error-unmatch", "provenance.py")
+        if folder == PACKAGE:
+            _git(folder, "ls-files", "--error-unmatch", "errors.py")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.lookup import unknown
+from ovsslib.paths import data
 
 COLUMNS = (
     *("system", "training", "backbone", "dataset", "protocol", "filter"),
@@ -89,8 +90,8 @@ class Figure:
 
 
 def shipped() -> Path:
-    """The folder of published figures in a checkout."""
-    return Path(__file__).resolve().parents[1] / "data" / "paper"
+    """The folder of published figures."""
+    return data("paper")
 
 
 def load_published(folder: str | os.PathLike[str] | None = None) -> list[Figure]:

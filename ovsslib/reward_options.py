@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.lookup import unknown
 
 
 @dataclass(frozen=True)

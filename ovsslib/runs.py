@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
-
-Progress = Callable[..., Iterable[Any]]
-"""``progress(items, description, total)`` -> the items, such as `ovsslib.notebook.progress`."""
+from ovsslib.lookup import unknown
+from ovsslib.types import Progress
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ovsslib.datasets import ALIASES, LAYOUTS
 from ovsslib.errors import OvssError
-from ovsslib.registry import pick
+from ovsslib.lookup import pick
 from ovsslib.sharded import SIZE
 
 TABLE = ("voc21", "context60", "coco-object", "coco-stuff", "ade20k")

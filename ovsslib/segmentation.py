@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from matplotlib.axes import Axes
-    from PIL import Image
 
-    ImageLike = str | PathLike[str] | Image.Image | np.ndarray
+    from ovsslib.types import ImageLike
 
 
 @dataclass(frozen=True)

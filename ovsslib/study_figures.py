@@ -12,8 +12,8 @@ import numpy as np
 
 from ovsslib.candidates import written_head
 from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
 from ovsslib.metrics import Interval, resample_weights
-from ovsslib.registry import unknown
 
 if TYPE_CHECKING:
     from ovsslib.tuning_study import Study

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
 from ovsslib.published import OWN, Figure, canonical
-from ovsslib.registry import unknown
 
 ORDER = (
     *("diorama", "voc21", "context60", "coco-object81", "coco-object-instances"),

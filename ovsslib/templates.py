@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ovsslib.registry import pick
+from ovsslib.lookup import pick
 
 Template = Callable[[str], str]
 

@@ -17,9 +17,8 @@ import numpy as np
 
 from ovsslib.candidates import Candidate, Heads
 from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
 from ovsslib.race import Rules
-from ovsslib.registry import unknown
-from ovsslib.runs import Progress
 from ovsslib.studies import (
     Objective,
     ask_planned,
@@ -29,6 +28,7 @@ from ovsslib.studies import (
     finished,
     open_study,
 )
+from ovsslib.types import Progress
 
 SAMPLERS = ("random", "grid", "tpe")
 TRIALS = 34

@@ -19,7 +19,8 @@ from ovsslib.windows import Box, Window, cut, stitch
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
     from ovsslib.protocols import Protocol
-    from ovsslib.segmentation import ImageLike, Segmenter
+    from ovsslib.segmentation import Segmenter
+    from ovsslib.types import ImageLike
 
 
 class Windowed:

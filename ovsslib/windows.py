@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ovsslib.pnp import PnPOVSS
-    from ovsslib.segmentation import ImageLike
+    from ovsslib.types import ImageLike
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels, half-open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import list_methods, load, pick, resolve, unknown
+from ovsslib.lookup import list_methods, load, pick, resolve, unknown
 
 
 def test_pick_returns_the_entry() -> None:
@@ -25,7 +25,7 @@ def test_nearest_name_is_proposed() -> None:
 
 def test_every_method_resolves() -> None:
     for name in list_methods():
-        from ovsslib.registry import METHODS
+        from ovsslib.lookup import METHODS
 
         assert callable(resolve(METHODS[name]))
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from ovsslib.diorama.classes import CLASSES
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.lookup import unknown
 from ovsslib.vlm.blip import BlipMatcher
 from ovsslib.vlm.blip_net import BlipNet
 from ovsslib.vlm.blip_shape import BlipShape

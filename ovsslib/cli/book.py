@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from ovsslib.cli._common import new_app, settings, split_names
 from ovsslib.errors import OvssError
+from ovsslib.paths import checkout
 
 app = new_app()
 
@@ -34,7 +33,7 @@ def book(
       ovss book --only 02,04
       ovss book --skip-execute
     """
-    root = Path(__file__).resolve().parents[2]
+    root = checkout()
     if readme:
         from ovsslib.readme import draw, write
 

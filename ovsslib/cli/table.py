@@ -75,7 +75,7 @@ def table(
 
 def _format(form: str | None, out: Path | None) -> str:
     """The format by its name, or by a file's ending."""
-    from ovsslib.registry import unknown
+    from ovsslib.lookup import unknown
 
     if form is None:
         ending = out.suffix.lower() if out is not None else ""

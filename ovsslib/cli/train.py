@@ -12,7 +12,7 @@ import typer
 
 from ovsslib.cli._common import debugging, new_app, note, plain_output, progress
 from ovsslib.errors import OvssError
-from ovsslib.registry import pick
+from ovsslib.lookup import pick
 
 if TYPE_CHECKING:
     from ovsslib.training.loop import Schedule

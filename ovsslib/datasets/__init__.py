@@ -25,7 +25,7 @@ from ovsslib.datasets.context import CONTEXT59, CONTEXT60, context59, context60
 from ovsslib.datasets.diorama import DIORAMA, diorama
 from ovsslib.datasets.folder import FolderDataset, Layout
 from ovsslib.datasets.voc import VOC20, VOC21, voc20, voc21
-from ovsslib.registry import pick
+from ovsslib.lookup import pick
 
 __all__ = [
     "ALIASES",

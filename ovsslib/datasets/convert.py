@@ -24,8 +24,8 @@ from ovsslib.datasets.context import CONTEXT60, CONTEXT_IDS, ids_table, voc_firs
 from ovsslib.datasets.folder import LabelError, read_label
 from ovsslib.errors import OvssError
 from ovsslib.images import write_atomic
+from ovsslib.types import Progress
 
-Progress = Callable[[Iterable[str], str, int], Iterable[str]]
 FORMS = ("trainval_merged.json", "trainval", "59_context_labels")
 """Where the official forms of Context's labels are looked for, in VOC2010's folder."""
 

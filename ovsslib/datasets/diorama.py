@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from ovsslib.datasets.folder import Layout
 from ovsslib.datasets.voc import VOCDataset
 from ovsslib.diorama.classes import CLASSES, THINGS
+from ovsslib.paths import data
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "diorama"
-"""The committed splits (installs are editable, so they lie beside the package)."""
+SHIPPED = data("diorama")
+"""The splits that come with the library."""
 
 DIORAMA = Layout(
     name="diorama",

@@ -14,7 +14,7 @@ from typing import IO, Any
 from ovsslib.errors import OvssError
 from ovsslib.fetch import file_name
 from ovsslib.images import write_atomic
-from ovsslib.registry import pick
+from ovsslib.lookup import pick
 from ovsslib.transfer import fetch_to
 
 Report = Callable[[str, int, int | None], object]

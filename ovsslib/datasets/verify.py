@@ -17,9 +17,9 @@ from PIL import Image
 from ovsslib.datasets.folder import FolderDataset, LabelError
 from ovsslib.errors import OvssError
 from ovsslib.images import open_image
+from ovsslib.types import Progress
 
 T = TypeVar("T")
-Progress = Callable[[Iterable[T], str, int], Iterable[T]]
 
 _ORIENTATION, _SIDEWAYS = 0x0112, 5  # EXIF: from 5 on, width and height change places
 _SOME = 20  # a share of fewer pictures says nothing about a data set
@@ -82,7 +82,7 @@ def verify(
     *,
     deep: bool = False,
     workers: int | None = None,
-    progress: Progress[_Found] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Check every file of a split.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ovsslib.datasets.base import Dataset
 from ovsslib.errors import OvssError
-from ovsslib.registry import pick, resolve, unknown
+from ovsslib.lookup import pick, resolve, unknown
 
 ClassFilter = Callable[[Dataset, str], tuple[int, ...]]
 """Data set and picture name -> labels (1..C, rising) of the classes to look for; may be empty.

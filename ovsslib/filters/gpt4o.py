@@ -26,7 +26,7 @@ from ovsslib.filters.vocabulary import family
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
-    from ovsslib.runs import Progress
+    from ovsslib.types import Progress
 
 
 @dataclass

@@ -13,7 +13,7 @@ from ovsslib.filters import ClassFilter, oracle
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
-    from ovsslib.runs import Progress
+    from ovsslib.types import Progress
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.lookup import unknown
 
 # COCO's category numbers leave these out (nightrome/cocostuff, labels.txt).
 _ABSENT = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.lookup import unknown
 from ovsslib.training.optim import optimisers
 
 DTYPES = ("bfloat16", "float32")

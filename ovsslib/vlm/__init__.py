@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import resolve, unknown
+from ovsslib.lookup import resolve, unknown
+from ovsslib.paths import data
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ def checkpoint_roots() -> Iterator[Path]:
     chosen = os.environ.get("OVSS_CHECKPOINTS")
     if chosen:
         yield Path(chosen)
-    yield Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+    yield data("checkpoints")
 
 
 def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Path:

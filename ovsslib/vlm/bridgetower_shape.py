@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.registry import unknown
+from ovsslib.lookup import unknown
 from ovsslib.vlm.shapes import EncoderShape, count, encoder, epsilon, part_of, token_id
 
 LINKS = ("add", "scaled_add", "interpolate")

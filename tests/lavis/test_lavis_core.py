@@ -18,7 +18,7 @@ from ovsslib.vlm import find_checkpoint, load_vlm
 ROOT = Path(__file__).resolve().parents[2]
 CORE = (
     "config counts defaults dropout errors fetch gaussian images metrics palette pnp prompt "
-    "protocols refine registry salience segmentation vlm vlm.base vlm.blip vlm.blip_net "
+    "protocols refine lookup salience segmentation vlm vlm.base vlm.blip vlm.blip_net "
     "vlm.blip_shape vlm.inputs vlm.lavis vlm.lavis_backend vlm.lavis_names vlm.lavis_words "
     "vlm.weights"
 )

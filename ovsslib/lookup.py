@@ -1,4 +1,4 @@
-"""Plain dict registries, and errors that name the nearest known name."""
+"""Looking names up in plain dicts, with errors that name the nearest known name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from typing import Any, TypeVar
 from ovsslib.errors import OvssError
 
 T = TypeVar("T")
-
-# Method name -> "module:function" of its builder; a string, so that listing methods imports none.
-METHODS: dict[str, str] = {"pnp-ovss": "ovsslib.pnp:build"}
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> OvssError:
@@ -66,30 +63,3 @@ def resolve(target: str) -> Any:
     """
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def list_methods() -> list[str]:
-    """Names that :func:`ovsslib.load` accepts as its first argument.
-
-    >>> "pnp-ovss" in list_methods()
-    True
-    """
-    return sorted(METHODS)
-
-
-def load(method: str, **options: Any) -> Any:
-    """Build a segmentation method by name.
-
-    Args:
-        method: A name out of :func:`list_methods`, such as ``"pnp-ovss"``.
-        **options: Passed to the method's builder; for ``"pnp-ovss"`` see
-            :func:`ovsslib.pnp.build` (``vlm``, ``preset``, ``device``, ``dtype``, ``download``
-            and any field of :class:`ovsslib.config.PnPConfig`).
-
-    Returns:
-        A :class:`ovsslib.segmentation.Segmenter`.
-
-    Raises:
-        OvssError: The method, the model or an option is unknown.
-    """
-    return resolve(pick("method", method, METHODS))(**options)
