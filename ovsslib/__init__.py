@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
-    from ovsslib.config import PnPConfig, preset
     from ovsslib.methods import load
-    from ovsslib.pnp import PnPOVSS
-    from ovsslib.segmentation import Segmentation, Segmenter
+    from ovsslib.pnp.config import PnPConfig, preset
+    from ovsslib.pnp.pipeline import PnPOVSS
+    from ovsslib.pnp.result import Segmentation, Segmenter
     from ovsslib.vlm import load_vlm
 
 __version__ = "0.1.0"
@@ -35,13 +35,13 @@ __all__ = [
 
 # Public name -> module, imported on first use: `import ovsslib` must stay fast.
 _LAZY = {
-    "PnPConfig": "ovsslib.config",
-    "PnPOVSS": "ovsslib.pnp",
-    "Segmentation": "ovsslib.segmentation",
-    "Segmenter": "ovsslib.segmentation",
+    "PnPConfig": "ovsslib.pnp.config",
+    "PnPOVSS": "ovsslib.pnp.pipeline",
+    "Segmentation": "ovsslib.pnp.result",
+    "Segmenter": "ovsslib.pnp.result",
     "load": "ovsslib.methods",
     "load_vlm": "ovsslib.vlm",
-    "preset": "ovsslib.config",
+    "preset": "ovsslib.pnp.config",
 }
 
 

@@ -26,10 +26,10 @@ def load(method: str, **options: Any) -> Any:
         method: A name out of :func:`list_methods`, such as ``"pnp-ovss"``.
         **options: Passed to the method's builder; for ``"pnp-ovss"`` see
             :func:`ovsslib.pnp.build` (``vlm``, ``preset``, ``device``, ``dtype``, ``download``
-            and any field of :class:`ovsslib.config.PnPConfig`).
+            and any field of :class:`ovsslib.pnp.config.PnPConfig`).
 
     Returns:
-        A :class:`ovsslib.segmentation.Segmenter`.
+        A :class:`ovsslib.pnp.result.Segmenter`.
 
     Raises:
         OvssError: The method, the model or an option is unknown.

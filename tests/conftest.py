@@ -39,7 +39,7 @@ def results_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training cache of 24 pictures a split."""
-    from ovsslib.training import data
+    from ovsslib.miniature.training import cache as data
 
     folder = tmp_path_factory.mktemp("drawn")
     for split in ("train", *data.HELD):
@@ -50,7 +50,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def diorama_pictures() -> tuple[list[object], list[tuple[str, ...]]]:
     """Six pictures of the tune split and the classes in them."""
-    from ovsslib.tasks import task
+    from ovsslib.evaluate.task import task
 
     work = task("diorama", split="tune", limit=6)
     found = [work.read(name) for name in work.ids]
@@ -63,7 +63,7 @@ SMALL = ["--preset", "micro-blip", "--set", "layer=1", "--set", "rounds=2"]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BLIP in a folder."""
-    from helpers import make_tiny_blip
+    from support.helpers import make_tiny_blip
 
     return make_tiny_blip(tmp_path_factory.mktemp("models") / "tiny")
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from typer.testing import CliRunner
-
 from chat_server import ChatServer, chat, green_voc
 from helpers import make_tiny_blip
+from ovsslib.shards import read
+from typer.testing import CliRunner
+
 from ovsslib import redact as module
 from ovsslib.cli import app
 from ovsslib.cli._common import note, plain_output
 from ovsslib.redact import redact, redacted, watch
-from ovsslib.shards import read
 
 __all__ = ["chat"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ovsslib.bench.everything import Found
-from ovsslib.config import PnPConfig
+from ovsslib.bench.full_graph import Found
 from ovsslib.errors import OvssError
-from ovsslib.refine import refine_maps
-from ovsslib.segmentation import Maps
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.refine import refine_maps
+from ovsslib.pnp.result import Maps
 
 TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.2, "float16": 0.05, "int8": 0.3}
 """Largest difference from float32 relative to the largest value, by what the model computes in;

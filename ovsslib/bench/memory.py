@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
-    from ovsslib.jobs import Job
+    from ovsslib.evaluate.stages import Job
 
 
 def resident(*, peak: bool) -> int:
@@ -42,7 +42,7 @@ def footprint(job: Job) -> int:
     Returns:
         The most memory that the process has had, in bytes.
     """
-    from ovsslib.jobs import refine_and_score
+    from ovsslib.evaluate.stages import refine_and_score
 
     refine_and_score(job)
     return resident(peak=True)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.bench.work import class_names, made_up_picture
-from ovsslib.config import PnPConfig, preset
+from ovsslib.bench.case import class_names, made_up_picture
 from ovsslib.errors import OvssError
-from ovsslib.provenance import provenance
-from ovsslib.refine import (
+from ovsslib.evaluate.pool import ordered
+from ovsslib.io.provenance import provenance
+from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.refine import (
     add_background,
     blur,
     dense_crf,
@@ -25,11 +26,10 @@ from ovsslib.refine import (
     threshold,
     upsample,
 )
-from ovsslib.segmentation import Maps
-from ovsslib.workers import ordered
+from ovsslib.pnp.result import Maps
 
 if TYPE_CHECKING:
-    from ovsslib.tasks import Picture
+    from ovsslib.evaluate.task import Picture
 
 GRID = 21
 """Patches along each side of the measured maps: BLIP's at 336 pixels."""
@@ -61,7 +61,7 @@ def stage_times(size: tuple[int, int], classes: int, images: int, config: PnPCon
     Returns:
         ``size`` ("500x375"), ``classes``, ``planes``, and in milliseconds per picture
         ``upsample`` (threshold and background plane included), ``blur``, ``crf`` (softmax included)
-        and ``total``, the time of `ovsslib.refine.refine_maps` as a whole.
+        and ``total``, the time of `ovsslib.pnp.refine.refine_maps` as a whole.
     """
     times: dict[str, list[float]] = {"upsample": [], "blur": [], "crf": [], "total": []}
     for seed in range(images):
@@ -189,10 +189,10 @@ def pipeline(
     import torch
 
     from ovsslib.bench.machine import seconds
-    from ovsslib.benchmark import compute_place
-    from ovsslib.pnp import build
-    from ovsslib.runs import Execution, Log
-    from ovsslib.tasks import batches, task
+    from ovsslib.evaluate.run import compute_place
+    from ovsslib.evaluate.spec import Execution, Log
+    from ovsslib.evaluate.task import batches, task
+    from ovsslib.pnp.pipeline import build
 
     if workers and min(workers) < 0:
         raise OvssError(f"workers must be 0 or more, got {list(workers)}")

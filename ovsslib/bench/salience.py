@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from ovsslib.bench import everything
+from ovsslib.bench import full_graph as everything
 from ovsslib.bench.agreement import TOLERANCE, compare, same_labels
+from ovsslib.bench.case import Spec, Work, prepare
 from ovsslib.bench.machine import alternate, count_flops, matmul_rate
 from ovsslib.bench.memory import resident
-from ovsslib.bench.work import Spec, Work, prepare
-from ovsslib.benchmark import compute_place
 from ovsslib.errors import OvssError
-from ovsslib.pnp import PnPOVSS
-from ovsslib.provenance import provenance
-from ovsslib.segmentation import Maps
-from ovsslib.workers import ordered
+from ovsslib.evaluate.pool import ordered
+from ovsslib.evaluate.run import compute_place
+from ovsslib.io.provenance import provenance
+from ovsslib.pnp.pipeline import PnPOVSS
+from ovsslib.pnp.result import Maps
 
 WAYS = ("everything", "ours")
 """Differentiating everything, and this library's pipeline."""
@@ -71,7 +71,7 @@ def versus(
         ``provenance``.
 
     Raises:
-        OvssError: See `ovsslib.bench.work.prepare`; or the model is no BLIP.
+        OvssError: See `ovsslib.bench.case.prepare`; or the model is no BLIP.
     """
     if repeats < 1:
         raise OvssError(f"repeats must be 1 or more, got {repeats}")

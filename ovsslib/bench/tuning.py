@@ -19,22 +19,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ovsslib.bench.models import SHAPES, open_model
-from ovsslib.candidates import Candidate, masks
+from ovsslib.bench.random_models import SHAPES, open_model
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
+from ovsslib.evaluate.task import Task, task
 from ovsslib.filters.captions import image_labels
-from ovsslib.layer_maps import LayerMaps, collect
-from ovsslib.objective import Objective
-from ovsslib.pnp import PnPOVSS, build
-from ovsslib.provenance import provenance
-from ovsslib.race import Lap, Rules, race
-from ovsslib.refine import refine_maps
-from ovsslib.reward import Reward
-from ovsslib.reward_options import RewardOptions
-from ovsslib.segmentation import Maps
-from ovsslib.tasks import Task, task
-from ovsslib.tuning import TRIALS, Space, drawn
+from ovsslib.io.provenance import provenance
+from ovsslib.pnp.pipeline import PnPOVSS, build
+from ovsslib.pnp.refine import refine_maps
+from ovsslib.pnp.result import Maps
+from ovsslib.tuning.candidates import Candidate, masks
+from ovsslib.tuning.collect import LayerMaps, collect
+from ovsslib.tuning.objective import Objective
+from ovsslib.tuning.race import Lap, Rules, race
+from ovsslib.tuning.reward import Reward
+from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.search import TRIALS, Space, drawn
 
 SPLIT = "tune"
 ALIKE = 0.99
@@ -87,7 +87,7 @@ def tuning(  # noqa: PLR0913 - what is measured
     """Candidates per minute of the four ways, and that they agree.
 
     Args:
-        vlm: Model: a name, a folder, a hub id, or one of `ovsslib.bench.models.SHAPES`.
+        vlm: Model: a name, a folder, a hub id, or one of `ovsslib.bench.random_models.SHAPES`.
         images: Pictures of Diorama; their classes are those in their captions.
         candidates: Of a random search over Table 2's space, for ``stored`` and ``race``.
         fair: The first so many of them for ``fair``; None for all.
@@ -116,7 +116,7 @@ def tuning(  # noqa: PLR0913 - what is measured
     Raises:
         OvssError: The model or pictures cannot be had, or there is no candidate.
     """
-    from ovsslib.benchmark import compute_place
+    from ovsslib.evaluate.run import compute_place
 
     if candidates < 1:
         raise OvssError(f"candidates must be 1 or more, got {candidates}")

@@ -27,8 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
     "localise": ("ovsslib.cli.localise", "Show which layer and head looks where its words are."),
-    "bench": ("ovsslib.cli.bench", "Measure speed and memory on this machine."),
-    "doctor": ("ovsslib.cli.doctor", "Show what is installed, found and missing."),
+    "bench": ("ovsslib.cli.bench.command", "Measure speed and memory on this machine."),
+    "doctor": ("ovsslib.cli.doctor.command", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
 }
 """Command -> module (which holds a typer ``app``) and what it does."""

@@ -35,7 +35,7 @@ def book(
     """
     root = checkout()
     if readme:
-        from ovsslib.readme import draw, write
+        from ovsslib.book.readme import draw, write
 
         typer.echo(draw(root))
         typer.echo(write(root))
@@ -43,7 +43,7 @@ def book(
     if skip_execute and (only or parameter):
         raise OvssError("--skip-execute runs nothing: leave out --only and -p, or leave it out")
     try:
-        from ovsslib.bookbuild import make_book
+        from ovsslib.book.build import make_book
     except ImportError as error:  # a plain installation, without the book's tools
         raise OvssError(f"{error}; install the book's tools: pip install 'ovsslib[book]'") from None
     page = make_book(

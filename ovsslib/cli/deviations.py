@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from ovsslib.cli._common import debugging, new_app, note, plain_output, progress, settings
-from ovsslib.deviations import DEVIATIONS
+from ovsslib.pnp.departures import DEVIATIONS
 
 app = new_app()
 
@@ -54,9 +54,9 @@ def deviations(
       ovss deviations --vlm Salesforce/blip-itm-large-flickr --dataset voc --root VOC2012
     """
     with plain_output(debug=debugging(ctx)):
-        from ovsslib.deviation_runs import measure
-        from ovsslib.plain import dumps
-        from ovsslib.runs import Execution, RunSpec
+        from ovsslib.evaluate.departures import measure
+        from ovsslib.evaluate.spec import Execution, RunSpec
+        from ovsslib.io.json import dumps
 
         spec = RunSpec(
             vlm=vlm,
@@ -82,7 +82,7 @@ def text(record: dict[str, Any]) -> str:
     """The figures as a few lines, in percent and points.
 
     Args:
-        record: What `ovsslib.deviation_runs.measure` gives.
+        record: What `ovsslib.evaluate.departures.measure` gives.
     """
     values = {one.field: f"{one.paper} -> {one.released}" for one in DEVIATIONS}
     lines = [

@@ -30,7 +30,7 @@ def make(
       ovss diorama make --split val --n 200 --out data/diorama
       ovss diorama make --split train --n 1000 --seed 1 --out /data/diorama
     """
-    from ovsslib.diorama.make import write_split
+    from ovsslib.miniature.diorama.make import write_split
 
     for _ in progress(write_split(out, split, n, seed), f"drawing {split}", n):
         pass

@@ -76,8 +76,8 @@ def ask(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.datasets import load_dataset
         from ovsslib.filters import get_filter
-        from ovsslib.filters.answers import read_answers
-        from ovsslib.filters.asking import Report
+        from ovsslib.filters.answers.file import read_answers
+        from ovsslib.filters.chat.queue import Report
 
         options: dict[str, Any] = {
             "answers": str(answers),
@@ -130,9 +130,9 @@ def import_(
       ovss run --dataset voc --filter recorded:voc.jsonl
     """
     with plain_output(debug=debugging(ctx)):
-        from ovsslib.filters import recorded
-        from ovsslib.filters.answers import AnswerWriter
-        from ovsslib.filters.vocabulary import released_vocabulary
+        from ovsslib.filters.answers import recorded
+        from ovsslib.filters.answers.file import AnswerWriter
+        from ovsslib.filters.answers.vocabulary import released_vocabulary
 
         if out.exists():
             raise OvssError(f"{out} exists already; name another file or delete it")
@@ -179,8 +179,8 @@ def score(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.datasets import load_dataset
         from ovsslib.filters import describe, get_filter
-        from ovsslib.filters.score import score_filter
-        from ovsslib.plain import dumps
+        from ovsslib.filters.quality import score_filter
+        from ovsslib.io.json import dumps
 
         full = f"recorded:{name}" if name.endswith(".jsonl") and ":" not in name else name
         looks = get_filter(full, settings(change, "--filter-set"))
@@ -216,7 +216,7 @@ def tune(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.datasets import load_dataset
         from ovsslib.filters import get_filter
-        from ovsslib.filters.scored import Scored, best_threshold, score_all
+        from ovsslib.filters.thresholded import Scored, best_threshold, score_all
 
         looks = get_filter(name, settings(change, "--filter-set"))
         if not isinstance(looks, Scored):

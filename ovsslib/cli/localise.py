@@ -43,7 +43,7 @@ def localise(
         import pandas as pd
 
         from ovsslib.datasets import load_dataset
-        from ovsslib.localisation import layer_head_auc
+        from ovsslib.evaluate.localisation import layer_head_auc
         from ovsslib.vlm import load_vlm
 
         data = load_dataset(dataset, root, split)

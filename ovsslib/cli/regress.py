@@ -36,12 +36,12 @@ def regress(
       ovss regress --expected my-figures.json
       ovss regress --update        # after a change that is meant to change figures
     """
-    from ovsslib import regress as library
+    from ovsslib.evaluate import regress as library
 
     runs = library.read_expected(expected)
     with plain_output(debug=debugging(ctx)):
-        from ovsslib import benchmark
-        from ovsslib.runs import Execution
+        from ovsslib.evaluate import run as benchmark
+        from ovsslib.evaluate.spec import Execution
 
         how = Execution(batch, workers, device, root, progress)
         results = benchmark.run_many({item.name: item.run for item in runs}, how)

@@ -11,7 +11,7 @@ import typer
 from ovsslib.cli._common import debugging, new_app, note, plain_output, progress, settings
 
 if TYPE_CHECKING:
-    from ovsslib.results import RunResult
+    from ovsslib.evaluate.result import RunResult
 
 app = new_app()
 
@@ -87,15 +87,15 @@ def run(
       ovss run --dataset coco-stuff --filter all --workers 8 --refine-workers 4
       ovss run --dataset coco-stuff --filter all --dask-slurm slurm.yml --workers 64
     """
-    from ovsslib.images import make_folder
+    from ovsslib.io.images import make_folder
 
     with plain_output(debug=debugging(ctx)):
         make_folder(out)
-        from ovsslib.parallel import Engine
-        from ovsslib.plain import dumps
-        from ovsslib.results import save, to_dict
-        from ovsslib.runs import Execution, RunSpec
-        from ovsslib.sharded import run_sharded
+        from ovsslib.evaluate.engines import Engine
+        from ovsslib.evaluate.result import save, to_dict
+        from ovsslib.evaluate.resume import run_sharded
+        from ovsslib.evaluate.spec import Execution, RunSpec
+        from ovsslib.io.json import dumps
 
         spec = RunSpec(
             method=method,
@@ -137,7 +137,7 @@ def text(result: RunResult, metrics: dict[str, Any]) -> str:
 
     Args:
         result: the run.
-        metrics: `ovsslib.results.figures` of it.
+        metrics: `ovsslib.evaluate.result.figures` of it.
     """
 
     def percent(value: float | None) -> str:

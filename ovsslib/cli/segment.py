@@ -20,7 +20,7 @@ from ovsslib.cli._common import (
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
-    from ovsslib.segmentation import Segmentation
+    from ovsslib.pnp.result import Segmentation
 
 MOST_CLASSES = 254
 """Label values 1 to 254: 0 is background and 255 void."""
@@ -66,10 +66,10 @@ def segment(
       ovss segment holiday/ 'more/*.png' -c "boat, water, sky" --out results
       ovss segment photo.jpg -c "cat, grass" --set crf=false --set blur=0.02
     """
-    from ovsslib.images import find_images, make_folder
+    from ovsslib.io.images import find_images, make_folder
 
     with plain_output(debug=debugging(ctx)):
-        from ovsslib.prompt import check_classes
+        from ovsslib.pnp.prompt import check_classes
 
         names = check_classes(split_names(classes))
         if len(names) > MOST_CLASSES:
@@ -102,9 +102,9 @@ def _segment_all(
     out: Path,
 ) -> int:
     """Segment and write one picture after the other; returns how many failed."""
-    from ovsslib.benchmark import compute_place
-    from ovsslib.images import open_image
-    from ovsslib.provenance import provenance
+    from ovsslib.evaluate.run import compute_place
+    from ovsslib.io.images import open_image
+    from ovsslib.io.provenance import provenance
 
     failed = 0
     facts = provenance(**compute_place(getattr(model, "matcher", None)))
@@ -145,9 +145,9 @@ def write_segmentation(
         source: the picture's file name, for the JSON.
         record: what else the JSON holds.
     """
-    from ovsslib.images import save_label_png, write_atomic
-    from ovsslib.overlays import overlay_image, shares
-    from ovsslib.plain import dumps
+    from ovsslib.draw.overlay import overlay_image, shares
+    from ovsslib.io.images import save_label_png, write_atomic
+    from ovsslib.io.json import dumps
 
     labels = result.labels
     save_label_png(labels + 1, out / f"{stem}_labels.png")

@@ -50,10 +50,10 @@ def table(
       ovss table --protocol pnp --out table.html
       ovss table --metric iou/house --format csv
     """
-    from ovsslib.measured import default_folder, load_measured
-    from ovsslib.published import load_published
-    from ovsslib.table import build, frame, select
-    from ovsslib.table_text import html, markdown
+    from ovsslib.reports.measured import default_folder, load_measured
+    from ovsslib.reports.published import load_published
+    from ovsslib.reports.render import html, markdown
+    from ovsslib.reports.table import build, frame, select
 
     form = _format(form, out)
     figures = load_measured(folders or [default_folder()], metric)
@@ -68,7 +68,7 @@ def table(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        from ovsslib.images import write_atomic
+        from ovsslib.io.images import write_atomic
 
         typer.echo(f"written: {write_atomic(out, text)}")
 

@@ -15,8 +15,8 @@ from ovsslib.errors import OvssError
 from ovsslib.lookup import pick
 
 if TYPE_CHECKING:
-    from ovsslib.training.loop import Schedule
-    from ovsslib.training.recipes import Recipe
+    from ovsslib.miniature.training.loop import Schedule
+    from ovsslib.miniature.training.recipe import Recipe
 
     Start = Callable[[Schedule, Recipe, Path, Path, int, Any], Iterator[dict[str, Any]]]
 
@@ -57,16 +57,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 def _start(model: str) -> tuple[Start, type]:
     """The training function of a model, and the class of its sizes."""
     if model == "micro-blip":
-        from ovsslib.training.micro_blip import BlipSize
-        from ovsslib.training.recipes import train_micro_blip
+        from ovsslib.miniature.training.blip import BlipSize
+        from ovsslib.miniature.training.recipe import train_micro_blip
 
         return train_micro_blip, BlipSize
     if model == "micro-bridgetower":
-        from ovsslib.training.bridgetower_recipe import train_micro_bridgetower
-        from ovsslib.training.bridgetower_size import BridgeTowerSize
+        from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower
+        from ovsslib.miniature.training.bridgetower_size import BridgeTowerSize
 
         return train_micro_bridgetower, BridgeTowerSize
-    from ovsslib.training.micro_clip import ClipSize, train_micro_clip
+    from ovsslib.miniature.training.clip import ClipSize, train_micro_clip
 
     return train_micro_clip, ClipSize
 
@@ -127,10 +127,10 @@ def train(
     with plain_output(debug=debugging(ctx)):
         import torch
 
-        from ovsslib.training.card import finish
-        from ovsslib.training.data import HELD, SHARD, prepare
-        from ovsslib.training.loop import Schedule
-        from ovsslib.training.recipes import Recipe
+        from ovsslib.miniature.training.cache import HELD, SHARD, prepare
+        from ovsslib.miniature.training.card import finish
+        from ovsslib.miniature.training.loop import Schedule
+        from ovsslib.miniature.training.recipe import Recipe
 
         begin, sizes = _start(model)
         if threads:

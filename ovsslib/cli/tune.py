@@ -98,13 +98,13 @@ def tune(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.errors import OvssError
-        from ovsslib.images import check_suffix
-        from ovsslib.plain import dumps
-        from ovsslib.reward_options import RewardOptions
-        from ovsslib.runs import Execution, RunSpec
-        from ovsslib.tuned import Tuning, save_preset
-        from ovsslib.tuned import tune as run
-        from ovsslib.tuning import BLURS, THRESHOLDS, Plan
+        from ovsslib.evaluate.spec import Execution, RunSpec
+        from ovsslib.io.images import check_suffix
+        from ovsslib.io.json import dumps
+        from ovsslib.tuning.reward_options import RewardOptions
+        from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan
+        from ovsslib.tuning.tune import Tuning, save_preset
+        from ovsslib.tuning.tune import tune as run
 
         tuning = Tuning(
             RunSpec(
@@ -156,9 +156,9 @@ def tune(
 def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
     """Judge the whole grid and write the study."""
     from ovsslib.errors import OvssError
-    from ovsslib.images import check_suffix
-    from ovsslib.study_files import save_study
-    from ovsslib.tuning_study import study
+    from ovsslib.io.images import check_suffix
+    from ovsslib.tuning.study.file import save_study
+    from ovsslib.tuning.study.judge import study
 
     if tuning.plan.race:
         raise OvssError("a study judges all candidates on all pictures; leave --race out")

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 from ovsslib.datasets.base import find_root, list_pictures, stems
+from ovsslib.datasets.class_names import class_names
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
-from ovsslib.datasets.names import class_names
 from ovsslib.errors import OvssError
 
 _FOLDERS = {"val": "validation", "train": "training"}

@@ -36,7 +36,7 @@ from ovsslib.datasets.folder import (
     zero,
 )
 from ovsslib.errors import OvssError
-from ovsslib.palette import VOID
+from ovsslib.io.palette import VOID
 
 COCO_OBJECT81 = Layout(
     name="coco-object81",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ovsslib.datasets.diorama_classes import CLASSES, THINGS
 from ovsslib.datasets.folder import Layout
 from ovsslib.datasets.voc import VOCDataset
-from ovsslib.diorama.classes import CLASSES, THINGS
 from ovsslib.paths import data
 
 SHIPPED = data("diorama")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from ovsslib.errors import OvssError
-from ovsslib.fetch import file_name
-from ovsslib.images import write_atomic
+from ovsslib.io.cache import file_name
+from ovsslib.io.download import fetch_to
+from ovsslib.io.images import write_atomic
 from ovsslib.lookup import pick
-from ovsslib.transfer import fetch_to
 
 Report = Callable[[str, int, int | None], object]
 """Told what is being done, how much of it is done, and of how much (None: unknown)."""

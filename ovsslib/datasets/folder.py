@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
-from ovsslib.images import open_image
-from ovsslib.palette import VOID
+from ovsslib.io.images import open_image
+from ovsslib.io.palette import VOID
 
 ILLEGAL = 254
 """What a table gives for numbers that no label file may hold; no data set has 254 classes."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ovsslib.datasets.folder import FolderDataset, LabelError
 from ovsslib.errors import OvssError
-from ovsslib.images import open_image
+from ovsslib.io.images import open_image
 from ovsslib.types import Progress
 
 T = TypeVar("T")

@@ -52,8 +52,8 @@ FILTERS: dict[str, ClassFilter] = {"oracle": oracle, "all": every}
 
 CONFIGURABLE: dict[str, tuple[str, str]] = {
     "clip": ("ovsslib.filters.clip:Clip", "model"),
-    "gpt4o": ("ovsslib.filters.gpt4o:GPT4o", "answers"),
-    "recorded": ("ovsslib.filters.recorded:Recorded", "answers"),
+    "gpt4o": ("ovsslib.filters.chat.gpt4o:GPT4o", "answers"),
+    "recorded": ("ovsslib.filters.answers.recorded:Recorded", "answers"),
     "vlm": ("ovsslib.filters.vlm:Vlm", "model"),
 }
 """Name -> ``"module:class"`` (a dataclass of settings), and the setting after ``name:``."""

@@ -21,10 +21,11 @@ def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) 
     Args:
         dataset: with the picture.
         name: of the picture.
-        known: a class filter that reads no mask, such as `ovsslib.filters.recorded.Recorded` (a
-            file of answers). None for the data set's ``captions.jsonl``, which Diorama has: the
-            classes that any of the picture's captions names. They leave out what few would notice
-            (below 0.6 % of the picture) and what no caption happens to name.
+        known: a class filter that reads no mask, such as
+            `ovsslib.filters.answers.recorded.Recorded` (a file of answers). None for the data set's
+            ``captions.jsonl``, which Diorama has: the classes that any of the picture's captions
+            names. They leave out what few would notice (below 0.6 % of the picture) and what no
+            caption happens to name.
 
     Returns:
         Labels 1..n in rising order.

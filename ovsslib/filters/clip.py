@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.answers import MOST
-from ovsslib.filters.scored import Scored
+from ovsslib.filters.answers.file import MOST
+from ovsslib.filters.thresholded import Scored
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset

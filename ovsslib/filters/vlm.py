@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.answers import MOST
-from ovsslib.filters.scored import Scored
+from ovsslib.filters.answers.file import MOST
+from ovsslib.filters.thresholded import Scored
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
-    from ovsslib.vlm.base import ImageTextMatcher
+    from ovsslib.vlm.protocol import ImageTextMatcher
 
 THRESHOLDS: dict[str, float] = {"micro-blip": 0.658}
 """Model -> threshold with the best F1 on Diorama's tune split (`ovss filter tune`)."""

@@ -15,22 +15,22 @@ from ovsslib.paths import data
 if TYPE_CHECKING:
     import torch
 
-    from ovsslib.vlm.base import ImageTextMatcher
+    from ovsslib.vlm.protocol import ImageTextMatcher
 
 # model_type of a config.json -> "module:function" of its loader.
 ARCHITECTURES: dict[str, str] = {
-    "blip": "ovsslib.vlm.blip:load_blip",
-    "blip-2": "ovsslib.vlm.blip2:load_blip2",
-    "bridgetower": "ovsslib.vlm.bridgetower:load_bridgetower",
+    "blip": "ovsslib.vlm.blip.matcher:load_blip",
+    "blip-2": "ovsslib.vlm.blip2.matcher:load_blip2",
+    "bridgetower": "ovsslib.vlm.bridgetower.matcher:load_bridgetower",
 }
 # Models that the project trains itself and carries in data/checkpoints.
 MICRO_MODELS: tuple[str, ...] = ("micro-blip", "micro-bridgetower")
 # A checkpoint that is a single file is LAVIS's; its endings tell a missing one from a hub id.
-_FILE_LOADER = "ovsslib.vlm.lavis:load_lavis"
+_FILE_LOADER = "ovsslib.vlm.lavis.checkpoint:load_lavis"
 _FILE_ENDINGS = (".pth", ".pt", ".ckpt")
 # "lavis:" before such a file's name has LAVIS's own code compute, in LAVIS's own environment.
 _BACKEND = "lavis:"
-_BACKEND_LOADER = "ovsslib.vlm.lavis_backend:load_backend"
+_BACKEND_LOADER = "ovsslib.vlm.lavis.backend:load_backend"
 DTYPES = ("float32", "bfloat16", "float16", "int8")
 """What `load_vlm` can compute in."""
 
@@ -48,7 +48,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
 
     Args:
         name_or_path: ``"micro-blip"``, a local folder, a hub id (``owner/name``), a ``.pth`` file
-            of LAVIS, or the address of one with its checksum (see :func:`ovsslib.fetch.fetch`);
+            of LAVIS, or the address of one with its checksum (see :func:`ovsslib.io.cache.fetch`);
             before both may stand ``lavis:``.
         download: Whether a checkpoint that is not in the local cache may be fetched.
 
@@ -86,7 +86,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
 
 def _checkpoint_file(name: str, *, download: bool) -> Path | None:
     """The file that a name stands for; None where it cannot stand for one."""
-    from ovsslib.fetch import fetch, is_url
+    from ovsslib.io.cache import fetch, is_url
 
     if is_url(name):
         return fetch(name, download=download)
@@ -126,13 +126,13 @@ def load_vlm(
         name_or_path: ``"micro-blip"``, a local folder, a hub id such as
             ``"Salesforce/blip-itm-large-flickr"``, or LAVIS's file: its path or its address with
             ``#sha256=`` and its checksum. ``"lavis:"`` before these two has salesforce-lavis
-            compute instead of ovsslib (see :mod:`ovsslib.vlm.lavis_backend`).
+            compute instead of ovsslib (see :mod:`ovsslib.vlm.lavis.backend`).
         device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
         dtype: ``"float32"`` (None), ``"bfloat16"``, ``"float16"``, or ``"int8"``: the linear layers
             of the image encoder in 8-bit integers, all else in bfloat16.
         download: Whether the network may be used for a hub id or address not cached yet.
         packed: Whether the image encoder's weights may be laid out for the processor (see
-            :mod:`ovsslib.vlm.packed`); then they can be used and read, but not changed or moved.
+            :mod:`ovsslib.vlm.linear`); then they can be used and read, but not changed or moved.
 
     Returns:
         The model, frozen.
@@ -167,7 +167,7 @@ def load_vlm(
         from ovsslib.vlm.int8 import quantise_matcher
 
         return quantise_matcher(loader(folder, label, torch.bfloat16, where))
-    from ovsslib.vlm.packed import pack_matcher
+    from ovsslib.vlm.linear import pack_matcher
 
     matcher = loader(folder, label, getattr(torch, dtype or "float32"), where)
     return pack_matcher(matcher) if packed else matcher

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
-    from ovsslib.vlm.base import ImageTextMatcher, Tokens
+    from ovsslib.vlm.protocol import ImageTextMatcher, Tokens
 
 # CLIP's statistics, which the processors of BLIP and BridgeTower use as well; for folders without
 # a processor.

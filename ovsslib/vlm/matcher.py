@@ -14,8 +14,8 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.base import LayerMatch, Match, Tokens
 from ovsslib.vlm.inputs import CLIP_MEAN, CLIP_STD, check_layer, squash, triple
+from ovsslib.vlm.protocol import LayerMatch, Match, Tokens
 
 
 class Matcher(ABC):

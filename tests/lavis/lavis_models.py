@@ -15,16 +15,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from helpers import tiny_vocabulary
-from ovsslib.salience import attention_gradient, attention_map, gradcam_map
-from ovsslib.vlm.blip import BlipMatcher
-from ovsslib.vlm.blip_net import BlipNet
-from ovsslib.vlm.blip_shape import BlipShape
-from ovsslib.vlm.lavis_backend import LavisMatcher, build
-from ovsslib.vlm.lavis_names import VISION_LAYER_NORM_EPS, rename_state
-from ovsslib.vlm.lavis_words import read_vocabulary
-from ovsslib.vlm.shapes import EncoderShape
+from ovsslib.pnp.salience import attention_gradient, attention_map, gradcam_map
+from ovsslib.vlm.blip.matcher import BlipMatcher
+from ovsslib.vlm.blip.net import BlipNet
+from ovsslib.vlm.blip.shape import BlipShape
+from ovsslib.vlm.lavis.backend import LavisMatcher, build
+from ovsslib.vlm.lavis.names import VISION_LAYER_NORM_EPS, rename_state
+from ovsslib.vlm.lavis.tokenizer import read_vocabulary
+from ovsslib.vlm.sizes import EncoderShape
 from ovsslib.vlm.weights import fill
+from support.helpers import tiny_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "released_code"

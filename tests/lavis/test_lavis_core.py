@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from ovsslib.config import preset
 from ovsslib.errors import OvssError
+from ovsslib.pnp.config import preset
 from ovsslib.vlm import find_checkpoint, load_vlm
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,13 +27,13 @@ from lavis_models import (
     write_random,
 )
 
-from ovsslib.config import preset
 from ovsslib.errors import OvssError
-from ovsslib.pnp import PnPOVSS, build
-from ovsslib.salience import gradcam_map
+from ovsslib.pnp.config import preset
+from ovsslib.pnp.pipeline import PnPOVSS, build
+from ovsslib.pnp.salience import gradcam_map
 from ovsslib.vlm import load_vlm
-from ovsslib.vlm.lavis_backend import LavisMatcher, watch
-from ovsslib.vlm.lavis_backend import build as build_lavis
+from ovsslib.vlm.lavis.backend import LavisMatcher, watch
+from ovsslib.vlm.lavis.backend import build as build_lavis
 
 LIMIT = 1e-5
 LAYERS = (1, 2, 3)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from lavis_models import CASE, EXPECTED, golden_pair
 
-from ovsslib.prompt import build_prompts
-from ovsslib.salience import attention_gradient, class_maps, gradcam_map
-from ovsslib.vlm.lavis_backend import LavisMatcher
+from ovsslib.pnp.prompt import build_prompts
+from ovsslib.pnp.salience import attention_gradient, class_maps, gradcam_map
+from ovsslib.vlm.lavis.backend import LavisMatcher
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,230 @@
+"""The costly way to salience, to compare with: differentiate everything.
+
+Plain torch with a model's weights and nothing else of this library's computation: every parameter
+and the pixels require a gradient, attention is computed step by step, the cross-attention of all
+text layers is kept with its gradient, and each round is a full pass over picture and text. This is
+how code of this kind is usually released.
+
+Letters: B pictures, R prompts, A heads, T text tokens, K classes, P patches, N rounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from ovsslib.bench.case import Work
+from ovsslib.errors import OvssError
+from ovsslib.pnp.prompt import Prompt, build_prompts
+from ovsslib.vlm.blip.net import BlipNet
+
+
+@dataclass(frozen=True)
+class Found:
+    """One picture's rounds.
+
+    Args:
+        maps: (N, K, P) class maps of each round, 0 at patches dropped before.
+        dropped: (N, P) bool, patches each round did not see.
+        aggregate: (N, P) salience summed over all class tokens, 0 at dropped patches.
+    """
+
+    maps: np.ndarray
+    dropped: np.ndarray
+    aggregate: np.ndarray
+
+
+class Everything:
+    """A BLIP whose whole graph is kept.
+
+    Args:
+        net: The network whose weights are used (shared, not copied).
+        enc: Id of the ``[ENC]`` token.
+    """
+
+    def __init__(self, net: BlipNet, enc: int) -> None:
+        self.shape = net.shape
+        self.enc = enc
+        self.weights = {k: v.detach().requires_grad_() for k, v in net.state_dict().items()}
+
+    def look(
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, owner: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """One pass over pictures and prompts and back from the match logit to everything.
+
+        Args:
+            pixels: (B, 3, S, S) normalised.
+            ids: (R, T) token ids.
+            mask: (R, T) bool, False for padding.
+            owner: (R,) picture of each prompt.
+
+        Returns:
+            Cross-attention of every text layer, (R, A, T, 1+P) each, and its gradients.
+        """
+        pixels = pixels.clone().requires_grad_()
+        ids = ids.clone()
+        ids[:, 0] = self.enc
+        states, kept = self._text(ids, mask, self._image(pixels)[owner])
+        self._linear("itm_head", states[:, 0])[:, 1].sum().backward()
+        slopes = [looks.grad for looks in kept if looks.grad is not None]
+        for weight in self.weights.values():
+            weight.grad = None
+        return [looks.detach() for looks in kept], slopes
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def _norm(self, name: str, x: Tensor, eps: float) -> Tensor:
+        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        return functional.layer_norm(x, weight.shape, weight, bias, eps)
+
+    def _image(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to image tokens (B, 1+P, D)."""
+        at, shape = "vision_model.embeddings", self.shape
+        weights, eps = self.weights, shape.image.eps
+        conv = f"{at}.patch_embedding"
+        x = functional.conv2d(
+            pixels, weights[f"{conv}.weight"], weights[f"{conv}.bias"], stride=shape.patch
+        )
+        side = x.shape[-1]
+        own = shape.image_size // shape.patch
+        places = weights[f"{at}.position_embedding"]
+        grid = places[0, 1:].reshape(1, own, own, -1).permute(0, 3, 1, 2)
+        if side != own:
+            grid = functional.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+        patches = (x + grid).reshape(len(x), -1, side * side).permute(0, 2, 1)
+        first = weights[f"{at}.class_embedding"] + places[:, :1]
+        x = torch.cat([first.repeat(len(x), 1, 1), patches], 1)
+        for number in range(shape.image.layers):
+            layer = f"vision_model.encoder.layers.{number}"
+            parts = self._linear(
+                f"{layer}.self_attn.qkv", self._norm(f"{layer}.layer_norm1", x, eps)
+            )
+            query, key, value = parts.chunk(3, -1)
+            seen, _ = _attend(query, key, value, shape.image.heads)
+            x = x + self._linear(f"{layer}.self_attn.projection", seen)
+            inner = self._linear(f"{layer}.mlp.fc1", self._norm(f"{layer}.layer_norm2", x, eps))
+            x = x + self._linear(f"{layer}.mlp.fc2", functional.gelu(inner))
+        return self._norm("vision_model.post_layernorm", x, eps)
+
+    def _text(self, ids: Tensor, mask: Tensor, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """States (R, T, D) and the cross-attention of every layer, its gradient to be kept."""
+        at, eps = "text_encoder.embeddings", self.shape.text.eps
+        words = functional.embedding(ids, self.weights[f"{at}.word_embeddings.weight"])
+        places = self.weights[f"{at}.position_embeddings.weight"][: ids.shape[1]]
+        x = self._norm(f"{at}.LayerNorm", words + places, eps)
+        kept = []
+        for number in range(self.shape.text.layers):
+            layer = f"text_encoder.encoder.layer.{number}"
+            x, _ = self._attention(f"{layer}.attention", x, x, mask)
+            x, looks = self._attention(f"{layer}.crossattention", x, image, None)
+            kept.append(looks)
+            inner = functional.gelu(self._linear(f"{layer}.intermediate.dense", x))
+            inner = self._linear(f"{layer}.output.dense", inner)
+            x = self._norm(f"{layer}.output.LayerNorm", inner + x, eps)
+        return x, kept
+
+    def _attention(
+        self, name: str, x: Tensor, source: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        query = self._linear(f"{name}.self.query", x)
+        key = self._linear(f"{name}.self.key", source)
+        value = self._linear(f"{name}.self.value", source)
+        seen, looks = _attend(query, key, value, self.shape.text.heads, mask)
+        if mask is None:
+            looks.retain_grad()
+        seen = self._linear(f"{name}.output.dense", seen)
+        return self._norm(f"{name}.output.LayerNorm", seen + x, self.shape.text.eps), looks
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention step by step: (B, T, D) and the probabilities (B, A, T, S)."""
+    rows, length, width = query.shape
+    q, k, v = (x.reshape(rows, -1, heads, width // heads) for x in (query, key, value))
+    scores = torch.einsum("btad,bsad->bats", q, k) / (width // heads) ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+    looks = scores.softmax(-1)
+    return torch.einsum("bats,bsad->btad", looks, v).reshape(rows, length, width), looks
+
+
+def run(work: Work) -> list[Found]:
+    """Steps 2 to 4 the costly way.
+
+    Args:
+        work: Pictures, class names, a BLIP that is not packed, and settings of which layer, head,
+            rounds, patches and the colour of dropped patches count.
+
+    Returns:
+        One result per picture.
+
+    Raises:
+        OvssError: The model is no BLIP.
+    """
+    matcher = work.matcher
+    net = getattr(matcher, "model", None)
+    if not isinstance(net, BlipNet):
+        raise OvssError(f"{matcher.name} is no BLIP: only BLIP can be compared; choose another")
+    enc = matcher.tokenizer.token_to_id("[ENC]")  # type: ignore[attr-defined]
+    model = Everything(net, net.shape.vocabulary - 1 if enc is None else enc)
+    found = []
+    for pictures, classes in work.batches():
+        found += _batch(model, work, pictures, classes)
+    return found
+
+
+def _batch(
+    model: Everything, work: Work, pictures: list[np.ndarray], classes: list[tuple[str, ...]]
+) -> list[Found]:
+    """All rounds of one batch."""
+    matcher, config = work.matcher, work.config
+    prompts = [
+        build_prompts(names, matcher.tokenize, prefix=config.prompt, max_tokens=matcher.max_tokens)
+        for names in classes
+    ]
+    inputs = matcher.preprocess([Image.fromarray(p) for p in pictures], config.image_size)
+    inputs = inputs.to(next(iter(model.weights.values())).dtype)
+    rows = [prompt.tokens.ids for mine in prompts for prompt in mine]
+    longest = max(map(len, rows))
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = (torch.arange(longest) < lengths[:, None]).to(inputs.device)
+    padded = [[*row, *[model.shape.pad] * (longest - len(row))] for row in rows]
+    ids = torch.tensor(padded, device=inputs.device)
+    owner = torch.tensor([i for i, mine in enumerate(prompts) for _ in mine], device=inputs.device)
+    mean, std = torch.tensor(matcher.image_mean), torch.tensor(matcher.image_std)
+    colour = (-mean / std if config.drop_value == "black" else 0 * mean).to(inputs)
+    side, patch = inputs.shape[-1] // matcher.patch_size, matcher.patch_size
+    gone = torch.zeros(len(pictures), side * side, dtype=torch.bool)
+    records: list[list[tuple[np.ndarray, ...]]] = [[] for _ in pictures]
+    for _ in range(config.rounds):
+        mosaic = gone.reshape(-1, 1, side, 1, side, 1).expand(-1, 1, -1, patch, -1, patch)
+        hidden = mosaic.reshape(len(pictures), 1, side * patch, side * patch).to(inputs.device)
+        seen = torch.where(hidden, colour[:, None, None], inputs)
+        looks, slopes = model.look(seen, ids, mask, owner)
+        look, slope = looks[config.layer - 1].float(), slopes[config.layer - 1].float()
+        cam = (look * slope.clamp(min=0)).clamp(min=0)[..., 1:]
+        tokens = (
+            cam.mean(1) if config.head is None else cam[:, config.head - 1]
+        ).cpu()  # (R, T, P)
+        for index, mine in enumerate(prompts):
+            own = tokens[(owner == index).cpu()]
+            maps, total = _classes(own, mine)
+            maps, total = maps.masked_fill(gone[index], 0), total.masked_fill(gone[index], 0)
+            records[index].append((maps.numpy(), gone[index].numpy().copy(), total.numpy()))
+            order = total.sort(descending=True, stable=True).indices[: config.patches_per_round]
+            gone[index, order[total[order] > 0]] = True
+    return [Found(*(np.stack(part) for part in zip(*record, strict=True))) for record in records]
+
+
+def _classes(tokens: Tensor, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
+    """Token maps (R, T, P) of one picture to class maps (K, P) and their tokens' sum (P,)."""
+    pairs = [(row, span) for row, one in zip(tokens, prompts, strict=True) for span in one.spans]
+    maps = torch.stack([row[list(span)].mean(0) for row, span in pairs])
+    return maps, torch.stack([row[list(span)].sum(0) for row, span in pairs]).sum(0)

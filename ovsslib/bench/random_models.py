@@ -1,0 +1,185 @@
+"""Random BLIP models that need no download: the published sizes, seeded weights, a word list."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from ovsslib.datasets.diorama_classes import CLASSES
+from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
+from ovsslib.vlm.blip.matcher import BlipMatcher
+from ovsslib.vlm.blip.net import BlipNet
+from ovsslib.vlm.blip.shape import BlipShape
+from ovsslib.vlm.sizes import EncoderShape
+from ovsslib.vlm.weights import fill
+
+if TYPE_CHECKING:
+    from ovsslib.vlm.protocol import ImageTextMatcher
+
+LARGE = "blip-large-random"
+TINY = "blip-tiny-random"
+
+SHAPES: dict[str, BlipShape] = {
+    # BLIP's image-text matching model with ViT-L/16, as published: trained at 384 pixels.
+    LARGE: BlipShape(
+        image=EncoderShape(width=1024, inner=4096, layers=24, heads=16, eps=1e-5),
+        text=EncoderShape(width=768, inner=3072, layers=12, heads=12, eps=1e-12),
+        image_size=384,
+        patch=16,
+        vocabulary=30524,
+        positions=512,
+        pad=0,
+        shared=256,
+    ),
+    # For tests of the benchmark itself.
+    TINY: BlipShape(
+        image=EncoderShape(width=32, inner=64, layers=3, heads=4, eps=1e-5),
+        text=EncoderShape(width=24, inner=48, layers=3, heads=3, eps=1e-12),
+        image_size=48,
+        patch=8,
+        vocabulary=160,
+        positions=64,
+        pad=0,
+        shared=16,
+    ),
+}
+"""Name -> size of a model whose weights are drawn at random."""
+
+
+def word_tokenizer(words: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A WordPiece tokenizer that knows some words whole and spells all others in letters.
+
+    Args:
+        words: Words with a token of their own, in lower case.
+        vocabulary: Number of token embeddings; ``[ENC]`` is the last, as in BLIP.
+
+    Returns:
+        A tokenizer that writes ``[CLS] … [SEP]`` around a text.
+
+    Raises:
+        OvssError: The vocabulary is too small for the words.
+
+    >>> word_tokenizer(["cat"], 100).encode("Cat ox").tokens
+    ['[CLS]', 'cat', 'o', '##x', '[SEP]']
+    """
+    signs = string.ascii_lowercase + string.digits
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    tokens = [*special, *words, *signs, *("##" + sign for sign in signs)]
+    places = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    if len(places) >= vocabulary:
+        raise OvssError(f"{vocabulary} token embeddings are too few for {len(places)} tokens")
+    places["[ENC]"] = vocabulary - 1
+    tokenizer = Tokenizer(models.WordPiece(places, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def random_weight(name: str, value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """One parameter's random values in float32, of the shape of ``value``.
+
+    The scales keep states, attention and gradients far from constant: a comparison of maps that
+    are all alike would prove nothing. What a layer adds to the image tokens is small, as in trained
+    networks: else 24 random layers make all tokens alike, and GradCAM of a head 0 everywhere.
+    """
+    if "norm" in name.lower():
+        start = 1.0 if name.endswith("weight") else 0.0
+        return start + 0.05 * torch.randn(value.shape, generator=generator)
+    if value.dim() < 2:
+        return 0.02 * torch.randn(value.shape, generator=generator)
+    fan_in = value[0].numel()
+    scale = 0.5 if "embedding" in name and "patch" not in name else 1 / math.sqrt(fan_in)
+    if re.search(r"vision_model\..*(projection|fc2)\.weight$", name):
+        scale *= 0.2
+    return scale * torch.randn(value.shape, generator=generator)
+
+
+def random_blip(
+    name: str, dtype: torch.dtype, device: torch.device, *, seed: int = 0
+) -> BlipMatcher:
+    """A BLIP with random weights, the same for the same seed.
+
+    Args:
+        name: A key of `SHAPES`.
+        dtype: Type of the weights (drawn in float32, then rounded).
+        device: Where to put them.
+        seed: Of the weights.
+
+    Returns:
+        A frozen matcher.
+
+    Raises:
+        OvssError: The name is unknown.
+    """
+    if name not in SHAPES:
+        raise unknown("random model", name, SHAPES)
+    shape = SHAPES[name]
+    with torch.device("meta"):
+        net = BlipNet(shape)
+    generator = torch.Generator().manual_seed(seed)
+    # One at a time, so that no second copy of all the weights shows in the peak memory.
+    weights = {
+        key: random_weight(key, value, generator).to(device, dtype)
+        for key, value in net.state_dict().items()
+    }
+    fill(net, weights, "BLIP")
+    words = dict.fromkeys(" ".join(("a picture of", *CLASSES)).split())
+    return BlipMatcher(net, word_tokenizer(words, shape.vocabulary), name=name)
+
+
+def open_model(
+    name: str,
+    dtype: str = "float32",
+    device: str | None = None,
+    *,
+    seed: int = 0,
+    packed: bool = True,
+) -> ImageTextMatcher:
+    """A random model by name, or whatever `ovsslib.vlm.load_vlm` finds.
+
+    Args:
+        name: A key of `SHAPES`, a model's name, a folder or a hub id.
+        dtype: See `ovsslib.vlm.load_vlm`.
+        device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
+        seed: Of random weights.
+        packed: See `ovsslib.vlm.load_vlm`.
+
+    Raises:
+        OvssError: The model, the type or the device is unknown or cannot be had.
+    """
+    from ovsslib.vlm import DTYPES, load_vlm
+    from ovsslib.vlm.int8 import quantise_matcher
+    from ovsslib.vlm.linear import pack_matcher
+
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if name not in SHAPES:
+        return load_vlm(name, device, dtype, packed=packed)
+    where = open_device(device)
+    if dtype == "int8":
+        return quantise_matcher(random_blip(name, torch.bfloat16, where, seed=seed))
+    matcher = random_blip(name, getattr(torch, dtype), where, seed=seed)
+    return pack_matcher(matcher) if packed else matcher
+
+
+def open_device(name: str | None) -> torch.device:
+    """A device that can be used; None takes a GPU where there is one.
+
+    Raises:
+        OvssError: There is no such device here.
+    """
+    try:
+        where = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise OvssError(f"device {name!r} cannot be used: {reason}") from error
+    return where

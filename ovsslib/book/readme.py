@@ -1,0 +1,186 @@
+"""The table of results in README.md, written from the results files and never by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ovsslib.errors import OvssError
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+#: Where the results that README shows are kept: the JSON files of `ovsslib.evaluate.result.save`.
+FOLDER = Path("data") / "results"
+#: The picture in README, drawn by `draw`.
+PICTURE = Path("book") / "_static" / "readme.png"
+
+_SALIENCE = {"gradcam": "attention × gradient", "attention": "attention", "random": "random maps"}
+_COLUMNS = ("miou", "miou_things", "miou_stuff")
+
+
+_GIVEN = {
+    "oracle": "those in the picture",
+    "vlm": "those the model's match score finds",
+    "clip": "those CLIP finds",
+    "all": "all",
+}
+_USUAL = "pnp-fixed"
+
+
+def _place(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a record stands: by classes given and protocol, the best first."""
+    protocol = record["protocol"]["name"]
+    order = list(_GIVEN)
+    kind = order.index(record["filter"]) if record["filter"] in order else len(order)
+    return protocol != _USUAL, protocol, kind, -_value(record, "miou")
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Results as a Markdown table, the best first within a protocol and class filter.
+
+    Args:
+        records: What results files hold (`ovsslib.evaluate.result.to_dict`).
+
+    Returns:
+        Lines of Markdown; figures in percent, 95 % intervals in brackets.
+
+    Raises:
+        OvssError: There is nothing to show, or a record lacks a figure.
+    """
+    if not records:
+        raise OvssError(f"no results in {FOLDER}: store them with `ovss run --out {FOLDER}`")
+    lines = [
+        "| model | maps | data | protocol | classes given | mIoU | things | stuff |",
+        "|:--|:--|:--|:--|:--|--:|--:|--:|",
+    ]
+    for record in sorted(records, key=_place):
+        low, high = (100 * record["metrics"]["miou"][end] for end in ("low", "high"))
+        cells = [
+            record["vlm"],
+            describe(record["config"]),
+            f"{record['dataset']} {record['split']}, {record['images']} pictures",
+            record["protocol"]["name"],
+            _GIVEN.get(record["filter"], record["filter"]),
+            f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]",
+            *(_percent(record, name) for name in _COLUMNS[1:]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def describe(config: dict[str, Any]) -> str:
+    """A method's settings in a few words.
+
+    >>> describe({"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": False})
+    'attention × gradient, 4 rounds, blur'
+    """
+    words = [_SALIENCE.get(config["salience"], config["salience"])]
+    if config.get("rounds", 1) > 1:
+        words.append(f"{config['rounds']} rounds")
+    words += ["blur"] * bool(config.get("blur")) + ["CRF"] * bool(config.get("crf"))
+    return ", ".join(words)
+
+
+def fill(text: str, content: str) -> str:
+    r"""A text with what stands between the markers replaced.
+
+    >>> fill("a\n<!-- results:begin -->old<!-- results:end -->\nb", "new").splitlines()[3]
+    'new'
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise OvssError(f"README.md must hold {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+
+
+def render(root: Path) -> str:
+    """README.md as it must be, given the results files.
+
+    Args:
+        root: The checkout.
+
+    Returns:
+        The whole text.
+
+    Raises:
+        OvssError: A file is missing or no results file.
+    """
+    records = []
+    for path in sorted((root / FOLDER).glob("*.json")):
+        try:
+            records.append(json.loads(path.read_text(encoding="utf-8")))
+            describe(records[-1]["config"])
+            [_value(records[-1], name) for name in _COLUMNS]
+        except (ValueError, KeyError, TypeError) as error:
+            raise OvssError(f"{path} is no results file of `ovss run`: {error!r}") from error
+    return fill((root / "README.md").read_text(encoding="utf-8"), table(records))
+
+
+def write(root: Path) -> Path:
+    """Fill the table in README.md.
+
+    Args:
+        root: The checkout.
+
+    Returns:
+        The file.
+    """
+    from ovsslib.io.images import write_atomic
+
+    return write_atomic(root / "README.md", render(root))
+
+
+def draw(root: Path, pictures: Sequence[int] = (3, 11, 40, 57)) -> Path:
+    """Draw README's picture: scenes of the val split above their segmentation by micro-blip.
+
+    Args:
+        root: The checkout.
+        pictures: Which of the split.
+
+    Returns:
+        The PNG file.
+    """
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    import ovsslib
+    from ovsslib.datasets import load_dataset
+    from ovsslib.draw.overlay import overlay_image
+    from ovsslib.filters import get_filter
+    from ovsslib.io.images import write_atomic
+
+    data = load_dataset("diorama", root / "data" / "diorama", "val")
+    model = ovsslib.load("pnp-ovss", vlm="micro-blip", background="few")
+    columns = []
+    for index in pictures:
+        name = data.ids[index]
+        classes = [data.classes[k - 1] for k in get_filter("oracle")(data, name)]
+        found = model.segment(data.image(name), classes)
+        result = overlay_image(found.image, found.labels, classes)
+        picture = data.image(name)
+        tall = round(picture.height * result.width / picture.width)
+        columns.append((picture.resize((result.width, tall)), result))
+    gap, width = 12, sum(max(a.width, b.width) for a, b in columns)
+    tops, bottoms = (max(pair[row].height for pair in columns) for row in (0, 1))
+    size = (width + gap * (len(columns) - 1), tops + gap + bottoms)
+    sheet = Image.fromarray(np.full((size[1], size[0], 3), 255, np.uint8))
+    x = 0
+    for picture, result in columns:
+        sheet.paste(picture, (x, tops - picture.height))
+        sheet.paste(result, (x, tops + gap))
+        x += max(picture.width, result.width) + gap
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return write_atomic(root / PICTURE, buffer.getvalue())
+
+
+def _value(record: dict[str, Any], name: str) -> float:
+    return float(record["metrics"][name]["value"])
+
+
+def _percent(record: dict[str, Any], name: str) -> str:
+    return f"{100 * _value(record, name):.1f}"

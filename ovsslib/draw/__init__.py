@@ -1,0 +1,1 @@
+"""Drawing segmentations: overlays with numpy, plots with matplotlib."""

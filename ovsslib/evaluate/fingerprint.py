@@ -1,0 +1,86 @@
+"""What a stored part of a run stands for: one hash of all that can change a number."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovsslib.filters import describe
+from ovsslib.io.json import plain
+from ovsslib.paths import PACKAGE
+from ovsslib.pnp.config import preset as get_preset
+from ovsslib.vlm import find_checkpoint
+
+if TYPE_CHECKING:
+    from ovsslib.evaluate.spec import RunSpec
+    from ovsslib.evaluate.task import Task
+
+_NO_PART = frozenset({"draw", "miniature", "book", "tuning", "reports", "bench", "cli"})
+"""Packages that no figure passes through; what is not named here counts."""
+
+
+def folder(store: Path, spec: RunSpec, work: Task, size: int) -> Path:
+    """Where the shards of a run lie.
+
+    Args:
+        store: folder for all runs' shards.
+        spec: the run.
+        work: its pictures.
+        size: pictures of a shard.
+    """
+    record = plain(dataclasses.asdict(spec)) | {
+        "protocol": plain(work.protocol.to_dict()),
+        "filter_settings": plain(describe(work.looks) or dict(spec.filter_settings)),
+        "model": model_digest(spec.vlm),
+        "preset": _content(spec.preset),
+        "ids": hashlib.sha256("\n".join(work.ids).encode()).hexdigest(),
+        "size": size,
+        "code": code_digest(),
+    }
+    key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
+    vlm = Path(spec.vlm).name.replace("/", "-")
+    return store / f"{spec.method}_{vlm}_{work.dataset.name}-{work.dataset.split}_{key}"
+
+
+def _content(preset: str | None) -> str | None:
+    """What stands for a preset: its name, or the settings in its file."""
+    return get_preset(preset).hash() if preset and preset.endswith(".json") else preset
+
+
+@functools.cache
+def model_digest(vlm: str) -> str:
+    """A hash of a model's files: their names, sizes and, up to 64 MiB each, their bytes.
+
+    Larger files are known by their first and last MiB: reading gigabytes takes longer than a shard.
+    """
+    found = find_checkpoint(vlm)
+    files = [found] if found.is_file() else sorted(p for p in found.iterdir() if p.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with open(path, "rb") as stream:
+            if size <= 64 << 20:
+                digest.update(stream.read())
+            else:
+                digest.update(stream.read(1 << 20))
+                stream.seek(-(1 << 20), os.SEEK_END)
+                digest.update(stream.read())
+    return digest.hexdigest()
+
+
+@functools.cache
+def code_digest() -> str:
+    """A hash of this library's source files, without packages that have no part in a figure."""
+    root = PACKAGE
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root)
+        if name.parts[0] not in _NO_PART:
+            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

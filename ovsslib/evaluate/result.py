@@ -1,0 +1,293 @@
+"""Results on disk: one JSON per run, and Parquet tables per class and per picture.
+
+The per-picture table holds integers only, so that any figure, interval or paired difference can be
+computed again from the file (`load_counts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ovsslib.errors import OvssError
+from ovsslib.io.images import write_atomic
+from ovsslib.io.json import dumps, plain
+from ovsslib.metrics import iou as metrics
+from ovsslib.metrics.counts import COUNT_NAMES, Counts
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One method on one data set under one protocol.
+
+    Attributes:
+        method: name of the method.
+        vlm: name of the vision-language model (no path).
+        dataset: name of the data set.
+        split: name of the split.
+        protocol: `Protocol.to_dict`.
+        filter: name of the class filter, without settings.
+        config: the method's settings.
+        config_hash: 10 hex digits of them.
+        classes: C names.
+        things: labels of countable objects.
+        scored: labels of the headline mIoU.
+        ids: of the B pictures that were scored.
+        counts: their pixels, (B, C + 1) each, background first.
+        failed: picture -> reason, for pictures that could not be read.
+        seconds: wall-clock time of the run.
+        provenance: `ovsslib.io.provenance.provenance`.
+        limit: the first so many pictures of the split, None for all.
+        filter_settings: of the class filter, as `ovsslib.filters.describe` tells them.
+        boundary: pixels near contours (`ovsslib.metrics.boundary`), shaped as ``counts``; None in
+            results that are older than this field.
+        confusion: (C + 1, C + 1) pixels of all pictures, row = true label; None likewise.
+        stages: stage -> seconds, over all processes.
+        allowed_bad: how many unreadable pictures were accepted beforehand.
+    """
+
+    method: str
+    vlm: str
+    dataset: str
+    split: str
+    protocol: dict[str, Any]
+    filter: str
+    config: dict[str, Any]
+    config_hash: str
+    classes: tuple[str, ...]
+    things: frozenset[int]
+    scored: tuple[int, ...]
+    ids: tuple[str, ...]
+    counts: Counts
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = math.nan
+    provenance: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    filter_settings: dict[str, Any] = field(default_factory=dict)
+    boundary: Counts | None = None
+    confusion: np.ndarray | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    allowed_bad: int = 0
+
+    def checked(self) -> RunResult:
+        """The result itself.
+
+        Raises:
+            OvssError: no picture could be read.
+        """
+        if not self.ids:
+            reason = next(iter(self.failed.values()), "there is none")
+            raise OvssError(f"no picture of {self.dataset} could be read: {reason}")
+        return self
+
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """Labels averaged by ``miou``, ``miou_things`` and ``miou_stuff``."""
+        stuff = set(range(1, len(self.classes) + 1)) - self.things
+        groups = {"miou": self.scored, "miou_things": tuple(sorted(self.things))}
+        return groups | ({"miou_stuff": tuple(sorted(stuff))} if stuff else {})
+
+    @property
+    def name(self) -> str:
+        """File name stem: readable, and different for different runs."""
+        what = [self.method, self.vlm, self.config_hash, self.protocol, self.filter]
+        # Filters without settings leave no trace: names of older results stay as they are.
+        settings = [self.filter_settings] if self.filter_settings else []
+        key = json.dumps([*what, self.dataset, self.split, self.limit, *settings], sort_keys=True)
+        short = hashlib.sha256(key.encode()).hexdigest()[:10]
+        vlm = self.vlm.replace("/", "-")
+        return f"{self.method}_{vlm}_{self.dataset}-{self.split}_{self.filter}_{short}"
+
+
+def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Every figure of a run, 0..1.
+
+    Args:
+        result: the run.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        ``miou``, ``miou_things``, ``miou_stuff`` (each ``{"value", "low", "high"}``, 95 %),
+        ``boundary_miou`` (over the same labels as ``miou``, where boundaries were counted),
+        ``iou_background``, ``pixel_accuracy``, and ``classes``: name -> ``{"iou", "precision",
+        "recall"}`` (and ``"boundary_iou"``), None where a class does not occur.
+    """
+    counts, absent = result.counts, result.protocol["absent"]
+    out: dict[str, Any] = {
+        name: metrics.interval(
+            counts, labels, absent=absent, resamples=resamples, seed=seed
+        ).to_dict()
+        for name, labels in result.groups.items()
+    }
+    columns = {
+        "iou": metrics.iou(counts, absent=absent),
+        "precision": metrics.precision(counts),
+        "recall": metrics.recall(counts),
+    }
+    if result.boundary is not None:
+        columns["boundary_iou"] = metrics.iou(result.boundary, absent=absent)
+        out["boundary_miou"] = metrics.mean_iou(result.boundary, result.scored, absent=absent)
+    out["iou_background"] = float(columns["iou"][0])
+    out["pixel_accuracy"] = metrics.pixel_accuracy(counts)
+    out["classes"] = {
+        name: {key: float(column[k]) for key, column in columns.items()}
+        for k, name in enumerate(result.classes, start=1)
+    }
+    return plain(out)
+
+
+def figure(figures_: dict[str, Any], name: str) -> float | None:
+    """One figure by name: ``"miou"``, ``"pixel_accuracy"``, ``"iou/house"``, ``"recall/sky"``….
+
+    Args:
+        figures_: what `figures` returned, or the ``metrics`` of a results file.
+        name: the figure.
+
+    Returns:
+        Its value, None where it is not defined (a class that does not occur).
+
+    Raises:
+        OvssError: there is no such figure.
+
+    Example:
+        >>> figure({"miou": {"value": 0.5, "low": 0.4, "high": 0.6}}, "miou")
+        0.5
+    """
+    kind, _, of = name.partition("/")
+    found = (
+        figures_.get("classes", {}).get(of, {}).get(kind, ...) if of else figures_.get(name, ...)
+    )
+    if found is ... or name == "classes":
+        known = [key for key in figures_ if key != "classes"] + ["iou/<class>", "recall/<class>"]
+        raise OvssError(f"no figure is called {name!r}; there are {', '.join(known)}")
+    return found["value"] if isinstance(found, dict) else found
+
+
+def to_dict(result: RunResult) -> dict[str, Any]:
+    """What a run's JSON file holds (see `save`)."""
+    keep = ("method", "vlm", "dataset", "split", "filter", "limit", "config_hash")
+    return {
+        "schema": SCHEMA,
+        "name": result.name,
+        **{key: getattr(result, key) for key in keep},
+        **({"filter_settings": result.filter_settings} if result.filter_settings else {}),
+        "protocol": result.protocol,
+        "config": result.config,
+        "metrics": figures(result),
+        "images": len(result.ids),
+        "failed": result.failed,
+        **({"allowed_bad": result.allowed_bad} if result.allowed_bad else {}),
+        "stages": {stage: round(seconds, 3) for stage, seconds in result.stages.items()},
+        "seconds": round(result.seconds, 3) if math.isfinite(result.seconds) else None,
+        "provenance": result.provenance,
+    }
+
+
+def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
+    """Write ``<name>.json`` and ``<name>.<table>.parquet``: classes, images, confusion.
+
+    Args:
+        result: the run.
+        folder: made when missing; files of the same run are replaced, each whole.
+
+    Returns:
+        The JSON file, written last: where it is, the others are complete.
+
+    Raises:
+        OvssError: the folder cannot be written to.
+    """
+    folder = Path(folder)
+    tables = {"classes": class_table(result), "images": image_table(result)}
+    if result.confusion is not None:
+        tables["confusion"] = confusion_table(result)
+    for kind, table in tables.items():
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_atomic(folder / f"{result.name}.{kind}.parquet", buffer.getvalue())
+    return write_atomic(folder / f"{result.name}.json", dumps(to_dict(result)))
+
+
+def class_table(result: RunResult) -> Any:
+    """One row per label, background first.
+
+    Returns:
+        DataFrame: label, class, kind (background, thing, stuff), iou, precision, recall (NaN where
+        undefined), and the sums intersection, predicted, truth.
+    """
+    import pandas as pd
+
+    counts = result.counts
+    kinds = ["background"] + [
+        "thing" if k in result.things else "stuff" for k in range(1, len(result.classes) + 1)
+    ]
+    table = {
+        "label": np.arange(len(kinds), dtype=np.int64),
+        "class": ["background", *result.classes],
+        "kind": kinds,
+        "iou": metrics.iou(counts, absent=result.protocol["absent"]),
+        "precision": metrics.precision(counts),
+        "recall": metrics.recall(counts),
+    }
+    return pd.DataFrame(table | {name: getattr(counts, name).sum(0) for name in COUNT_NAMES})
+
+
+def image_table(result: RunResult) -> Any:
+    """One row per picture and label: image, label, then the counts (integers)."""
+    import pandas as pd
+
+    n = result.counts.truth.shape[1]
+    table: dict[str, Any] = {
+        "image": np.repeat(np.array(result.ids, object), n),
+        "label": np.tile(np.arange(n), len(result.ids)),
+    }
+    table |= {k: getattr(result.counts, k).ravel() for k in COUNT_NAMES}
+    if result.boundary is not None:
+        table |= {f"boundary_{k}": getattr(result.boundary, k).ravel() for k in COUNT_NAMES}
+    return pd.DataFrame(table)
+
+
+def confusion_table(result: RunResult) -> Any:
+    """One row per pair of labels that occurs: truth, predicted (label numbers), pixels."""
+    import pandas as pd
+
+    matrix = result.confusion if result.confusion is not None else np.zeros((0, 0), np.int64)
+    truth, predicted = np.nonzero(matrix)
+    pixels = matrix[truth, predicted]
+    return pd.DataFrame({"truth": truth, "predicted": predicted, "pixels": pixels})
+
+
+def load_counts(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Counts]:
+    """Picture names and counts of a stored run.
+
+    Args:
+        path: its JSON or ``.images.parquet`` file.
+
+    Returns:
+        B names, and counts (B, C + 1) each.
+
+    Raises:
+        OvssError: the table is missing or damaged.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if path.suffix == ".json":
+        path = path.with_suffix(".images.parquet")
+    try:
+        table = pd.read_parquet(path)
+        ids = tuple(dict.fromkeys(table["image"]))
+        shape = (len(ids), -1)
+        return ids, Counts(*(table[name].to_numpy(np.int64).reshape(shape) for name in COUNT_NAMES))
+    except (OSError, ValueError, KeyError) as error:
+        raise OvssError(f"{path}: no table of a run can be read there; run it again") from error

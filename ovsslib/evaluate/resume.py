@@ -1,0 +1,237 @@
+"""Runs in shards that survive: cut, computed by an engine, kept on disk, put together.
+
+A run's shards lie in ``<store>/<method>_<vlm>_<data set>_<key>/``. The key is a hash of all that
+can change a number: the run's settings, the model's files, the list of pictures, the filter's
+answers, and this library's code. So a shard that is there can be taken as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ovsslib.errors import OvssError
+from ovsslib.evaluate.engines import HERE, SLOT, Engine, run_all
+from ovsslib.evaluate.fingerprint import code_digest, folder
+from ovsslib.evaluate.pool import close
+from ovsslib.evaluate.result import RunResult
+from ovsslib.evaluate.run import groups, load_models, measure, open_task
+from ovsslib.evaluate.shard_file import Shard, cut, merge, read, write
+from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
+from ovsslib.evaluate.task import Task
+from ovsslib.io.images import make_folder
+from ovsslib.io.json import plain
+
+SIZE = 32
+"""Pictures of a shard."""
+_STALE = 3600
+"""Seconds after which a temporary file is nobody's any more."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Everything a worker needs for one shard of runs that share a model: plain data.
+
+    Attributes:
+        specs: name -> run, as JSON.
+        execution: as JSON: batch, workers, device, root.
+        shard: which pictures.
+        files: name of a run -> the shard's file.
+        code: `code_digest` of the library that asks.
+    """
+
+    specs: str
+    execution: str
+    shard: Shard
+    files: dict[str, str]
+    code: str
+
+
+def run_sharded(
+    specs: Mapping[str, RunSpec],
+    store: str | os.PathLike[str],
+    execution: Execution = SERIAL,
+    engine: Engine = HERE,
+    *,
+    size: int = SIZE,
+    fresh: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, RunResult]:
+    """Run what is not done yet, and put everything together.
+
+    Args:
+        specs: name -> run.
+        store: folder for the shards; workers on other machines must see it under the same path.
+        execution: how each worker computes; ``progress`` counts shards.
+        engine: who computes.
+        size: pictures of a shard.
+        fresh: compute all shards, those that are there too.
+        tell: is told single lines about what happens.
+
+    Returns:
+        Name -> result: the same integers whatever the engine, the number of workers and of
+        interruptions.
+
+    Raises:
+        OvssError: as `ovsslib.evaluate.run.run_many`; or shards cannot be written, or workers died
+            too often. Finished shards are kept.
+    """
+    results: dict[str, RunResult] = {}
+    for group in groups(specs):
+        results |= _run_group(group, Path(store).resolve(), execution, engine, size, fresh, tell)
+    return {name: results[name].checked() for name in specs}
+
+
+def _run_group(
+    group: dict[str, RunSpec],
+    store: Path,
+    execution: Execution,
+    engine: Engine,
+    size: int,
+    fresh: bool,
+    tell: Callable[[str], None] | None,
+) -> dict[str, RunResult]:
+    """`run_sharded` for runs that share a model."""
+    work = open_task(next(iter(group.values())), execution)
+    # Answers of a server are asked for once, here, and read from their file by every worker.
+    prepare = getattr(work.looks, "prepare", None)
+    if prepare is not None:
+        prepare(work.dataset, work.ids, execution.progress)
+    places = {name: folder(store, spec, work, size) for name, spec in group.items()}
+    for place in places.values():
+        make_folder(place)
+        _sweep(place)
+    shards = cut(len(work.ids), size)
+    todo = [
+        shard
+        for shard in shards
+        if fresh or not all(_whole(shard.file(place)) for place in places.values())
+    ]
+    if tell and len(todo) < len(shards):
+        tell(f"{len(shards) - len(todo)} of {len(shards)} shards are there already")
+    text, how = _as_json(group), _how(execution)
+    jobs = [
+        ShardJob(
+            text, how, shard, {k: str(shard.file(v)) for k, v in places.items()}, code_digest()
+        )
+        for shard in todo
+    ]
+    done: Iterable[Any] = run_all(run_shard, jobs, engine, tell)
+    if execution.progress is not None and jobs:
+        done = execution.progress(done, "shards", len(jobs))
+    try:
+        for _ in done:
+            pass
+    finally:
+        close()
+    return {
+        name: merge([read(shard.file(place)) for shard in shards]) for name, place in places.items()
+    }
+
+
+def run_shard(job: ShardJob) -> int:
+    """Compute one shard of each run of a group and write its files; runs in a worker.
+
+    Returns:
+        The shard's number.
+
+    Raises:
+        OvssError: the library here is not the one that asks, or a file cannot be written.
+    """
+    if job.code != code_digest():
+        raise OvssError(
+            "a worker has another version of ovsslib than the program that asks; install the same "
+            "on all machines and start the workers again"
+        )
+    work, models, execution = _opened(job.specs, job.execution)
+    if execution.workers and multiprocessing.current_process().daemon:
+        raise OvssError(
+            "this Dask worker may not start processes for refinement; start workers with "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment, or leave out "
+            "--refine-workers"
+        )
+    part = dataclasses.replace(work, part=(job.shard.start, job.shard.stop))
+    for name, result in measure(models, part, execution).items():
+        write(result, Path(job.files[name]))
+    return job.shard.index
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(specs: str, how: str) -> tuple[Task, dict[str, Any], Execution]:
+    """Model and pictures, once per process."""
+    group = {name: RunSpec.from_dict(record) for name, record in json.loads(specs).items()}
+    execution = Execution(**json.loads(how))
+    if execution.device is None:
+        execution = dataclasses.replace(execution, device=own_device())
+    return (
+        open_task(next(iter(group.values())), execution),
+        load_models(group, execution),
+        execution,
+    )
+
+
+def own_device() -> str | None:
+    """The GPU of this process where several processes share a machine's GPUs, else None."""
+    import torch
+
+    slot: Any = os.environ.get(SLOT)
+    if slot is None and "distributed" in sys.modules:
+        from distributed import get_worker
+
+        with contextlib.suppress(ValueError):
+            # A local cluster numbers its workers; others name theirs, and give each its own GPU.
+            slot = get_worker().name
+    if not str(slot).isdigit() or not torch.cuda.is_available():
+        return None
+    return f"cuda:{int(slot) % torch.cuda.device_count()}"
+
+
+def _as_json(group: Mapping[str, RunSpec]) -> str:
+    return json.dumps(
+        {name: plain(dataclasses.asdict(spec)) for name, spec in group.items()}, sort_keys=True
+    )
+
+
+def _how(execution: Execution) -> str:
+    root = None if execution.root is None else str(Path(execution.root).resolve())
+    return json.dumps(
+        {
+            "batch": execution.batch,
+            "workers": execution.workers,
+            "device": execution.device,
+            "root": root,
+            # A worker has many shards to come.
+            "keep": True,
+        }
+    )
+
+
+def _whole(path: Path) -> bool:
+    """Whether a shard is there, can be read and lacks no picture; else it is computed again."""
+    if not path.exists():
+        return False
+    try:
+        # Whoever mends a picture and runs again wants it counted.
+        return not read(path).failed
+    except OvssError:
+        return False
+
+
+def _sweep(place: Path) -> None:
+    """Remove what killed workers left half written."""
+    for path in place.glob(".*.part"):
+        try:
+            if time.time() - path.stat().st_mtime > _STALE:
+                path.unlink()
+        except OSError:
+            continue

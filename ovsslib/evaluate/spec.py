@@ -1,0 +1,131 @@
+"""What to run and how: a run as plain data, so that files and notebooks can name it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
+from ovsslib.types import Progress
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: everything that changes its figures.
+
+    Attributes:
+        vlm: vision-language model: a name, a folder or a hub id.
+        method: name of the method.
+        preset: named settings; None for those made for the model.
+        config: settings changed from the preset.
+        dataset: name of the data set.
+        split: name of the split.
+        protocol: name of the protocol.
+        filter: name of the class filter, see `ovsslib.filters.split_filter`.
+        dtype: what the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
+        limit: only the first so many pictures of the split; None for all.
+        filter_settings: settings of the class filter.
+
+    Raises:
+        OvssError: a setting belongs to the protocol, or the limit is no positive number.
+    """
+
+    vlm: str = "micro-blip"
+    method: str = "pnp-ovss"
+    preset: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    dataset: str = "diorama"
+    split: str = "val"
+    protocol: str = "pnp-fixed"
+    filter: str = "oracle"
+    dtype: str | None = None
+    limit: int | None = None
+    filter_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without loading anything."""
+        if "background" in self.config:
+            raise OvssError("background is set by the protocol; leave it out of the settings")
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise OvssError(f"limit must be a positive whole number, got {self.limit!r}")
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> RunSpec:
+        """A run out of a mapping, such as one read from JSON.
+
+        Raises:
+            OvssError: a key is unknown (the nearest is named).
+
+        Example:
+            >>> RunSpec.from_dict({"filter": "all"}).filter
+            'all'
+        """
+        known = [item.name for item in fields(cls)]
+        for key in record:
+            if key not in known:
+                raise unknown("key of a run", key, known)
+        return cls(**record)
+
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """What two runs must have in common to share their pictures and their model."""
+        what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
+        return (*what, self.dtype, self.limit, repr(sorted(self.filter_settings.items())))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How to run; changes the time, never the figures.
+
+    Attributes:
+        batch: pictures in one pass of the model.
+        workers: processes that refine beside the model; 0 refines in this one.
+        keep: whether those processes stay for the next run, see `ovsslib.evaluate.pool.ordered`.
+        device: such as ``"cpu"`` or ``"cuda:0"``; None for the best there is.
+        root: folder of the data set; None for the usual one.
+        progress: shows progress; None for silence.
+        download: whether the network may be used for models that are not on this machine.
+    """
+
+    batch: int = 8
+    workers: int = 0
+    device: str | None = None
+    root: str | os.PathLike[str] | None = None
+    progress: Progress | None = None
+    keep: bool = False
+    download: bool = False
+
+
+SERIAL = Execution()
+"""One process, silent."""
+
+
+@dataclass
+class Log:
+    """What a run notes beside its counts.
+
+    Attributes:
+        failed: picture -> reason, for pictures that cannot be read.
+        stages: stage -> seconds spent in it, over all processes.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Note time spent in a stage."""
+        self.stages[stage] = self.stages.get(stage, 0.0) + seconds
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note the time spent inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)

@@ -1,0 +1,132 @@
+"""A data set to be scored: which pictures, told which classes, under which protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovsslib.datasets import Dataset, load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.evaluate.spec import Execution, Log
+from ovsslib.filters import ClassFilter, get_filter
+from ovsslib.protocols.protocol import Protocol, get_protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Task:
+    """Which pictures, scored how.
+
+    Attributes:
+        dataset: the data set.
+        protocol: resolved for it.
+        filter: name of the class filter.
+        limit: the first so many pictures of the split; None for all.
+        filter_settings: of the class filter.
+        part: from which picture to before which, of those; None for all.
+    """
+
+    dataset: Dataset
+    protocol: Protocol
+    filter: str
+    limit: int | None = None
+    filter_settings: Mapping[str, Any] = field(default_factory=dict)
+    part: tuple[int, int] | None = None
+
+    @cached_property
+    def looks(self) -> ClassFilter:
+        """The class filter; it may hold a model or a file's content, so it is made once."""
+        return get_filter(self.filter, self.filter_settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: no model."""
+        return {key: value for key, value in vars(self).items() if key != "looks"}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The pictures of this task: the first ``limit`` of the split, of these a ``part``."""
+        return self.dataset.ids[: self.limit][slice(*self.part) if self.part else slice(None)]
+
+    def read(self, name: str) -> Picture:
+        """Read one picture.
+
+        Raises:
+            OvssError: picture or label is missing or damaged, or their sizes differ.
+        """
+        looked_for, classes = self.protocol.expand(self.dataset, self.looks(self.dataset, name))
+        image, truth = self.dataset.image(name), self.dataset.label(name)
+        if image.size != truth.shape[::-1]:
+            raise OvssError(
+                f"picture ({image.width} x {image.height}) and label ({truth.shape[1]} x "
+                f"{truth.shape[0]}) differ in size"
+            )
+        return Picture(name, image, truth, looked_for, classes)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, read, with what the method is told and what is true.
+
+    Attributes:
+        name: of the picture.
+        image: RGB.
+        truth: (H, W) data-set labels.
+        looked_for: data-set label of each name in ``classes`` (`Protocol.expand`).
+        classes: the names.
+    """
+
+    name: str
+    image: Image.Image
+    truth: np.ndarray
+    looked_for: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+def task(
+    dataset: str | Dataset,
+    *,
+    split: str = "val",
+    protocol: str = "pnp-fixed",
+    filter: str = "oracle",
+    limit: int | None = None,
+    filter_settings: Mapping[str, Any] | None = None,
+) -> Task:
+    """Name a task; arguments as in `RunSpec`, or an opened data set.
+
+    Raises:
+        OvssError: a name is unknown, or the data set is not there.
+    """
+    data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
+    rules = get_protocol(protocol).resolved(data.name)
+    work = Task(data, rules, filter, limit, dict(filter_settings or {}))
+    work.looks  # noqa: B018 - a mistake is told now, not at the first picture
+    return work
+
+
+def batches(work: Task, execution: Execution, log: Log) -> Iterator[list[Picture]]:
+    """Pictures in batches; one that cannot be read is noted in the log with the reason."""
+    prepare = getattr(work.looks, "prepare", None)
+    if prepare is not None:
+        prepare(work.dataset, work.ids, execution.progress)
+    ids: Iterable[str] = work.ids
+    if execution.progress is not None:
+        ids = execution.progress(ids, work.dataset.name, len(work.ids))
+    batch: list[Picture] = []
+    for name in ids:
+        try:
+            with log.timed("read"):
+                batch.append(work.read(name))
+        except OvssError as error:
+            # Results name no path of the machine they were made on.
+            log.failed[name] = str(error).replace(f"{getattr(work.dataset, 'root', '')}/", "")
+        if len(batch) == execution.batch:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Answers of a chat model: their file, and what they say."""

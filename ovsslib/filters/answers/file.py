@@ -1,0 +1,282 @@
+"""The file of a model's answers: one line of JSON per picture, only ever appended to.
+
+Every line says by itself what was asked of whom, so that a file can be cut, joined and read by
+other programs. A process that is killed loses the answers in flight; a line it left half written is
+reported when the file is read and asked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ovsslib.errors import OvssError
+from ovsslib.filters.answers.parse import Guess, Parsed, Remark
+from ovsslib.io.images import make_folder
+from ovsslib.redact import redact
+
+THRESHOLD = 0.7
+"""Probability that a class must exceed (the paper's)."""
+_BEGINS = b'{"dataset": "'
+MOST = 25
+"""Most classes per picture (the paper's)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What all answers of a file have in common.
+
+    Attributes:
+        dataset: name of the data set.
+        split: name of the split.
+        model: name of the model, as its server calls it.
+        prompt: hash of all that was sent beside the picture, and of how that was prepared.
+        server: address that was asked.
+    """
+
+    dataset: str
+    split: str
+    model: str
+    prompt: str
+    server: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture's answer.
+
+    Attributes:
+        image: name of the picture.
+        raw: the model's words.
+        parsed: what they say.
+        usage: tokens read and written, where the server told.
+    """
+
+    image: str
+    raw: str
+    parsed: Parsed
+    usage: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """An answer file.
+
+    Attributes:
+        path: of the file.
+        source: what its lines have in common; None for a file without answers.
+        by_image: picture -> its last answer.
+        damaged: numbers of lines that cannot be read, from 1.
+    """
+
+    path: Path
+    source: Source | None = None
+    by_image: dict[str, Answer] = field(default_factory=dict)
+    damaged: tuple[int, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits of what the answers say, whatever the order they came in."""
+        said = {
+            name: [[g.label, g.probability] for g in answer.parsed.found]
+            for name, answer in sorted(self.by_image.items())
+        }
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Pictures whose answer holds no list of classes."""
+        return [name for name, answer in self.by_image.items() if not answer.parsed.readable]
+
+
+def keep(found: Sequence[Guess], threshold: float = THRESHOLD, most: int = MOST) -> tuple[int, ...]:
+    """Labels of the classes that count.
+
+    Args:
+        found: classes with probabilities.
+        threshold: 0..1, to be exceeded; 0 also keeps classes without a probability.
+        most: the most likely so many.
+
+    Returns:
+        Labels in rising order.
+
+    >>> keep([Guess(3, "cat", 0.9), Guess(1, "dog", 0.7), Guess(2, "cow", None)])
+    (3,)
+    """
+    chances = [(guess.probability or 0.0, guess.label) for guess in found]
+    kept = [pair for pair in chances if threshold <= 0 or pair[0] > threshold]
+    kept.sort(key=lambda pair: -pair[0])
+    return tuple(sorted(label for _, label in kept[:most]))
+
+
+def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answers:
+    """Read an answer file.
+
+    Args:
+        path: of the file.
+        missing: whether a file that is not there counts as one without answers.
+
+    Raises:
+        OvssError: the file is missing, no answer file, or mixes data sets, models or prompts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        if missing and not path.exists():
+            return Answers(path)
+        raise OvssError(f"{path}: no such answer file; write one with `ovss filter ask` or import")
+    source: Source | None = None
+    found: dict[str, Answer] = {}
+    damaged: list[int] = []
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise OvssError(f"{path}: cannot be read ({error.strerror})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            where, answer = _decode(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            damaged.append(number)
+            continue
+        if source is not None and where != source:
+            raise OvssError(f"{path}, line {number}: {_difference(source, where)}; split the file")
+        source = where
+        found[answer.image] = answer
+    # A first line that a killed process left half written is no reason to refuse the file.
+    torn = len(damaged) == 1 and lines[-1].startswith(_BEGINS[: len(lines[-1])])
+    if damaged and not found and not (lines[-1] and torn):
+        raise OvssError(
+            f"{path}: holds no answers; released files are read by `ovss filter import`"
+        )
+    return Answers(path, source, found, tuple(damaged))
+
+
+class AnswerWriter:
+    """Appends answers to a file, from any thread; a context manager that keeps others out.
+
+    Args:
+        path: of the file; made when missing.
+        source: what all its lines have in common.
+
+    Raises:
+        OvssError: another process writes the file, it holds other answers, or it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], source: Source) -> None:
+        self.path = Path(path)
+        self.source = source
+        self._threads = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> AnswerWriter:
+        make_folder(self.path.parent)
+        try:
+            with contextlib.ExitStack() as stack:
+                # Unbuffered: a line is with the system, whole, before the next is begun.
+                file = stack.enter_context(open(self.path, "a+b", buffering=0))
+                stack.enter_context(_only_one(file, self.path))
+                there = read_answers(self.path)
+                if there.source is not None and there.source != self.source:
+                    what = _difference(there.source, self.source)
+                    raise OvssError(f"{self.path}: {what}; give another file")
+                file.seek(0, os.SEEK_END)
+                if file.tell() and not self.path.read_bytes().endswith(b"\n"):
+                    file.write(b"\n")  # what a killed process left half written
+                self._file = file
+                self._stack = stack.pop_all()
+        except OSError as error:
+            raise self._cannot(error) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file = None
+        self._stack.close()
+
+    def write(self, answer: Answer) -> None:
+        """Append one answer; on return it is on the disk.
+
+        Raises:
+            OvssError: the file cannot be written.
+        """
+        self.write_all([answer])
+
+    def write_all(self, answers: Iterable[Answer]) -> None:
+        """Append answers that cost nothing to get again: they reach the disk together.
+
+        Raises:
+            OvssError: the file cannot be written.
+        """
+        lines = (json.dumps(_encode(self.source, one), ensure_ascii=False) for one in answers)
+        data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+        with self._threads:
+            if self._file is None:
+                raise OvssError(f"{self.path}: is not open; use the writer in a with statement")
+            try:
+                while data:
+                    data = data[self._file.write(data) :]
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._cannot(error) from error
+
+    def _cannot(self, error: OSError) -> OvssError:
+        why = error.strerror or error
+        return OvssError(f"{self.path}: cannot be written ({why}); free the space, then go on")
+
+
+@contextlib.contextmanager
+def _only_one(file: BinaryIO, path: Path) -> Iterator[None]:
+    """Keep two processes from asking the same; Windows has no such lock."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OvssError(
+                f"{path}: another process is writing its answers there; wait until it is done"
+            ) from None
+    yield
+
+
+def _difference(one: Source, other: Source) -> str:
+    """The first field in which two sources differ, in words."""
+    fields = [(key, value, getattr(other, key)) for key, value in asdict(one).items()]
+    key, value, new = next(item for item in fields if item[1] != item[2])
+    return f"holds answers with {key} {value!r}, not {new!r}"
+
+
+def _encode(source: Source, answer: Answer) -> dict[str, Any]:
+    """An answer as a line of the file."""
+    parsed = answer.parsed
+    return {
+        **asdict(source),
+        "image": answer.image,
+        "raw": redact(answer.raw),
+        "labels": [guess.label for guess in parsed.found],
+        "names": [guess.name for guess in parsed.found],
+        "probabilities": [guess.probability for guess in parsed.found],
+        "remarks": [[redact(one.piece), redact(one.reason)] for one in parsed.remarks],
+        "readable": parsed.readable,
+        "usage": answer.usage,
+    }
+
+
+def _decode(line: dict[str, Any]) -> tuple[Source, Answer]:
+    """A line of the file as an answer; any error where it is none."""
+    source = Source(**{key: str(line[key]) for key in Source.__dataclass_fields__})
+    columns = (line["labels"], line["names"], line["probabilities"])
+    found = tuple(Guess(int(k), str(name), p) for k, name, p in zip(*columns, strict=True))
+    remarks = tuple(Remark(piece, reason) for piece, reason in line["remarks"])
+    parsed = Parsed(found, remarks, bool(line["readable"]))
+    usage = line["usage"]
+    return source, Answer(line["image"], line["raw"], parsed, tuple(usage) if usage else None)

@@ -1,0 +1,152 @@
+"""Recorded answers as a class filter, the paper's own among them."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovsslib.errors import OvssError
+from ovsslib.filters.answers.file import (
+    MOST,
+    THRESHOLD,
+    Answer,
+    Answers,
+    Source,
+    keep,
+    read_answers,
+)
+from ovsslib.filters.answers.parse import parse_answer
+from ovsslib.filters.answers.vocabulary import Vocabulary, check_names, family
+
+if TYPE_CHECKING:
+    from ovsslib.datasets.base import Dataset
+
+RELEASED_MODEL = "gpt-4o"
+RELEASED_PROMPT = "released"
+
+
+@dataclass
+class Recorded:
+    """Answers out of a file (the filter named ``"recorded"``).
+
+    Args:
+        answers: the file, see `ovsslib.filters.answers.file`.
+        threshold: 0..1, to be exceeded by a class's probability.
+        most: classes per picture.
+
+    Raises:
+        OvssError: no file is named.
+    """
+
+    answers: str = ""
+    threshold: float = THRESHOLD
+    most: int = MOST
+
+    def __post_init__(self) -> None:
+        """Check that there is a file."""
+        self.answers = os.fspath(self.answers)
+        if not self.answers:
+            raise OvssError("the filter 'recorded' needs a file: --filter recorded:answers.jsonl")
+        self._checked: set[tuple[str, ...]] = set()
+        # Read now: a wrong file is told of before a model is loaded.
+        for line in self._file.damaged:
+            warnings.warn(f"{self.answers}, line {line}: cannot be read; left out", stacklevel=2)
+
+    @cached_property
+    def _file(self) -> Answers:
+        return read_answers(self.answers)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What tells this filter from another in a result: no path, but what the answers say."""
+        source = self._file.source
+        return {
+            "model": source.model if source else None,
+            "prompt": source.prompt if source else None,
+            "answers": self._file.digest,
+            "threshold": self.threshold,
+            "most": self.most,
+        }
+
+    def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
+        """Labels of the classes that the picture's answer names.
+
+        Raises:
+            OvssError: there is no answer for the picture, or the answers are for other classes.
+        """
+        self._check(dataset.classes)
+        answer = self._file.by_image.get(name)
+        if answer is None:
+            raise OvssError(
+                f"{Path(self.answers).name} holds no answer for {name}; ask for it with "
+                "`ovss filter ask`, or use another file"
+            )
+        return keep(answer.parsed.found, self.threshold, self.most)
+
+    def _check(self, classes: tuple[str, ...]) -> None:
+        if classes in self._checked:
+            return
+        check_names(names_said(self._file), classes, Path(self.answers).name)
+        self._checked.add(classes)
+
+
+def names_said(answers: Answers) -> dict[int, str]:
+    """Label -> the name that the answers mostly give it."""
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    for answer in answers.by_image.values():
+        for guess in answer.parsed.found:
+            counts[guess.label][guess.name] += 1
+    return {label: names.most_common(1)[0][0] for label, names in sorted(counts.items())}
+
+
+def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The paper's answer file: picture -> answer.
+
+    Raises:
+        OvssError: the file is missing or of another form.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OvssError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or not record:
+        raise OvssError(f"{path}: is no JSON object of picture: answer, as the paper released them")
+    wrong = next((name for name, text in record.items() if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise OvssError(f"{path}: the answer for {wrong!r} is no text, but {record[wrong]!r:.60}")
+    return record
+
+
+def parse_released(texts: Mapping[str, str], vocabulary: Vocabulary) -> list[Answer]:
+    """Read released answers.
+
+    Args:
+        texts: picture -> answer.
+        vocabulary: see `ovsslib.filters.answers.vocabulary.released_vocabulary`.
+
+    Returns:
+        An answer per picture, in the file's order.
+
+    Raises:
+        OvssError: the answers are about other classes.
+    """
+    found = [Answer(name, text, parse_answer(text, vocabulary)) for name, text in texts.items()]
+    whole = Answers(Path(), by_image={answer.image: answer for answer in found})
+    names = [vocabulary.names[label] for label in sorted(vocabulary.names)]
+    check_names(names_said(whole), names, "the released answers")
+    return found
+
+
+def released_source(dataset: str, split: str = "val") -> Source:
+    """What imported answers have in common."""
+    return Source(family(dataset), split, RELEASED_MODEL, RELEASED_PROMPT, "")

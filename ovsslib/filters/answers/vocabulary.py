@@ -1,0 +1,202 @@
+"""Class numbers and names in a model's answer, and the labels they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
+
+# COCO's category numbers leave these out (nightrome/cocostuff, labels.txt).
+_ABSENT = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
+_LISTS: dict[str, tuple[str, int]] = {
+    "voc": ("voc20", 20),
+    "context": ("context59", 59),
+    "ade20k": ("ade150", 150),
+    "coco-object": ("coco171", 90),
+    "coco-stuff": ("coco171", 182),
+}
+"""Family of data sets -> list of names, and the highest number in the paper's answer files."""
+
+
+def family(dataset: str) -> str:
+    """What variants of a data set have in common: pictures and classes.
+
+    >>> [family(name) for name in ("voc21", "coco-object80", "coco-object-instances", "ade20k")]
+    ['voc', 'coco-object', 'coco-object', 'ade20k']
+    """
+    return re.sub(r"(-instances|\d+)$", "", dataset.replace("_", "-"))
+
+
+@lru_cache(maxsize=1 << 14)
+def squash(name: str) -> str:
+    """What two spellings of a class name have in common: letters and digits.
+
+    >>> squash("TV-monitor") == squash("tv monitor")
+    True
+    """
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+@lru_cache(maxsize=1 << 14)
+def synonyms(name: str) -> tuple[str, ...]:
+    """The names in ``"door;double door"``, squashed.
+
+    >>> synonyms("Door; double door")
+    ('door', 'doubledoor')
+    """
+    return tuple(dict.fromkeys(filter(None, map(squash, re.split(r"[;,]", name)))))
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two lists of synonyms may name one class.
+
+    Files separate the words of a name as they separate names (``"chest;of;drawers"``), so the words
+    of one may also lie within the other.
+
+    >>> alike("chest;of;drawers;bureau", "chest of drawers"), alike("table", "dining table")
+    (True, True)
+    >>> alike("bag", "bicycle")
+    False
+    """
+    if squash(one) == squash(other) or set(synonyms(one)) & set(synonyms(other)):
+        return True
+    words, others = (set(re.split(r"[^a-z0-9]+", name.casefold())) - {""} for name in (one, other))
+    return bool(words and others) and (words <= others or others <= words)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes an answer may name.
+
+    Attributes:
+        names: label -> name; synonyms are separated by ``;``.
+        numbers: number in an answer -> label.
+        trust: what counts where number and name of a class disagree: ``"number"`` (the released
+            code reads nothing else) or ``"name"``.
+
+    Raises:
+        OvssError: ``trust`` is neither.
+    """
+
+    names: Mapping[int, str]
+    numbers: Mapping[int, int]
+    trust: str = "name"
+
+    def __post_init__(self) -> None:
+        """Check ``trust``."""
+        if self.trust not in ("number", "name"):
+            raise unknown("trust", self.trust, ("number", "name"))
+
+    @classmethod
+    def of(cls, classes: Sequence[str]) -> Vocabulary:
+        """A data set's classes, numbered from 1.
+
+        >>> Vocabulary.of(["cat", "dog"]).resolve(2, "dog")
+        (2, None)
+        """
+        labels = range(1, len(classes) + 1)
+        return cls(dict(zip(labels, classes, strict=True)), {k: k for k in labels})
+
+    @cached_property
+    def _labels(self) -> dict[str, int]:
+        """Squashed name -> label; whole names before synonyms, those of two classes left out."""
+        found: dict[str, int] = {}
+        twice: set[str] = set()
+        for label, name in self.names.items():
+            for part in synonyms(name):
+                if found.setdefault(part, label) != label:
+                    twice.add(part)
+        found = {part: label for part, label in found.items() if part not in twice}
+        return found | {squash(name): label for label, name in self.names.items()}
+
+    def find(self, name: str) -> int | None:
+        """The label of a name, or of one of its synonyms; None where there is none."""
+        labels = self._labels
+        return next((labels[n] for n in (squash(name), *synonyms(name)) if n in labels), None)
+
+    def resolve(self, number: int | None, name: str) -> tuple[int | None, str | None]:
+        """The class that a piece of an answer names.
+
+        Args:
+            number: as in the answer; None where it gives none.
+            name: as in the answer; may be empty.
+
+        Returns:
+            The label, None for no class; and what is odd about the piece, None for nothing.
+        """
+        name = re.sub(r"\([^()]*\)\s*$", "", name) or name  # "bench (unsure)"
+        counted = self.numbers.get(number) if number is not None else None
+        called = self.find(name)
+        if counted is None:
+            if called is not None and (number is None or self.trust == "name"):
+                odd = f"no class has number {number}; taken by its name"
+                return called, None if number is None else odd
+            return (
+                None,
+                "no class of that name" if number is None else f"no class has number {number}",
+            )
+        usual = self.names.get(counted, "")
+        plain = not squash(name) or not usual or called == counted
+        if plain or set(synonyms(name)) & set(synonyms(usual)):
+            return counted, None
+        by_name = called is not None and self.trust == "name"
+        odd = f"number {number} is {usual!r}; taken by its {'name' if by_name else 'number'}"
+        return called if by_name else counted, odd
+
+
+def released_vocabulary(dataset: str, trust: str = "number") -> Vocabulary:
+    """The classes in the paper's released answers.
+
+    Args:
+        dataset: ``"voc"``, ``"context"``, ``"ade20k"``, ``"coco-object"`` or ``"coco-stuff"``, or a
+            variant of one; ``"diorama"`` for answers of that form about it.
+        trust: see `Vocabulary`.
+
+    Raises:
+        OvssError: the paper has no answers for this data set.
+
+    >>> coco = released_vocabulary("coco-object80")
+    >>> coco.numbers[90], coco.names[80]
+    (80, 'toothbrush')
+    """
+    from ovsslib.datasets.class_names import vocabulary
+    from ovsslib.datasets.diorama_classes import CLASSES
+
+    key = family(dataset)
+    if key == "diorama":
+        return dataclasses.replace(Vocabulary.of(CLASSES), trust=trust)
+    if key not in _LISTS:
+        raise unknown("data set of released answers", dataset, [*_LISTS, "diorama"])
+    names, most = _LISTS[key]
+    gaps = _ABSENT if key.startswith("coco") else frozenset()
+    kept = [number for number in range(1, most + 1) if number not in gaps]
+    numbers = {number: label for label, number in enumerate(kept, start=1)}
+    listed = enumerate(vocabulary(names)[: len(kept)], start=1)
+    return Vocabulary({label: "; ".join(words) for label, words in listed}, numbers, trust)
+
+
+def check_names(said: Mapping[int, str], classes: Sequence[str], where: str) -> None:
+    """Refuse answers made for another list or another order of classes.
+
+    Args:
+        said: label -> name in the answers.
+        classes: the data set's names.
+        where: the answers' file, for the message.
+
+    Raises:
+        OvssError: more than a fifth of the labels, and more than two, have a name that does not
+            fit (a slip of the model is no wrong list), or the data set has no such label.
+    """
+    wrong = [k for k in said if not 1 <= k <= len(classes) or not alike(said[k], classes[k - 1])]
+    if max(said, default=0) > len(classes) or len(wrong) > max(2, len(said) / 5):
+        k = wrong[0] if max(said) <= len(classes) else max(said)
+        here = classes[k - 1] if 1 <= k <= len(classes) else "no class"
+        raise OvssError(
+            f"{where}: its classes are not the data set's ({len(wrong)} of {len(said)} differ; "
+            f"label {k} is {said[k]!r} there and {here!r} here); were they made for another one?"
+        )

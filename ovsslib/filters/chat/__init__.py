@@ -1,0 +1,1 @@
+"""Asking a chat model which classes are in an image."""

@@ -1,0 +1,196 @@
+"""The class filter of the paper: a vision-language model behind an API says what it sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovsslib.errors import OvssError
+from ovsslib.filters.answers.file import (
+    MOST,
+    THRESHOLD,
+    Answers,
+    AnswerWriter,
+    Source,
+    keep,
+    read_answers,
+)
+from ovsslib.filters.answers.vocabulary import family
+from ovsslib.filters.chat.budget import Budget
+from ovsslib.filters.chat.client import OPENAI, Asker, Server
+from ovsslib.filters.chat.question import Question
+from ovsslib.filters.chat.queue import Report, ask, missing
+
+if TYPE_CHECKING:
+    from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
+
+
+@dataclass
+class GPT4o:
+    """Classes by a model on a server (the filter named ``"gpt4o"``).
+
+    Answers are kept in a file, and only pictures that it lacks are asked about.
+
+    Args:
+        model: as the server calls it.
+        answers: the answer file, appended to.
+        base_url: of any server that speaks OpenAI's chat API.
+        key_env: environment variable with the key.
+        threshold: 0..1, to be exceeded by a class's probability.
+        most: classes per picture.
+        side: longer side, in pixels, of the picture that is sent; larger ones are shrunk.
+        quality: of its JPEG, 1..95.
+        detail: see `ovsslib.filters.chat.question.Question`.
+        structured: see `ovsslib.filters.chat.client.Server`; so are the next four.
+        temperature: see there.
+        max_tokens: see there.
+        timeout: see there.
+        attempts: see there.
+        concurrency: requests at a time.
+        max_requests: budget of requests of one call, failed ones included; None for no limit.
+        max_cost: budget of money of one call; None for no limit.
+        price_in: money for a million tokens read.
+        price_out: money for a million tokens written.
+
+    Raises:
+        OvssError: no answer file is named, or a setting is out of range.
+    """
+
+    model: str = "gpt-4o"
+    answers: str = ""
+    base_url: str = OPENAI
+    key_env: str = "OPENAI_API_KEY"
+    threshold: float = THRESHOLD
+    most: int = MOST
+    side: int = 768
+    quality: int = 85
+    detail: str = "auto"
+    structured: bool = True
+    temperature: float | None = 0.0
+    max_tokens: int = 1500
+    timeout: float = 60.0
+    attempts: int = 6
+    concurrency: int = 4
+    max_requests: int | None = None
+    max_cost: float | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    wait: float = field(default=1.0, repr=False)  # between attempts; tests have less patience
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a server."""
+        self.answers = os.fspath(self.answers)
+        if not self.answers:
+            raise OvssError("the filter 'gpt4o' needs a file for its answers: answers=FILE.jsonl")
+        for name in ("side", "quality", "max_tokens", "attempts", "concurrency", "most"):
+            if getattr(self, name) < 1:
+                raise OvssError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self._server()
+        self._budget()
+        self._known: Answers | None = None
+        self._failed: dict[str, str] = {}
+
+    def _server(self) -> Server:
+        names = ("model", "base_url", "key_env", "structured", "temperature", "max_tokens")
+        settings = {name: getattr(self, name) for name in (*names, "timeout", "attempts", "wait")}
+        return Server(**settings)
+
+    def _budget(self) -> Budget:
+        return Budget(self.max_requests, self.max_cost, (self.price_in, self.price_out))
+
+    def question(self, classes: tuple[str, ...]) -> Question:
+        """What is asked about pictures with these classes."""
+        return Question(classes, self.most, self.side, self.quality, self.detail)
+
+    def source(self, dataset: Dataset) -> Source:
+        """What the answers about a data set have in common."""
+        prompt = self.question(dataset.classes).hash
+        return Source(family(dataset.name), dataset.split, self.model, prompt, self.base_url)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What tells this filter from another in a result: no path and no key."""
+        answers = self._answers()
+        return {
+            "model": self.model,
+            "base_url": self.base_url,
+            "prompt": answers.source.prompt if answers.source else None,
+            "answers": answers.digest,
+            "threshold": self.threshold,
+            "most": self.most,
+        }
+
+    def _answers(self) -> Answers:
+        if self._known is None:
+            self._known = read_answers(self.answers, missing=True)
+        return self._known
+
+    def asking(
+        self, dataset: Dataset, names: Sequence[str], report: Report, *, again: bool = False
+    ) -> Iterator[str]:
+        """Ask about the pictures that the file lacks; nothing is sent where it lacks none.
+
+        Args:
+            dataset: where the pictures are.
+            names: of the pictures.
+            report: is filled in.
+            again: whether to ask once more where an answer could not be read.
+
+        Yields:
+            Names of pictures that are dealt with; those with an answer come first.
+
+        Raises:
+            OvssError: the key is missing, or the file holds other answers or cannot be written.
+        """
+        with AnswerWriter(self.answers, self.source(dataset)) as writer:
+            left = missing(names, read_answers(self.answers), again=again)
+            waiting = set(left)
+            yield from (name for name in names if name not in waiting)
+            if left:
+                asker = Asker(self._server(), self.question(dataset.classes), self._budget())
+                yield from ask(
+                    asker, dataset, left, writer, concurrency=self.concurrency, report=report
+                )
+        self._known = None
+
+    def prepare(
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Ask about all pictures of a run at once, before the first is needed.
+
+        Raises:
+            OvssError: as `asking`; or nothing more is asked and answers are missing.
+        """
+        answers = self._answers()
+        if answers.source in (None, self.source(dataset)) and not missing(names, answers):
+            return
+        report = Report()
+        steps = self.asking(dataset, names, report)
+        for _ in progress(steps, "asking", len(names)) if progress else steps:
+            pass
+        self._failed = report.failed
+        if report.stopped is not None:
+            raise OvssError(f"{report.stopped} ({len(report.answered)} new answers are kept)")
+
+    def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
+        """Labels of the classes that the model names; asks where the file lacks the picture.
+
+        Raises:
+            OvssError: there is no answer, or as `asking`.
+        """
+        answers = self._answers()
+        if answers.source not in (None, self.source(dataset)) or (
+            name not in answers.by_image and name not in self._failed
+        ):
+            self.prepare(dataset, [name])
+        answer = self._answers().by_image.get(name)
+        if answer is None:
+            where = Path(self.answers).name
+            raise OvssError(
+                f"{where}: no answer for {name} ({self._failed.get(name, 'not asked')})"
+            )
+        return keep(answer.parsed.found, self.threshold, self.most)

@@ -1,0 +1,228 @@
+"""Reading pictures of any common kind as 8-bit RGB, and writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ovsslib.errors import OvssError
+from ovsslib.io.palette import voc_palette
+
+if TYPE_CHECKING:
+    from ovsslib.types import ImageLike
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+)
+"""File name endings a folder is searched for."""
+
+
+def open_image(source: ImageLike) -> Image.Image:
+    """Open a picture as 8-bit RGB, upright.
+
+    The EXIF orientation is applied; 16-bit greyscale is scaled to 8 bits (value / 257); CMYK,
+    greyscale and palette pictures are converted; transparent pixels are laid over white.
+
+    Args:
+        source: a file's path, a Pillow image (left as it is), or an (H, W, 3) uint8 array.
+
+    Returns:
+        A new image in mode RGB, at least 1 x 1.
+
+    Raises:
+        OvssError: the file is missing, not a picture, damaged or too large, or the array has
+            another shape or type.
+
+    Example:
+        >>> open_image(Image.new("LA", (4, 3), (0, 0))).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "the image")
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
+            raise OvssError(
+                f"the image array has shape {source.shape} and type {source.dtype}; "
+                "give (H, W, 3) of uint8, red green blue"
+            )
+        return Image.fromarray(source)
+    path = Path(source)
+    if not path.exists():
+        raise OvssError(f"{path}: no such file; check the path")
+    if not path.is_file():
+        raise OvssError(f"{path}: not a file; give an image file")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _to_rgb(image, str(path))
+    except UnidentifiedImageError:
+        raise OvssError(
+            f"{path}: not an image that can be read; convert it to PNG or JPEG"
+        ) from None
+    except Image.DecompressionBombError:
+        raise OvssError(f"{path}: too many pixels; shrink it first") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OvssError(f"{path}: cannot be read ({reason}); is the file complete?") from error
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Upright 8-bit RGB copy of any Pillow image."""
+    if image.width < 1 or image.height < 1:
+        raise OvssError(f"{name}: has no pixels; give a picture of at least 1 x 1")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow's own conversion clips at 255. 16-bit PNGs use 0..65535, and 65535 / 257 = 255.
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        grey = np.nan_to_num(np.asarray(image, np.float64))
+        scale = 255.0 if grey.max() <= 1.0 else 1.0
+        return Image.fromarray((grey * scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
+    """Write a label map as a palette PNG in VOC's colours.
+
+    Args:
+        labels: (H, W) integers: 0 background, ``k`` the ``k``-th class, 255 void; 0..255.
+        path: file to write; replaced whole.
+
+    Returns:
+        The path.
+
+    Raises:
+        OvssError: a label is outside 0..255, or the file cannot be written.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not labels.size or labels.min() < 0 or labels.max() > 255:
+        raise OvssError(f"{path}: a label PNG holds (H, W) labels from 0 to 255")
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(voc_palette().tobytes())
+    return write_atomic(path, lambda out: image.save(out, format="PNG", optimize=False))
+
+
+def check_suffix(path: str | os.PathLike[str], suffix: str) -> None:
+    """Refuse a file by its name, before the work that it is to hold is done.
+
+    Args:
+        path: The file.
+        suffix: How its name must end, such as ``".json"``.
+
+    Raises:
+        OvssError: It ends otherwise.
+    """
+    if Path(path).suffix != suffix:
+        raise OvssError(f"{path}: the file's name must end in {suffix}; rename it")
+
+
+def write_atomic(
+    path: str | os.PathLike[str], content: str | bytes | Callable[[Any], object]
+) -> Path:
+    """Write a file whole or not at all: under a temporary name beside it, then renamed.
+
+    Args:
+        path: file to write; its folder is made when missing.
+        content: text (written as UTF-8), bytes, or a function that writes into an open binary file.
+
+    Returns:
+        The path.
+
+    Raises:
+        OvssError: the folder cannot be made or the file not be written.
+
+    Example:
+        >>> folder = tempfile.mkdtemp()
+        >>> write_atomic(Path(folder) / "a" / "b.txt", "hello").read_text()
+        'hello'
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".part", dir=path.parent
+        )
+        with os.fdopen(handle, "wb") as out:
+            if callable(content):
+                content(out)
+            else:
+                out.write(content.encode("utf-8") if isinstance(content, str) else content)
+        # mkstemp makes files only their owner can read; give what open() would have given.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OvssError(
+            f"{path}: cannot be written ({error.strerror or error}); {_ADVICE}"
+        ) from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+    return path
+
+
+_ADVICE = "choose another output folder or free the space"
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and its parents, or say in one line why that is impossible.
+
+    Raises:
+        OvssError: a parent is a file, or writing there is not allowed.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OvssError(f"{path}: the folder cannot be made ({reason}); {_ADVICE}") from error
+    return Path(path)
+
+
+def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Files meant by a list of files, folders and glob patterns, in order, each once.
+
+    A folder stands for the images directly in it (by file name ending), sorted by name; a pattern
+    with ``*``, ``?`` or ``[`` for what it matches. Other names are passed on, so that a missing
+    file is reported where it is opened.
+
+    Raises:
+        OvssError: a folder holds no image or a pattern matches nothing.
+    """
+    import glob
+
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = [p for p in sorted(path.iterdir()) if _is_image(p)]
+            if not matches:
+                raise OvssError(f"{path}: the folder holds no image; give image files")
+            found += matches
+        elif glob.has_magic(str(pattern)) and not path.exists():
+            names = sorted(glob.glob(str(pattern), recursive=True))
+            matches = [Path(name) for name in names if Path(name).is_file()]
+            if not matches:
+                raise OvssError(f"{pattern}: the pattern matches no file; check it")
+            found += matches
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _is_image(path: Path) -> bool:
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )

@@ -1,0 +1,1 @@
+"""Counts per image and class, and the figures made of them."""

@@ -1,0 +1,293 @@
+"""Intersection over union from integer counts, with bootstrap intervals over images.
+
+Every figure comes from three integers per image and class: pixels predicted and true
+(``intersection``), pixels ``predicted``, pixels of the ``truth``. Their sums do not depend on the
+order of images or on the number of workers, and a bootstrap resample is a weighted sum of them, so
+it is exact. Two conventions for a class without ground truth in the whole set are in use:
+
+- ``"count"`` (mmsegmentation; torchmetrics ``multiclass_jaccard_index(average="macro")``): a class
+  that is predicted somewhere scores 0; only a class neither true nor predicted is left out;
+- ``"drop"`` (the released PnP-OVSS code): a class without ground truth is left out in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ovsslib.errors import OvssError
+from ovsslib.metrics.counts import (
+    COUNT_NAMES,
+    Counts,
+    confusion_matrix,
+    counts_from_confusion,
+    image_counts,
+)
+
+__all__ = [
+    "Absent",
+    "Counts",
+    "Interval",
+    "accuracy_interval",
+    "confusion_matrix",
+    "counts_from_confusion",
+    "image_counts",
+    "interval",
+    "iou",
+    "iou_from_confusion",
+    "mean_iou",
+    "paired_interval",
+    "pixel_accuracy",
+    "precision",
+    "recall",
+    "resample_weights",
+]
+
+Absent = Literal["count", "drop"]
+
+
+def iou_from_confusion(matrix: np.ndarray, *, absent: Absent = "count") -> np.ndarray:
+    """Intersection over union per class.
+
+    Args:
+        matrix: (C, C) integers, row = true class.
+        absent: what a class without ground truth scores (see the module).
+
+    Returns:
+        (C,) float64 in 0..1; NaN where a class is left out.
+
+    Example:
+        >>> iou_from_confusion(np.array([[2, 1], [0, 3]])).round(3).tolist()
+        [0.667, 0.75]
+    """
+    return iou(counts_from_confusion(matrix), absent=absent)
+
+
+def iou(counts: Counts, *, absent: Absent = "count") -> np.ndarray:
+    """Intersection over union per class, summed over all images: (C,) float64, NaN = left out."""
+    sums = [getattr(counts, name).sum(0) for name in COUNT_NAMES]
+    return _iou(*sums, absent=absent)
+
+
+def _iou(
+    intersection: np.ndarray, predicted: np.ndarray, truth: np.ndarray, *, absent: Absent
+) -> np.ndarray:
+    if absent not in ("count", "drop"):
+        raise OvssError(f"absent={absent!r} is unknown; use 'count' or 'drop'")
+    union = predicted + truth - intersection
+    keep = (union > 0) if absent == "count" else (truth > 0)
+    return _ratio(intersection, np.where(keep, union, 0))
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element by element; NaN where the denominator is 0."""
+    out = np.full(np.shape(denominator), np.nan)
+    return np.divide(numerator, denominator, out=out, where=np.asarray(denominator) > 0)
+
+
+def precision(counts: Counts) -> np.ndarray:
+    """Share of the pixels predicted as a class that are of it: (C,), NaN when none is predicted."""
+    return _ratio(counts.intersection.sum(0), counts.predicted.sum(0))
+
+
+def recall(counts: Counts) -> np.ndarray:
+    """Share of a class's pixels that are predicted as it: (C,), NaN when it has none."""
+    return _ratio(counts.intersection.sum(0), counts.truth.sum(0))
+
+
+def pixel_accuracy(counts: Counts) -> float:
+    """Share of all scored pixels that are right, background included; NaN for no pixel."""
+    total = counts.truth.sum()
+    return float(counts.intersection.sum() / total) if total else float("nan")
+
+
+def mean_iou(
+    counts: Counts, classes: Sequence[int] | None = None, *, absent: Absent = "count"
+) -> float:
+    """Mean IoU over some classes.
+
+    Args:
+        counts: of a data set.
+        classes: ids to average over; None for all, background included.
+        absent: see the module.
+
+    Returns:
+        0..1, NaN when every class is left out.
+
+    Example:
+        >>> one = np.array([[4, 2]])
+        >>> mean_iou(Counts(one, one + 1, one), [1]) == 2 / 3
+        True
+    """
+    return float(_nanmean(iou(counts, absent=absent)[_columns(counts, classes)]))
+
+
+def _columns(counts: Counts, classes: Sequence[int] | None) -> np.ndarray:
+    n = counts.truth.shape[1]
+    return np.arange(n) if classes is None else np.asarray(sorted(classes), np.int64)
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN, and without numpy's warning when all are NaN."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(-1), known.sum(-1))
+
+
+def resample_weights(n: int, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each image occurs in each bootstrap resample.
+
+    Args:
+        n: number of images.
+        resamples: number of resamples R.
+        seed: the same seed gives the same resamples, so that two runs can be compared in pairs.
+
+    Returns:
+        (R, n) int64; every row sums to ``n``.
+
+    Example:
+        >>> resample_weights(5, resamples=3).sum(1).tolist()
+        [5, 5, 5]
+    """
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n, np.full(n, 1.0 / n), size=resamples)
+
+
+def _resampled(
+    counts: Counts, classes: Sequence[int] | None, absent: Absent, weights: np.ndarray
+) -> np.ndarray:
+    """Mean IoU of every resample, (R,)."""
+    columns = _columns(counts, classes)
+    # Float64 holds these integers exactly (below 2**53) and multiplies far faster than int64.
+    sums = [
+        weights.astype(np.float64) @ getattr(counts, name)[:, columns].astype(np.float64)
+        for name in COUNT_NAMES
+    ]
+    return _nanmean(_iou(*sums, absent=absent))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap percentile interval: ``low <= value <= high`` as a rule."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers for a results file."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def interval(
+    counts: Counts,
+    classes: Sequence[int] | None = None,
+    *,
+    absent: Absent = "count",
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Mean IoU with its percentile bootstrap interval over images.
+
+    Args:
+        counts: of B images.
+        classes: ids to average over; None for all.
+        absent: see the module.
+        level: coverage, 0..1.
+        resamples: number of resamples.
+        seed: of the resamples.
+
+    Returns:
+        The figure and its interval, each 0..1.
+    """
+    return _percentiles(
+        mean_iou(counts, classes, absent=absent),
+        lambda weights: _resampled(counts, classes, absent, weights),
+        n=len(counts),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def accuracy_interval(
+    counts: Counts, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """`pixel_accuracy` with its interval; arguments as in `interval`."""
+    right, total = counts.intersection.sum(1), counts.truth.sum(1)
+    return _percentiles(
+        pixel_accuracy(counts),
+        lambda weights: _ratio(weights @ right, weights @ total),
+        n=len(counts),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def paired_interval(
+    counts: Counts,
+    base: Counts,
+    classes: Sequence[int] | None = None,
+    *,
+    absent: Absent = "count",
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Difference in mean IoU between two runs over the same images, with its interval.
+
+    Both runs see the same resamples, so that what is common to them (hard and easy images) cancels.
+
+    Args:
+        counts: of B images.
+        base: of the same images in the same order; the difference is ``counts - base``.
+        classes: ids to average over; None for all.
+        absent: see the module.
+        level: coverage, 0..1.
+        resamples: number of resamples.
+        seed: of the resamples.
+
+    Returns:
+        The difference and its interval, each -1..1.
+
+    Raises:
+        OvssError: the runs have different images.
+    """
+    if counts.truth.shape != base.truth.shape or not (counts.truth == base.truth).all():
+        raise OvssError("a paired difference needs two runs over the same images in the same order")
+    value = mean_iou(counts, classes, absent=absent) - mean_iou(base, classes, absent=absent)
+    return _percentiles(
+        value,
+        lambda weights: (
+            _resampled(counts, classes, absent, weights)
+            - _resampled(base, classes, absent, weights)
+        ),
+        n=len(counts),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _percentiles(
+    value: float,
+    figure: Callable[[np.ndarray], np.ndarray],
+    *,
+    n: int,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    if n == 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    values = figure(resample_weights(n, resamples=resamples, seed=seed))
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return Interval(value, float("nan"), float("nan"))
+    tail = 50.0 * (1.0 - level)
+    low, high = np.percentile(values, [tail, 100.0 - tail])
+    return Interval(value, float(low), float(high))

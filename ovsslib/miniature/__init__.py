@@ -1,0 +1,1 @@
+"""The drawn world Diorama and the training of the micro models."""

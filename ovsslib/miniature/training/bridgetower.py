@@ -1,0 +1,229 @@
+"""micro-bridgetower: BridgeTower for image-text retrieval, small, with micro-blip's four losses.
+
+1. *Match*: the class tokens of both streams, joined, say whether the caption is true.
+2. *Masked words* of true captions, from the last layer's words (both losses of BridgeTower).
+3. *Word match*: a linear head says for every class word whether the picture shows it. It reads the
+   last cross-modal layer but one: what words find in the last layer, no match score reads, and
+   what they have found before, ``<s>`` and the patches can read in the last layer.
+4. *Bag of words*: patches of the image encoder score class names and colours, before any text.
+
+Every caption is a row, for patches look at words too. What no caption has a say in is computed once
+a picture: the image encoder, the patches' look at each other in the first cross-modal layer, and
+what words see of them there.
+
+The network is the plain one of :mod:`ovsslib.vlm.bridgetower.net`, whose parameters have the names
+of transformers' class; initial weights come from that class, and it writes the result. The heads of
+2, 3 and 4 are dropped when the model is saved.
+
+Letters: B pictures, M captions each, R = B * M rows, T text tokens, P patches, D width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ovsslib.miniature.training.blip import MEAN, STD
+from ovsslib.miniature.training.bpe import PAD, tokenizer
+from ovsslib.miniature.training.bridgetower_size import BridgeTowerSize, build
+from ovsslib.miniature.training.negatives import IGNORE
+from ovsslib.miniature.training.patches import (
+    join_windows,
+    keep_patches,
+    smooth_max,
+    split_windows,
+)
+from ovsslib.miniature.training.rows import Rows
+from ovsslib.miniature.training.wordpiece import BAG
+from ovsslib.vlm.bridgetower.net import BridgeTowerNet, used_weights
+from ovsslib.vlm.bridgetower.shape import BridgeTowerShape
+from ovsslib.vlm.weights import fill
+
+
+class MicroBridgeTowerTrainer(nn.Module):
+    """The network with its training-only heads; ``forward`` gives the losses of one batch."""
+
+    def __init__(self, size: BridgeTowerSize) -> None:
+        super().__init__()
+        self.size = size
+        model = build(size)
+        self.config = model.config
+        with torch.device("meta"):
+            self.net = BridgeTowerNet(BridgeTowerShape.from_dict(model.config.to_dict()))
+        fill(self.net, used_weights(model.state_dict()), "BridgeTower")
+        self.net.requires_grad_(True)
+        self.word_head = nn.Linear(size.width, 1)
+        self.bag_head = nn.Linear(size.width, len(BAG))
+        self.mask_head = nn.Sequential(
+            nn.Linear(size.width, size.width), nn.GELU(), nn.LayerNorm(size.width)
+        )
+
+    def encode(
+        self, pixels: Tensor, rng: np.random.Generator | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The image encoder.
+
+        With a ``rng`` (training) some patches are left out and the rest is encoded in separate
+        windows, each with its own copy of the class token, which then is the mean of its copies.
+
+        Args:
+            pixels: ``(B, 3, S, S)``, normalised.
+            rng: source of randomness; None keeps whole pictures.
+
+        Returns:
+            What each cross-modal layer takes, and the last layer's tokens: ``(B, 1 + P, D)``.
+        """
+        towers = self.net.bridgetower
+        visual: Any = towers.vision_model["visual"]
+        tokens, windows = visual.embeddings(pixels), 1
+        if rng is not None:
+            chosen = keep_patches(self.size.side // self.size.patch, len(pixels), rng)
+            windows = chosen.shape[1]
+            tokens = split_windows(tokens, chosen)
+        states, found = visual.ln_pre(tokens), []
+        for number, layer in enumerate(visual.transformer["resblocks"], start=1):
+            states = layer(states)
+            if number >= visual.first:
+                found.append(visual.ln_post(join_windows(states, windows)))
+        return towers.bridged("image", found), found[-1]
+
+    def read_texts(self, rows: dict[str, Tensor], mask: Tensor) -> list[Tensor]:
+        """The text encoder: what each cross-modal layer takes, ``(R, T, D)``."""
+        text = self.net.bridgetower.text_model
+        parts: Any = text.embeddings
+        states = parts["word_embeddings"](rows["ids"]) + parts["token_type_embeddings"].weight[0]
+        states = parts["LayerNorm"](states + parts["position_embeddings"](rows["places"]))
+        found = []
+        layers: Any = text.encoder["layer"]
+        for number, layer in enumerate(layers, start=1):
+            states = layer(states, mask)
+            if number >= text.first:
+                found.append(states)
+        return self.net.bridgetower.bridged("text", found)
+
+    def read(
+        self, image: list[Tensor], rows: dict[str, Tensor], hide_cls: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The cross-modal layers.
+
+        Args:
+            image: from :meth:`encode`, of B pictures.
+            rows: tensors of :class:`~ovsslib.miniature.training.rows.Rows`, M rows a picture.
+            hide_cls: ``(B,)`` bool, pictures whose class token the words must not see.
+
+        Returns:
+            The words after each cross-modal layer ``(R, T, D)``, and match logits ``(R, 2)``.
+        """
+        towers, batch = self.net.bridgetower, len(image[0])
+        mask = rows["ids"].ne(PAD)[:, None, None]
+        texts = self.read_texts(rows, mask)
+        copies, last = len(mask) // batch, len(image) - 1
+        seen = torch.ones(batch, 1, 1, image[0].shape[1], dtype=torch.bool)
+        if hide_cls is not None:
+            seen[:, 0, 0, 0] = ~hide_cls
+        found: list[Tensor] = []
+        words, patches = texts[0], image[0]
+        for index in range(len(image)):
+            text_layer = towers.part("text", "layers")[index]
+            image_layer = towers.part("image", "layers")[index]
+            if index == 0:
+                looking = text_layer.attention(words, words, mask)
+                looking = looking.unflatten(0, (batch, copies)).flatten(1, 2)  # (B, M*T, D)
+                looking = text_layer.mlp(text_layer.crossattention(looking, patches, seen))
+                found.append(looking.unflatten(1, (copies, -1)).flatten(0, 1))
+                patches = image_layer.attention(patches, patches).repeat_interleave(copies, 0)
+                patches = image_layer.mlp(image_layer.crossattention(patches, words, mask))
+                seen = seen.repeat_interleave(copies, 0)
+                continue
+            words = towers.part("text", "link_tower")[index - 1](texts[index], found[-1])
+            fresh = image[index].repeat_interleave(copies, 0)
+            patches = towers.part("image", "link_tower")[index - 1](fresh, patches)
+            found.append(text_layer(words, patches, (mask, seen)))
+            # Of the last layer's patches only the class token is read.
+            patches = image_layer(patches, words, (None, mask), index == last)
+        ends = {"text": found[-1][:, 0], "image": patches[:, 0]}
+        pooled = [towers.part(side, "pooler")["dense"](x).tanh() for side, x in ends.items()]
+        return found, self.net.itm_score["fc"](torch.cat(pooled, -1)).float()
+
+    def forward(
+        self,
+        pixels: Tensor,
+        rows: dict[str, Tensor],
+        bags: Tensor,
+        rng: np.random.Generator,
+        *,
+        whole: bool = False,
+    ) -> dict[str, Tensor]:
+        """Losses ``match``, ``masked``, ``word``, ``bag``, and accuracies.
+
+        Args:
+            pixels: ``(B, 3, S, S)`` normalised.
+            rows: tensors of :class:`~ovsslib.miniature.training.rows.Rows`.
+            bags: ``(B, len(BAG))`` from :func:`~ovsslib.miniature.training.wordpiece.bag_of_words`.
+            rng: source of randomness.
+            whole: no patch is left out.
+        """
+        image, tokens = self.encode(pixels, None if whole else rng)
+        bag = binary_cross_entropy_with_logits(
+            smooth_max(self.bag_head(tokens[:, 1:]).float()), bags
+        )
+        hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
+        words, logits = self.read(image, rows, hide)
+        match = cross_entropy(logits, rows["match"])
+        at = rows["word"] != IGNORE
+        said = self.word_head(words[self.size.word_layer - 1][at])[:, 0].float()
+        truth = rows["word"][at]
+        false, true = (truth == 0).sum(), (truth == 1).sum()
+        # Swapped-in words are rarer: they weigh as much as the true ones, but at most six times.
+        weight = torch.where(truth == 1, 1.0, (true / false.clamp(min=1)).clamp(max=6.0))
+        word = (
+            binary_cross_entropy_with_logits(said, truth.float(), weight) if at.any() else 0 * bag
+        )
+        hidden = rows["masked"] != IGNORE
+        table: Any = self.net.bridgetower.text_model.embeddings["word_embeddings"]
+        guess = (self.mask_head(words[-1][hidden]) @ table.weight.T).float()
+        masked = cross_entropy(guess, rows["masked"][hidden]) if hidden.any() else match * 0
+        return {
+            "match": match,
+            "masked": masked,
+            "word": word,
+            "bag": bag,
+            "match_accuracy": (logits.argmax(-1) == rows["match"]).float().mean().detach(),
+            "word_accuracy": (said[truth == 0] <= 0).float().mean().detach(),
+        }
+
+
+def tensors(rows: Rows) -> dict[str, Tensor]:
+    """The arrays of some rows as int64 tensors."""
+    return {key: torch.from_numpy(value).long() for key, value in vars(rows).items()}
+
+
+def save(trainer: MicroBridgeTowerTrainer, folder: Path) -> None:
+    """Write model (float16) and processor in the hub's format; training heads are left out."""
+    from transformers import (
+        BridgeTowerForImageAndTextRetrieval,
+        BridgeTowerImageProcessor,
+        BridgeTowerProcessor,
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model = BridgeTowerForImageAndTextRetrieval(trainer.config)
+    # The text encoder's pooler is part of the class, but nothing reads it.
+    unread = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(unread | trainer.net.state_dict())
+    model.half().save_pretrained(folder)
+    side = trainer.size.side
+    images = BridgeTowerImageProcessor(
+        size={"shortest_edge": side},
+        crop_size={"shortest_edge": side},
+        size_divisor=trainer.size.patch,
+        image_mean=MEAN,
+        image_std=STD,
+        resample=3,
+    )
+    BridgeTowerProcessor(images, tokenizer()).save_pretrained(folder)

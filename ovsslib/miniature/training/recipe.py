@@ -1,0 +1,173 @@
+"""The recipes behind ``ovss train``: one function a model, every choice a parameter."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ovsslib.miniature.training import cache as data
+from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
+from ovsslib.miniature.training.heldout import held_out_figures
+from ovsslib.miniature.training.loop import Schedule, batch_indices, run
+from ovsslib.miniature.training.negatives import Packer
+from ovsslib.miniature.training.wordpiece import bag_of_words, colours_of, tokenizer
+
+WEIGHTS = {"match": 1.0, "masked": 0.5, "word": 1.0, "bag": 5.0}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run is given besides its schedule and architecture.
+
+    Attributes:
+        pictures, heldout: how many are drawn for training and for each set of held-out figures.
+        captions: captions of a picture in one step.
+        list_share: share of them that is replaced by lists of names.
+        whole_share: share of the steps, the last ones, that see whole pictures: before, patches
+            are left out, and the model learns that a thing it does not see may be there.
+        close_ups: every so many training pictures are close-ups of one thing.
+        known_colours: false captions give a thing only colours that some caption gives it, see
+            :func:`ovsslib.miniature.training.negatives.swap`.
+        data_seed: of the drawn pictures.
+    """
+
+    pictures: int = 30_000
+    heldout: int = 1_000
+    captions: int = 2
+    list_share: float = 0.6
+    whole_share: float = 0.06
+    close_ups: int = 2
+    known_colours: bool = False
+    data_seed: int = 0
+
+
+def load_train(cache: Path, recipe: Recipe, side: int) -> data.CaptionData:
+    """The training pictures of a recipe."""
+    what = {"seed": recipe.data_seed, "close_ups": recipe.close_ups}
+    return data.load(cache, "train", recipe.pictures, side, **what)
+
+
+def known_colours(recipe: Recipe, train: data.CaptionData) -> dict[str, frozenset[str]] | None:
+    """Colours that false captions may give to each thing; None for all."""
+    return colours_of(chain.from_iterable(train.captions)) if recipe.known_colours else None
+
+
+def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
+    """Append held-out figures to the run's ``heldout.jsonl``; a repeated step replaces its line."""
+    path = folder / "heldout.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if json.loads(line)["step"] < step]
+    path.write_text("\n".join([*kept, json.dumps({"step": step, **figures})]) + "\n")
+
+
+def watched(
+    records: Iterator[dict[str, Any]],
+    folder: Path,
+    every: int,
+    last: int,
+    evaluate: Callable[[], dict[str, float]],
+    save: Callable[[Path], None],
+) -> Iterator[dict[str, Any]]:
+    """Add held-out figures to some records of a run, and save the model there.
+
+    Args:
+        records: of :func:`ovsslib.miniature.training.loop.run`.
+        folder: the run's; the model goes to ``model`` and ``snapshots/STEP`` in it.
+        every: steps between figures; the last step has them in any case.
+        last: the last step.
+        evaluate: the figures of the model as it is.
+        save: writes the model to a folder.
+    """
+    begun = time.perf_counter()
+    for record in records:
+        step = int(record["step"])
+        if step % every and step != last:
+            yield record
+            continue
+        figures = evaluate()
+        save(folder / "model")
+        save(folder / "snapshots" / f"{step:06d}")
+        note_heldout(folder, step, figures)
+        yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
+
+
+def blip_scores(
+    trainer: MicroBlipTrainer, pictures: np.ndarray, packer: Packer, batch: int = 100
+) -> Any:
+    """Match scores (logit of match minus logit of no match) of picture-caption pairs."""
+    with torch.no_grad():
+        parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+        images = torch.cat([trainer.encode(normalise(part)) for part in parts])
+
+    def scores(numbers: Sequence[int], texts: Sequence[str]) -> np.ndarray:
+        out = []
+        rng = np.random.default_rng(0)
+        for start in range(0, len(texts), batch):
+            part = [[t] for t in texts[start : start + batch]]
+            pack = packer.pack(part, rng, 1, false_share=0.0, mask_share=0.0, shift_share=0.0)
+            image = images[torch.tensor(numbers[start : start + batch])]
+            logits = trainer.model.itm_head(trainer.read(image, tensors(pack))[:, 0])
+            out.append((logits[:, 1] - logits[:, 0]).numpy())
+        return np.concatenate(out)
+
+    return torch.no_grad()(scores)
+
+
+def evaluate_blip(
+    trainer: MicroBlipTrainer, held: tuple[data.CaptionData, data.CaptionData], packer: Packer
+) -> dict[str, float]:
+    """Held-out figures of :mod:`ovsslib.miniature.training.heldout`."""
+    trainer.eval()
+    figures = held_out_figures(lambda pictures: blip_scores(trainer, pictures, packer), held)
+    trainer.train()
+    return figures
+
+
+def train_micro_blip(
+    schedule: Schedule,
+    recipe: Recipe,
+    cache: Path,
+    folder: Path,
+    evaluate_every: int = 250,
+    size: BlipSize | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train micro-blip from a rendered cache; yields a record a step.
+
+    After every evaluation the model stands in ``folder/model`` and in ``folder/snapshots/STEP``, in
+    the hub's format.
+    """
+    size = size or BlipSize()
+    train = load_train(cache, recipe, size.side)
+    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
+    torch.manual_seed(schedule.seed)
+    trainer = MicroBlipTrainer(size)
+    packer = Packer(tokenizer(), size.positions, known_colours(recipe, train))
+    bags = np.stack([bag_of_words(captions) for captions in train.captions])
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        index = batch_indices(schedule, step, len(train))
+        captions = [train.captions[i] for i in index]
+        pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
+        bag = torch.from_numpy(bags[index])
+        pixels = normalise(train.pictures[index], rng)
+        whole = step >= schedule.steps * (1 - recipe.whole_share)
+        return trainer(pixels, tensors(pack), bag, rng, whole=whole)
+
+    everything = {"size": asdict(size), "recipe": asdict(recipe)}
+    records = run(trainer, losses, WEIGHTS, schedule, folder, everything)
+    yield from watched(
+        records,
+        folder,
+        evaluate_every,
+        schedule.steps,
+        lambda: evaluate_blip(trainer, held, packer),
+        lambda to: save(trainer, to),
+    )

@@ -1,0 +1,295 @@
+"""From class maps on the patch grid to labels per pixel (step 5).
+
+Needs numpy and pydensecrf but not torch, so that worker processes start fast.
+Letters: K classes, C = K planes or 1 + K with the background first, h x w patches, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ovsslib.errors import OvssError
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.resample import gaussian
+from ovsslib.pnp.result import Maps, Segmentation
+
+
+def min_max(plane: np.ndarray) -> np.ndarray:
+    """Stretch each of (K, h, w) maps to [0, 1]; a map without contrast becomes 0.
+
+    >>> min_max(np.array([[[1.0, 3.0]], [[2.0, 2.0]]])).tolist()
+    [[[0.0, 1.0]], [[0.0, 0.0]]]
+    """
+    low = plane.min(axis=(1, 2), keepdims=True)
+    span = plane.max(axis=(1, 2), keepdims=True) - low
+    return np.where(span > 0, (plane - low) / np.where(span > 0, span, 1), 0)
+
+
+def threshold(maps: np.ndarray, level: float) -> np.ndarray:
+    """Clear weak salience: 0 where the min-max normalised value is below the level.
+
+    Args:
+        maps: (K, h, w), not negative; not changed.
+        level: In [0, 1].
+
+    Returns:
+        (K, h, w), elsewhere the *raw* values.
+
+    >>> threshold(np.array([[[1.0, 2.0, 11.0]]]), 0.15).tolist()
+    [[[0.0, 0.0, 11.0]]]
+    """
+    return np.where(min_max(maps) >= level, maps, 0).astype(maps.dtype)
+
+
+def line_weights(count: int, size: int, align_corners: bool) -> np.ndarray:
+    """(size, count) float32 weights of linear interpolation along one axis.
+
+    Single precision on purpose: the released code's float32 positions decide which pixels are
+    exactly 0, and with them the background plane.
+    """
+    steps = np.arange(size, dtype=np.float32)
+    if align_corners:
+        scale = np.float32((count - 1) / (size - 1)) if size > 1 else np.float32(0)
+        where = scale * steps
+    else:
+        where = np.maximum(
+            np.float32(count / size) * (steps + np.float32(0.5)) - np.float32(0.5), 0
+        )
+    low = np.minimum(where.astype(np.int64), count - 1)
+    high = np.minimum(low + 1, count - 1)
+    part = np.clip(where - low.astype(np.float32), 0, 1).astype(np.float32)
+    weights = np.zeros((size, count), np.float32)
+    rows = np.arange(size)
+    np.add.at(weights, (rows, low), 1 - part)
+    np.add.at(weights, (rows, high), part)
+    return weights
+
+
+def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = False) -> np.ndarray:
+    """Bilinear interpolation to pixels.
+
+    Args:
+        maps: (K, h, w).
+        size: Height H and width W in pixels.
+        align_corners: False aligns the outer edges of the grid, True the centres of its corner
+            cells (released code).
+
+    Returns:
+        (K, H, W) float32.
+
+    >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
+    [[[0.0, 0.5, 1.0]]]
+    """
+    down = line_weights(maps.shape[1], size[0], align_corners)
+    across = line_weights(maps.shape[2], size[1], align_corners)
+    return down @ maps.astype(np.float32) @ across.T
+
+
+def needs_background(classes: int, rule: str) -> bool:
+    """Whether a background plane competes with this number of classes.
+
+    >>> [needs_background(k, "few") for k in (2, 3)]
+    [True, False]
+    """
+    return rule == "always" or (rule == "few" and classes < 3)
+
+
+def add_background(planes: np.ndarray) -> np.ndarray:
+    """Put a plane in front that is 1 where all class planes are 0: (K, H, W) to (1+K, H, W)."""
+    empty = (planes.max(axis=0, initial=0) == 0).astype(planes.dtype)
+    return np.concatenate([empty[None], planes])
+
+
+def blur(planes: np.ndarray, fraction: float, constant: str = "keep") -> np.ndarray:
+    """Gaussian blur and min-max normalisation of each plane; 0 only normalises.
+
+    Args:
+        planes: (C, H, W); not changed.
+        fraction: Standard deviation over ``max(H, W)``.
+        constant: What a plane without contrast becomes: ``"keep"`` clips it to [0, 1], ``"nan"``
+            divides 0 by 0 as the released code does.
+
+    Returns:
+        (C, H, W) float32.
+
+    >>> blur(np.zeros((1, 4, 4)), 0.1).max().item()
+    0.0
+    """
+    sigma = fraction * max(planes.shape[1:])
+    out = np.empty(planes.shape, np.float32)
+    for index, (plane, smooth) in enumerate(zip(planes, gaussian(planes, sigma), strict=True)):
+        low, high = smooth.min(), smooth.max()
+        if plane.min() == plane.max():
+            # The filter's rounding would otherwise be stretched into a pattern.
+            out[index] = np.nan if constant == "nan" else np.clip(plane, 0, 1)
+        else:
+            out[index] = (smooth - low) / (high - low)
+    return out
+
+
+def softmax(planes: np.ndarray) -> np.ndarray:
+    """Softmax over the first axis of (C, H, W)."""
+    power = np.exp(planes - planes.max(axis=0, keepdims=True))
+    return power / power.sum(axis=0, keepdims=True)
+
+
+def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -> np.ndarray:
+    """Fully connected CRF (Kraehenbuehl and Koltun 2011) with a smoothness and a colour kernel.
+
+    Args:
+        probabilities: (C, H, W) per-pixel class probabilities.
+        image: (H, W, 3) uint8.
+        config: Its ``crf_*`` fields are used.
+
+    Returns:
+        (C, H, W) float32 probabilities after the mean-field iterations.
+
+    Raises:
+        OvssError: pydensecrf is missing, or the shapes differ.
+    """
+    try:
+        from pydensecrf import densecrf
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise OvssError("the dense CRF needs pydensecrf2: install it, or set crf=False") from error
+    count, height, width = probabilities.shape
+    if image.shape != (height, width, 3):
+        raise OvssError(f"picture of shape {image.shape} for planes of {height} x {width} pixels")
+    if count == 1:
+        return np.ones_like(probabilities, dtype=np.float32)
+    crf = densecrf.DenseCRF2D(width, height, count)
+    crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
+    crf.addPairwiseGaussian(sxy=config.crf_gaussian_sxy, compat=config.crf_gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=config.crf_bilateral_sxy,
+        srgb=config.crf_bilateral_srgb,
+        # The C++ side reads the buffer as it lies: contiguous, and writable for Cython.
+        rgbim=np.array(image, dtype=np.uint8, order="C"),
+        compat=config.crf_bilateral_compat,
+    )
+    return np.asarray(crf.inference(config.crf_iterations)).reshape(count, height, width)
+
+
+def decide(planes: np.ndarray, *, background: bool) -> np.ndarray:
+    """Index of the strongest plane per pixel.
+
+    Args:
+        planes: (C, H, W).
+        background: Whether the first plane is the background.
+
+    Returns:
+        (H, W) int16: class index, -1 for background. Ties go to the first plane.
+
+    >>> decide(np.float32([[[0, 1]], [[2, 0]]]), background=True).tolist()
+    [[0, -1]]
+    """
+    return (planes.argmax(axis=0) - int(background)).astype(np.int16)
+
+
+def relabel(labels: np.ndarray, ids: np.ndarray, background: int = 0) -> np.ndarray:
+    """Class indices to data-set ids through a look-up table.
+
+    Writing ids into the label map one after another lets them chain into each other.
+
+    Args:
+        labels: (H, W), -1 to K-1; not changed.
+        ids: (K,) id of each class.
+        background: Id of -1.
+
+    Returns:
+        (H, W) of the type of ``ids``.
+
+    >>> relabel(np.array([[0, 1, -1]]), np.array([1, 0]), background=7).tolist()
+    [[1, 0, 7]]
+    """
+    table = np.concatenate([np.asarray(ids), [background]])
+    return table[labels]
+
+
+def peak_scores(labels: np.ndarray, planes: np.ndarray) -> tuple[float, ...]:
+    """Per class the peak of its plane (K, H, W) inside its own pixels, 0 when it has none."""
+    return tuple(float(plane[labels == index].max(initial=0)) for index, plane in enumerate(planes))
+
+
+def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
+    """Threshold, upsample, blur, CRF and decide for one image (step 5).
+
+    A plain function of picklable arguments: it can run in a worker process.
+
+    Args:
+        maps: Class maps of one image; not changed.
+        config: Settings.
+
+    Returns:
+        The segmentation. Its stages, if ``maps`` has any, gain ``thresholded`` (K, h, w),
+        ``planes``, ``blurred`` and ``crf`` (each (C, H, W), the background plane first where
+        there is one; ``blurred`` and ``crf`` only if these steps run).
+    """
+    full = maps.image.shape[:2]
+    if not maps.classes:
+        labels = np.full(full, -1, np.int16)
+        empty = np.zeros((0, *full), np.float32)
+        return Segmentation(labels, empty, (), maps.match, (), maps.image, maps.stages)
+    image = shrink(maps.image, config.max_side)
+    background = needs_background(len(maps.classes), config.background)
+    kept = threshold(maps.maps, config.threshold)
+    planes = upsample(kept, image.shape[:2], align_corners=config.align_corners)
+    if background:
+        planes = add_background(planes)
+    stages = dict(maps.stages or {}) | {"thresholded": kept, "planes": planes}
+    nothing = not kept.any() and not background
+    if config.blur or config.normalise:
+        planes = stages["blurred"] = blur(planes, config.blur, config.constant_planes)
+    # Without background plane or blur, a pixel that no class claims is left unlabelled.
+    bare = planes.max(axis=0) == 0
+    if config.crf and not nothing:
+        planes = stages["crf"] = dense_crf(softmax(planes), image, config)
+        bare = np.zeros_like(bare)
+    labels = np.where(bare, np.int16(-1), decide(planes, background=background))
+    if image.shape != maps.image.shape:
+        labels = _enlarge(planes, bare, full, background=background)
+    class_planes = planes[int(background) :]
+    small = labels if image.shape == maps.image.shape else decide(planes, background=background)
+    return Segmentation(
+        labels=labels,
+        planes=class_planes,
+        classes=maps.classes,
+        match=maps.match,
+        scores=peak_scores(small, class_planes),
+        image=maps.image,
+        stages=stages if maps.stages is not None else None,
+    )
+
+
+def shrink(image: np.ndarray, longest: int | None) -> np.ndarray:
+    """The picture with its longer side at most ``longest`` pixels (None: as it is)."""
+    height, width = image.shape[:2]
+    if longest is None or max(height, width) <= longest:
+        return image
+    from PIL import Image
+
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def _enlarge(
+    planes: np.ndarray, bare: np.ndarray, size: tuple[int, int], *, background: bool
+) -> np.ndarray:
+    """Labels at full size from smaller planes, one plane in memory at a time."""
+    from PIL import Image
+
+    best = np.full(size, -np.inf, np.float32)
+    labels = np.full(size, -1, np.int16)
+    for index, plane in enumerate(planes):
+        large = Image.fromarray(plane.astype(np.float32)).resize(
+            size[::-1], Image.Resampling.BILINEAR
+        )
+        value = np.asarray(large)
+        better = value > best
+        labels[better] = index - int(background)
+        best[better] = value[better]
+    if bare.any():
+        mask = Image.fromarray(bare).resize(size[::-1], Image.Resampling.NEAREST)
+        labels[np.asarray(mask)] = -1
+    return labels

@@ -1,0 +1,1 @@
+"""How a data set is scored: classes, windows, prompts, background rule, relabelling."""

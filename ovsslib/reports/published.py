@@ -1,0 +1,203 @@
+"""Published figures: one figure a row, each with its source and protocol (``data/paper/*.csv``).
+
+The columns are those of `COLUMNS`. ``value`` is per cent and is kept as printed: 59.63 stays 59.63,
+18.0 stays 18.0. A ``note`` that begins with `UNVERIFIED` marks a figure nobody has checked against
+its source. ``dataset`` is what was scored, in this library's names: where a source counts
+background as a class and prints "VOC-20", the row says ``voc21`` and the note what is printed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
+from ovsslib.paths import data
+
+COLUMNS = (
+    *("system", "training", "backbone", "dataset", "protocol", "filter"),
+    *("metric", "value", "source", "note"),
+)
+UNVERIFIED = "unverified"
+#: Words for a protocol that is none of this library's; more may follow in brackets.
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure, published or measured.
+
+    Attributes:
+        kind: ``"measured"`` or ``"published"``; the two never share a row of a table.
+        system: the method.
+        training: what was trained or tuned on what, as the source says; empty where measured.
+        model: the vision-language model or backbone.
+        protocol: a protocol's name, or ``"own"`` and what is known of it.
+        filter: which classes were looked for.
+        dataset: name of the data set, without aliases.
+        split: name of the split.
+        metric: ``"miou"`` or another name of `ovsslib.evaluate.result.figure`.
+        value: per cent, NaN where the figure is not defined.
+        text: the value as a table shows it.
+        low: lower end of the 95 % interval in per cent, NaN where there is none.
+        high: its upper end.
+        settings: hash of the settings; empty where published.
+        images: number of pictures scored, None where not stated.
+        limit: the first so many pictures of the split only, None for all.
+        failed: number of pictures that could not be read, None where not stated.
+        allowed_bad: how many such pictures the run was told to accept, None where not stated.
+        source: paper, table or file that the figure is from.
+        note: what must be known to read it.
+    """
+
+    kind: str
+    system: str
+    training: str
+    model: str
+    protocol: str
+    filter: str
+    dataset: str
+    split: str
+    metric: str
+    value: float
+    text: str
+    low: float = math.nan
+    high: float = math.nan
+    settings: str = ""
+    images: int | None = None
+    limit: int | None = None
+    failed: int | None = None
+    allowed_bad: int | None = None
+    source: str = ""
+    note: str = ""
+
+    @property
+    def verified(self) -> bool:
+        """Whether somebody has read the figure in its source."""
+        return not self.note.startswith(UNVERIFIED)
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol without what stands in brackets."""
+        return self.protocol.partition(" (")[0]
+
+
+def shipped() -> Path:
+    """The folder of published figures."""
+    return data("paper")
+
+
+def load_published(folder: str | os.PathLike[str] | None = None) -> list[Figure]:
+    """Read and check every CSV file of published figures in a folder.
+
+    Args:
+        folder: where the files are; None for the checkout's ``data/paper``.
+
+    Returns:
+        Figures in the order of the files' names and rows.
+
+    Raises:
+        OvssError: there is no such file; or a file has other columns, an unknown data set, a value
+            that is no percentage, an empty cell, or one figure twice.
+    """
+    folder = Path(folder) if folder is not None else shipped()
+    paths = sorted(folder.glob("*.csv"))
+    if not paths:
+        raise OvssError(
+            f"{folder}: no published figures there; they are in data/paper of a checkout "
+            "(--no-published does without)"
+        )
+    return [figure for path in paths for figure in _read(path)]
+
+
+def canonical(dataset: str, more: Iterable[str] = ()) -> str:
+    """A data set's name without alias.
+
+    Args:
+        dataset: the name.
+        more: names that are right although the library does not know them.
+
+    Raises:
+        OvssError: unknown name; says the nearest one.
+
+    Example:
+        >>> canonical("coco-object")
+        'coco-object81'
+    """
+    from ovsslib.datasets import ALIASES, DATASETS
+
+    known = {*ALIASES, *DATASETS, *more}
+    if dataset not in known:
+        raise unknown("data set", dataset, known)
+    return ALIASES.get(dataset, dataset)
+
+
+def _read(path: Path) -> list[Figure]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OvssError(f"{path}: cannot be read ({error}); it must be CSV in UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise OvssError(f"the columns must be {','.join(COLUMNS)}")
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise OvssError(f"{path}, line {reader.line_num}: no CSV ({error})") from error
+    except OvssError as error:
+        raise OvssError(f"{path}: {error}") from error
+    figures: dict[tuple[str, ...], Figure] = {}
+    for line, row in rows:
+        try:
+            figure = _figure(row)
+            if _key(figure) in figures:
+                raise OvssError(
+                    f"{figure.system} on {figure.dataset} is given twice; keep one row, or say "
+                    "in its other columns what differs"
+                )
+        except OvssError as error:
+            raise OvssError(f"{path}, line {line}: {error}") from error
+        figures[_key(figure)] = figure
+    return list(figures.values())
+
+
+def _key(figure: Figure) -> tuple[str, ...]:
+    who = (figure.system, figure.training, figure.model, figure.protocol, figure.filter)
+    return (*who, figure.source, figure.dataset, figure.metric)
+
+
+def _figure(row: dict[str, Any]) -> Figure:
+    if None in row or None in row.values():
+        raise OvssError(f"a row must have {len(COLUMNS)} cells; put texts with commas in quotes")
+    cells = {name: cell.strip() for name, cell in row.items()}
+    empty = [name for name in COLUMNS if not cells[name] and name != "note"]
+    if empty:
+        raise OvssError(f"{', '.join(empty)} is empty; a published figure needs all but a note")
+    try:
+        value = float(cells["value"])
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise OvssError(f"value {cells['value']!r} is no percentage from 0 to 100")
+    return Figure(
+        kind="published",
+        system=cells["system"],
+        training=cells["training"],
+        model=cells["backbone"],
+        protocol=cells["protocol"],
+        filter=cells["filter"],
+        dataset=canonical(cells["dataset"]),
+        split="val",
+        metric=cells["metric"],
+        value=value,
+        text=cells["value"],
+        source=cells["source"],
+        note=cells["note"],
+    )

@@ -1,0 +1,1 @@
+"""Choosing layer, head and threshold without masks, by a CLIP reward."""

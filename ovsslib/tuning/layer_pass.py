@@ -1,0 +1,82 @@
+"""Salience of every layer and head from one forward and one backward pass.
+
+Letters: B images, R prompts, L layers, A heads, K classes, T text tokens, h x w = P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ovsslib.pnp import salience
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.pipeline import prompts_for
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ovsslib.pnp.prompt import Prompt
+    from ovsslib.vlm.protocol import ImageTextMatcher
+
+
+def layer_pass(
+    matcher: ImageTextMatcher,
+    config: PnPConfig,
+    pictures: Sequence[Image.Image],
+    classes: Sequence[Sequence[str]],
+) -> list[np.ndarray]:
+    """Class maps of every layer and head before any dropout.
+
+    Args:
+        matcher: The model.
+        config: Its salience, score, prompt and input size are used; layer and head are not.
+        pictures: B pictures in mode RGB.
+        classes: Of each picture, its K names; none is allowed.
+
+    Returns:
+        B arrays (L, A, K, P) float32, not negative.
+
+    Raises:
+        OvssError: The model does not give all layers at once, or a name fits no prompt.
+    """
+    asked = [prompts_for(matcher, config, names) for names in classes]
+    side = (config.image_size or matcher.image_size) // matcher.patch_size
+    out = [np.zeros((matcher.layers, matcher.heads, 0, side * side), np.float32)] * len(pictures)
+    active = [index for index, prompts in enumerate(asked) if prompts]
+    if active:
+        found = _head_maps(
+            matcher, config, [pictures[i] for i in active], [asked[i] for i in active]
+        )
+        for index, maps in zip(active, found, strict=True):
+            out[index] = maps
+    return out
+
+
+def _head_maps(
+    matcher: ImageTextMatcher,
+    config: PnPConfig,
+    pictures: Sequence[Image.Image],
+    prompts: Sequence[Sequence[Prompt]],
+) -> list[np.ndarray]:
+    """The same for pictures with the prompts that together hold their classes."""
+    rows = [(index, prompt) for index, each in enumerate(prompts) for prompt in each]
+    pixels = matcher.preprocess(pictures, config.image_size)
+    owner = torch.tensor([index for index, _ in rows], device=pixels.device)
+    tokens = matcher.encode_images(pixels)[owner]
+    gradient = config.salience == "gradcam"
+    match = matcher.match_layers(tokens, [prompt.tokens for _, prompt in rows], gradient=gradient)
+    if gradient:
+        slopes = salience.layer_gradients(match, config.score)
+        pairs = zip(match.attention, slopes, strict=True)
+        layers = [salience.gradcam_heads(looks, slope) for looks, slope in pairs]
+    else:
+        layers = [salience.attention_heads(looks) for looks in match.attention]
+    # Tokens first, so that the mean over a name's tokens serves all layers and heads at once.
+    words = torch.stack(layers).permute(1, 3, 0, 2, 4)  # (R, T, L, A, P)
+    parts: list[list[torch.Tensor]] = [[] for _ in pictures]
+    for maps, (index, prompt) in zip(words, rows, strict=True):
+        parts[index].append(salience.class_maps(maps, prompt.spans, config.last_name))
+    return [torch.cat(each).permute(1, 2, 0, 3).float().cpu().numpy() for each in parts]

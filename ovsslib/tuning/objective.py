@@ -1,0 +1,164 @@
+"""The reward of candidates for layer, head, threshold and blur, from stored maps.
+
+Letters: B images, C candidates, K classes, S side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovsslib.errors import OvssError
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.tuning.candidates import Candidate, Heads, masks_of
+
+if TYPE_CHECKING:
+    from ovsslib.evaluate.task import Task
+    from ovsslib.tuning.collect import LayerMaps
+    from ovsslib.tuning.reward import Reward
+    from ovsslib.tuning.reward_options import RewardOptions
+
+_MASK_BYTES = 32 << 20
+"""Masks of so many candidates are in memory together."""
+
+
+class Objective:
+    """The reward of candidates over stored maps.
+
+    Args:
+        store: Maps of all layers and heads.
+        reward: What masks earn.
+        work: The task whose pictures these are.
+        config: The settings that candidates do not change.
+        cache_bytes: Most bytes of prepared pictures kept.
+    """
+
+    def __init__(
+        self,
+        store: LayerMaps,
+        reward: Reward,
+        work: Task,
+        config: PnPConfig,
+        *,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        self.store, self.reward, self.work, self.config = store, reward, work, config
+        self._hard = reward.options.mask == "hard"
+        self._pixels: dict[int, Tensor] = {}
+        self._free = cache_bytes
+
+    def values(
+        self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Rewards for each class of the pictures: the paper's is the share of those that win.
+
+        Args:
+            candidates: C of them.
+            images: Indices into the store; None for all.
+
+        Returns:
+            (C,) float64, at most 1; below 0 where the outside is penalised.
+
+        Raises:
+            OvssError: As :meth:`per_image`, or no picture has a class.
+        """
+        chosen = range(len(self.store)) if images is None else images
+        count = sum(len(self.labels(image)) for image in chosen)
+        if not count:
+            raise OvssError("no picture has a class to be rewarded for; choose others")
+        total: np.ndarray = self.per_image(candidates, chosen).sum(axis=1) / count
+        return total
+
+    def labels(self, image: int) -> list[int]:
+        """A picture's classes, each once, without the background."""
+        return [label for label in dict.fromkeys(self.store.labels[image]) if label > 0]
+
+    def per_image(
+        self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Rewards of candidates for pictures.
+
+        Args:
+            candidates: C of them.
+            images: Indices into the store; None for all.
+
+        Returns:
+            (C, B) float64.
+
+        Raises:
+            OvssError: A picture, layer or head does not exist, or a picture cannot be read.
+        """
+        chosen = list(range(len(self.store)) if images is None else images)
+        found = np.zeros((len(candidates), len(chosen)))
+        for column, image in enumerate(chosen):
+            found[:, column] = self.by_options(candidates, image, [self.reward.options])[0]
+        return found
+
+    def by_options(
+        self, candidates: Sequence[Candidate], image: int, variants: Sequence[RewardOptions]
+    ) -> np.ndarray:
+        """Rewards of candidates for one picture by several options, see `Reward.scores`.
+
+        Args:
+            candidates: C of them.
+            image: Index into the store.
+            variants: V options.
+
+        Returns:
+            (V, C) float64.
+
+        Raises:
+            OvssError: As :meth:`per_image`.
+        """
+        found, labels = np.zeros((len(variants), len(candidates))), self.labels(image)
+        if not labels:
+            return found
+        # Candidates of one layer and head share work.
+        order = sorted(
+            range(len(candidates)),
+            key=lambda row: (candidates[row].layer, str(candidates[row].head)),
+        )
+        pixels, names = self._prepared(image), len(self.store.labels[image])
+        together = max(1, _MASK_BYTES // (4 * names * self.reward.size**2))
+        for start in range(0, len(order), together):
+            rows = order[start : start + together]
+            masks = torch.cat(list(self._masks(image, [candidates[row] for row in rows])))
+            found[:, rows] = self.reward.scores(pixels, masks, labels, variants)
+        return found
+
+    def _masks(self, image: int, candidates: Sequence[Candidate]) -> Iterator[Tensor]:
+        """Masks (C, K, S, S) in the candidates' order, those of one layer and head at a time."""
+        groups: dict[tuple[int, Heads], list[Candidate]] = {}
+        for one in candidates:
+            groups.setdefault((one.layer, one.head), []).append(one)
+        for (layer, head), group in groups.items():
+            maps = self.store.maps(image, layer, head)
+            config, size = self.config, self.reward.size
+            planes = masks_of(maps, group, size, config.background, config, hard=self._hard)
+            yield _merge(planes, self.store.labels[image])
+
+    def _prepared(self, image: int) -> Tensor:
+        """The picture as the reward reads it."""
+        if image in self._pixels:
+            return self._pixels[image]
+        pixels = self.reward.prepare(self.work.dataset.image(self.store.ids[image]))
+        # Every candidate looks at all pictures in turn: to make room would throw away the next one.
+        if pixels.nbytes <= self._free:
+            self._pixels[image] = pixels
+            self._free -= pixels.nbytes
+        return pixels
+
+
+def _merge(planes: Tensor, labels: Sequence[int]) -> Tensor:
+    """Planes (C, K, S, S) of names to those of classes: one for each label, none for 0."""
+    places: dict[int, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(label, []).append(place)
+    if 0 not in places and len(places) == len(labels):
+        return planes
+    kinds = [planes[:, place].amax(1) for label, place in places.items() if label > 0]
+    return torch.stack(kinds, dim=1)

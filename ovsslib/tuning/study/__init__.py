@@ -1,0 +1,1 @@
+"""What the reward is worth: reward and mIoU of every candidate."""

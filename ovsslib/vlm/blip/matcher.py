@@ -1,0 +1,137 @@
+"""BLIP image-text matching as a matcher; reads checkpoints in transformers' format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from ovsslib.errors import OvssError
+from ovsslib.vlm.blip.net import BlipNet
+from ovsslib.vlm.blip.shape import BlipShape
+from ovsslib.vlm.inputs import load_tokenizer, pad_texts, read_processor
+from ovsslib.vlm.matcher import Matcher
+from ovsslib.vlm.protocol import Tokens
+from ovsslib.vlm.weights import fill, read_weights
+
+
+class BlipMatcher(Matcher):
+    """A frozen BLIP that scores image-text pairs and shows where each token looked.
+
+    Layers are those of the text encoder. The first token of a text is replaced by ``[ENC]`` when it
+    is matched, as LAVIS and the original BLIP do (and transformers' own forward pass does not).
+
+    The other arguments are those of :class:`Matcher`.
+
+    Args:
+        model: The network, a :class:`BlipNet` or transformers' ``BlipForImageTextRetrieval`` (whose
+            tensors a :class:`BlipNet` then shares); its weights are frozen here.
+        tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
+
+    Raises:
+        OvssError: The tokenizer has no ``[ENC]``, and does not lack just what BLIP appended.
+    """
+
+    family = "blip"
+
+    @staticmethod
+    def _network(model: Any) -> Any:
+        return model if isinstance(model, BlipNet) else _as_net(model)
+
+    def _set_up(self, shape: BlipShape) -> None:
+        self.layers = shape.text.layers
+        self._enc = _enc_id(self.tokenizer, shape.vocabulary)
+        self._unk = self.tokenizer.token_to_id("[UNK]")
+
+    @property
+    def image_encoder(self) -> torch.nn.Module:
+        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        return self.model.vision_model
+
+    def tokenize(self, text: str) -> Tokens:
+        """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
+        encoding = self.tokenizer.encode(text)
+        return Tokens(
+            ids=tuple(encoding.ids),
+            offsets=tuple(encoding.offsets),
+            special=tuple(bool(flag) for flag in encoding.special_tokens_mask),
+            unknown=tuple(token == self._unk for token in encoding.ids),
+        )
+
+    @torch.no_grad()
+    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Run the image encoder.
+
+        Args:
+            pixels: (B, 3, S, S) normalised pixels; S a multiple of the patch. Position
+                embeddings are interpolated (bicubic) where S is not the training size.
+
+        Returns:
+            (B, 1+P, D) image tokens, the class token first.
+        """
+        return self.model.vision_model(pixels.to(self.device, self.dtype))
+
+    def _read(
+        self, tokens: torch.Tensor, texts: Sequence[Tokens], layers: Sequence[int], gradient: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        ids, mask = pad_texts(texts, self._pad)
+        ids[:, 0] = self._enc
+        padding = None if mask is None else mask.to(self.device)
+        # Frozen weights and detached images: no graph exists below the watched probabilities.
+        with torch.set_grad_enabled(gradient):
+            hidden, attention = self.model.text_encoder.read(
+                ids.to(self.device), padding, tokens.detach(), layers, gradient
+            )
+            return self.model.itm_head(hidden[:, 0]), attention
+
+
+def _as_net(model: Any) -> BlipNet:
+    """The plain network with the tensors of transformers' model."""
+    with torch.device("meta"):
+        net = BlipNet(BlipShape.from_dict(model.config.to_dict()))
+    fill(net, model.state_dict(), "BLIP")
+    return net
+
+
+def _enc_id(tokenizer: Tokenizer, vocab_size: int) -> int:
+    """Id of ``[ENC]``: in the vocabulary, or (hub checkpoints) the last row of the embeddings."""
+    known = tokenizer.token_to_id("[ENC]")
+    if known is not None:
+        return known
+    # The hub's tokenizers lack [DEC] and [ENC], which BLIP appended to BERT's vocabulary.
+    if vocab_size == tokenizer.get_vocab_size() + 2:
+        return vocab_size - 1
+    raise OvssError(
+        f"the tokenizer has no [ENC] token and {tokenizer.get_vocab_size()} entries for "
+        f"{vocab_size} embeddings; this is not a BLIP image-text matching checkpoint"
+    )
+
+
+def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> BlipMatcher:
+    """Load a checkpoint folder in transformers' format.
+
+    Args:
+        folder: Holds ``config.json``, the weights, the tokenizer and the processor's settings.
+        name: What to call the model in results.
+        dtype: Type of the weights.
+        device: Where to put them.
+
+    Raises:
+        OvssError: Weights or the tokenizer are missing or unreadable, or belong to another
+            architecture.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        shape = BlipShape.from_dict(config)
+    except (OvssError, OSError, ValueError, AttributeError) as error:
+        raise OvssError(f"{folder / 'config.json'}: {error}") from error
+    # On meta no weight is drawn at random, only to be replaced.
+    with torch.device("meta"):
+        net = BlipNet(shape)
+    fill(net, read_weights(folder), "BLIP", where=folder)
+    tokenizer = load_tokenizer(folder)
+    return BlipMatcher(net.to(device, dtype), tokenizer, name=name, **read_processor(folder))

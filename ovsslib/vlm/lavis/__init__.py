@@ -1,0 +1,1 @@
+"""LAVIS: its checkpoint files, and its own code as a backend."""

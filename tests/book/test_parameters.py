@@ -1,0 +1,108 @@
+"""Notebook parameters: what is declared, what is passed, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import pytest
+
+from ovsslib.book.parameters import as_list, as_mapping, check_names, fits, parameters
+from ovsslib.errors import OvssError
+
+DECLARED = {"vlm": str, "limit": int | None, "filter": Literal["oracle", "all"]}
+
+
+def cells(injected: str = "", **values: object) -> dict[str, object]:
+    """A kernel's globals after the parameters cell and, perhaps, papermill's."""
+    return {
+        "__annotations__": DECLARED,
+        "In": ["", 'vlm: str = "micro-blip"', *([injected] if injected else [])],
+        "an_import": pytest,
+        **{"vlm": "micro-blip", "limit": None, "filter": "oracle", **values},
+    }
+
+
+def test_defaults_are_frozen():
+    params = parameters(cells())
+    assert (params.vlm, params.limit, params.filter) == ("micro-blip", None, "oracle")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        params.vlm = "other"
+
+
+def test_a_passed_value_is_taken():
+    assert parameters(cells("# Parameters\nlimit = 3\n", limit=3)).limit == 3
+
+
+def test_an_unknown_name_is_refused_and_the_nearest_named():
+    with pytest.raises(OvssError, match=r"no parameter 'limmit'; did you mean 'limit'\?"):
+        parameters(cells("# Parameters\nlimmit = 3\n", limmit=3))
+
+
+def test_variables_of_later_cells_are_no_parameters():
+    # the cell is run again in JupyterLab after the others
+    assert parameters(cells(result=1.0, rows=[1])).vlm == "micro-blip"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("limit", "3", "int | None"),
+        ("limit", True, "int | None"),
+        ("vlm", 3, "str"),
+        ("filter", "al", "Literal"),
+    ],
+)
+def test_a_wrong_type_is_refused(name, value, wanted):
+    with pytest.raises(OvssError, match=f"parameter '{name}' must be .*{wanted.split('|')[0]}"):
+        parameters(cells(**{name: value}))
+
+
+def test_a_missing_value_and_a_missing_cell_are_refused():
+    with pytest.raises(OvssError, match="has no value"):
+        parameters({"__annotations__": {"vlm": str}, "In": []})
+    with pytest.raises(OvssError, match="declares no parameters"):
+        parameters({"In": [], "vlm": "x"})
+
+
+def test_a_far_name_lists_all():
+    with pytest.raises(OvssError, match="book has no parameter 'zzz'; it has: limit, vlm"):
+        check_names(["zzz"], ["vlm", "limit"], "book")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "good"),
+    [
+        (1, float, True),
+        (True, float, False),
+        (True, bool, True),
+        ("a", str | None, True),
+        (None, None, True),
+        ([1, 2], list[int], True),
+        ([1, "b"], list[int], False),
+        ([1, 2], tuple[int, ...], True),
+        ("ab", list[str], False),
+        ({"a": 1}, dict[str, int], True),
+        (1, Literal[1, 2], True),
+        (True, Literal[1, 2], False),
+    ],
+)
+def test_fits(value, kind, good):
+    assert fits(value, kind) is good
+
+
+@pytest.mark.parametrize("value", ['{"rounds": 2}', {"rounds": 2}])
+def test_settings_are_a_mapping_or_json_text(value):
+    assert as_mapping(value, "config") == {"rounds": 2}
+    assert as_mapping("", "config") == {}
+
+
+@pytest.mark.parametrize("value", ["rounds=2", "[1]", "{"])
+def test_settings_that_are_none_are_refused(value):
+    with pytest.raises(OvssError, match="parameter 'config' must be settings as JSON text"):
+        as_mapping(value, "config")
+
+
+def test_words_are_a_list_or_a_text_with_commas():
+    assert as_list("oracle,all") == as_list(["oracle", "all"]) == ["oracle", "all"]
+    assert as_list("") == []

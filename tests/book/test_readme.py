@@ -1,0 +1,64 @@
+"""README's table: from results files, between its markers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ovsslib.book.readme import BEGIN, END, FOLDER, describe, fill, render, table, write
+from ovsslib.errors import OvssError
+
+
+def record(miou: float, **other: object) -> dict[str, object]:
+    figures = {
+        "miou": {"value": miou, "low": miou - 0.02, "high": miou + 0.02},
+        "miou_things": {"value": miou - 0.1, "low": 0.0, "high": 1.0},
+        "miou_stuff": {"value": miou + 0.1, "low": 0.0, "high": 1.0},
+    }
+    config = {"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": True}
+    base = {"vlm": "micro-blip", "dataset": "diorama", "split": "val", "filter": "oracle"}
+    base["protocol"] = {"name": "pnp-fixed"}
+    return {**base, "images": 200, "config": config, "metrics": figures, **other}
+
+
+def test_a_row_is_the_record():
+    row = table([record(0.5678)]).splitlines()[-1]
+    assert row == (
+        "| micro-blip | attention × gradient, 4 rounds, blur, CRF | diorama val, 200 pictures "
+        "| pnp-fixed | those in the picture | 56.8 [54.8, 58.8] | 46.8 | 66.8 |"
+    )
+
+
+def test_usual_protocol_first_then_given_classes_then_the_best():
+    others = [record(0.9, protocol={"name": "tcl"}), record(0.3, filter="recorded")]
+    rows = table([*others, record(0.4, filter="all"), record(0.1), record(0.5)]).splitlines()[2:]
+    found = [row.split("|")[6].split()[0] for row in rows]
+    assert found == ["50.0", "10.0", "40.0", "30.0", "90.0"]
+
+
+def test_describe_leaves_out_what_is_off():
+    assert describe({"salience": "random", "rounds": 1, "blur": 0, "crf": False}) == "random maps"
+    assert describe({"salience": "attention", "rounds": 2}) == "attention, 2 rounds"
+
+
+def test_fill_wants_both_markers():
+    with pytest.raises(OvssError, match="once each"):
+        fill(f"{BEGIN} only", "x")
+    assert fill(fill(f"a {BEGIN}{END} b", "x"), "y") == fill(f"a {BEGIN}{END} b", "y")
+
+
+def test_write_and_its_errors(tmp_path: Path):
+    (tmp_path / "README.md").write_text(f"# Title\n{BEGIN}\n{END}\nend\n")
+    with pytest.raises(OvssError, match=r"no results in data/results: .*ovss run"):
+        render(tmp_path)
+    folder = tmp_path / FOLDER
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text(json.dumps(record(0.5)))
+    text = write(tmp_path).read_text()
+    assert "50.0 [48.0, 52.0]" in text
+    assert text.endswith(f"{END}\nend\n")
+    (folder / "b.json").write_text("{}")
+    with pytest.raises(OvssError, match=r"b\.json is no results file"):
+        render(tmp_path)

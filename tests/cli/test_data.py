@@ -1,0 +1,188 @@
+"""``ovss data``: what it prints, its exit status, and the way from nothing to a checked set."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ovsslib.cli import app
+from ovsslib.cli.data import _Bar
+from ovsslib.datasets import LAYOUTS, list_datasets
+from ovsslib.datasets.download import SOURCES
+from support.file_server import serving
+from support.helpers import one_error, write_voc
+from support.small_data import (
+    annotation,
+    rectangle,
+    save_label,
+    write_ade,
+    write_coco,
+    write_context,
+)
+
+
+def ovss(*args: object) -> object:
+    return CliRunner().invoke(app, ["data", *map(str, args)])
+
+
+@pytest.mark.parametrize("command", ["list", "verify", "download", "convert"])
+def test_help_has_examples(command: str) -> None:
+    done = ovss(command, "--help")
+    assert done.exit_code == 0
+    assert f"\n    ovss data {command}" in done.output
+
+
+def test_list_names_every_data_set() -> None:
+    lines = ovss("list").output.splitlines()
+    assert [line.split()[0] for line in lines] == list_datasets() == sorted(LAYOUTS)
+    counts = {line.split()[0]: int(line.split()[1]) for line in lines}
+    assert counts == {
+        "ade20k": 150,
+        "coco-object-instances": 81,
+        "coco-object80": 80,
+        "coco-object81": 81,
+        "coco-stuff": 171,
+        "context59": 59,
+        "context60": 60,
+        "diorama": 20,
+        "voc20": 20,
+        "voc21": 21,
+    }
+
+
+def test_the_shipped_pictures_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVSS_DATA", raising=False)
+    done = ovss("verify", "diorama", "--split", "tune")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[0].startswith("diorama tune: 100 pictures in ")
+    assert done.output.splitlines()[-1] == "nothing is wrong"
+
+
+def test_what_is_wrong_is_counted_and_shown(tmp_path: Path) -> None:
+    write_ade(tmp_path, n=7)
+    for number in range(1, 6):
+        save_label(tmp_path / "annotations/validation" / f"ADE_val_{number:08d}.png", [200])
+    done = ovss("verify", "ade20k", "--root", tmp_path, "--show", 2)
+    assert done.exit_code == 1
+    lines = [line.strip() for line in done.output.splitlines()]
+    assert "label values: 5" in lines
+    assert "… and 3 more (--show)" in lines
+    assert sum("holds 200" in line for line in lines) == 2
+    assert "count: 1" in lines
+    assert "148 of 150 classes are in no picture: building, sky, floor, tree, ceiling, …" in lines
+    assert lines[-1] == "NOT as it should be"
+
+
+def test_report_as_json(tmp_path: Path) -> None:
+    write_voc(tmp_path, 2)
+    done = ovss("verify", "voc", "--root", tmp_path, "--json", "--workers", 1, "--deep")
+    assert done.exit_code == 1
+    report = json.loads(done.output)
+    assert (report["dataset"], report["pictures"], report["expected"]) == ("voc21", 2, [1449])
+    assert list(report["faults"]) == ["count"]
+    assert len(report["pictures_with"]) == 21
+
+
+def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVSS_DATA", raising=False)
+    one_error(ovss("verify", "vok"), 2, "did you mean 'voc")
+    one_error(ovss("verify", "coco-stuff"), 2, "OVSS_DATA is not set")
+    one_error(ovss("download", "voc"), 2, "set OVSS_DATA, or give a folder with --root")
+    one_error(ovss("download", "vok", "--root", tmp_path), 2, "did you mean 'voc'")
+    one_error(ovss("convert", "voc"), 2, "voc is read as it is")
+    one_error(ovss("convert", "context", "--out", tmp_path), 2, "--out is for coco-object")
+    one_error(ovss("convert", "coco-object", "--source", "x"), 2, "maps or instances")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_download_and_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a server that cuts the connection; the variant's name gets the files it shares."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as out:
+        out.add(write_voc(tmp_path / "made", 3), "VOCdevkit/VOC2012")
+    body = content.getvalue()
+    (source,) = SOURCES["voc"]
+    small = dataclasses.replace(source, checksum=f"md5:{hashlib.md5(body).hexdigest()}")
+    monkeypatch.setitem(SOURCES, "voc", (small,))
+    shelf = tmp_path / "shelf"
+    monkeypatch.setenv("OVSS_DATA", str(shelf))
+    with serving({f"/mirror/{source.file}": body}) as server:
+        server.cut = [4000]
+        done = ovss("download", "voc20", "--mirror", f"{server.url}/mirror/")
+    assert done.exit_code == 0, done.output
+    assert done.output == f"voc20 is in {shelf}\n"
+    report = ovss("verify", "voc20")
+    assert report.exit_code == 1
+    assert "split val has 3 pictures, 1449 are expected" in report.output
+    assert "label" not in report.output
+
+
+def test_download_of_context_says_what_is_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = SOURCES["context"][1]
+    small = dataclasses.replace(file, checksum=f"md5:{hashlib.md5(b'{}').hexdigest()}")
+    monkeypatch.setitem(SOURCES, "context", (small,))
+    with serving({"/trainval_merged.json": b"{}"}) as server:
+        done = ovss("download", "context", "--root", tmp_path, "--mirror", server.url)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1].endswith(
+        f"ovss data convert context --root {tmp_path / 'VOCdevkit'}"
+    )
+
+
+def test_convert_context(tmp_path: Path) -> None:
+    root = write_context(tmp_path / "VOC2010")
+    (root / "SegmentationClassContext").rename(root / "59_context_labels")
+    lists = root / "ImageSets" / "SegmentationContext"
+    lists.rename(root / "ImageSets" / "Main")
+    (root / "ImageSets" / "Main" / "train.txt").write_text("2008_000000\n")
+    done = ovss("convert", "context", "--root", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert done.output == f"2 labels are in {root / 'SegmentationClassContext'}\n"
+    assert ovss("verify", "context59", "--root", tmp_path).output.count("label") == 0
+
+
+def test_convert_coco_object(tmp_path: Path) -> None:
+    write_coco(tmp_path, [annotation(1, 1, [rectangle(0, 0, 3, 3)])])
+    done = ovss("convert", "coco-object", "--root", tmp_path)
+    assert done.output == f"3 labels are in {tmp_path / 'annotations' / 'val2017'}\n"
+    done = ovss("convert", "coco-object", "--root", tmp_path, "--source", "instances")
+    assert done.output == f"3 labels are in {tmp_path / 'instances/annotations/val2017'}\n"
+
+
+def test_progress_of_a_download(capsys: pytest.CaptureFixture) -> None:
+    """A bar per file, on a terminal only."""
+    with _Bar() as bar:
+        bar.report("fetching a.zip", 1, 10)
+    assert capsys.readouterr().err == ""
+    with _Bar() as bar:
+        bar.quiet = False
+        bar.report("fetching a.zip", 0, 2000)
+        bar.report("fetching a.zip", 2000, 2000)
+        first = bar.bar
+        bar.report("unpacking a.zip", 7, None)
+        assert (first.n, bar.bar.n) == (2000, 7)
+        assert bar.bar is not first
+    shown = capsys.readouterr().err
+    assert "fetching a.zip" in shown
+    assert "unpacking a.zip" in shown
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "CliRunner().invoke(app, ['data', 'verify', '--help']); "
+        "print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

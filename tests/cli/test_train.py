@@ -1,0 +1,70 @@
+"""``ovss train`` and ``ovss localise`` as commands: a model trained, read back and looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from ovsslib.cli import app
+from support.helpers import one_error
+
+SMALL = "--pictures 24 --heldout 24 --steps 2 --batch 4 --side 32 --width 32 --text-layers 2"
+
+
+def ovss(*words: object) -> object:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, through the command."""
+    run = tmp_path_factory.mktemp("run")
+    more = ["--cache", drawn, "--run", run, "--out", run / "shipped", "--every", 1]
+    done = ovss("train", "micro-blip", *SMALL.split(), *more)
+    assert done.exit_code == 0, done.output
+    assert f"micro-blip is in {run / 'shipped'}" in done.stdout
+    assert [json.loads(line)["step"] for line in done.stderr.splitlines()] == [1, 2]
+    return run
+
+
+def test_a_finished_run_is_not_done_again(trained: Path, drawn: Path) -> None:
+    state = (trained / "state.pt").read_bytes()
+    done = ovss("train", "micro-blip", *SMALL.split(), "--cache", drawn, "--run", trained)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""
+    assert (trained / "state.pt").read_bytes() == state
+
+
+def test_localise_shows_every_layer_and_head(trained: Path, tmp_path: Path) -> None:
+    snapshots = [trained / "snapshots" / name for name in ("000001", "000002")]
+    models = [word for folder in snapshots for word in ("--vlm", folder)]
+    out = tmp_path / "auc.csv"
+    done = ovss("localise", *models, "--limit", 2, "--out", out, "--salience", "attention, margin")
+    assert done.exit_code == 0, done.output
+    rows = pd.read_csv(out, dtype={"head": str})
+    assert set(rows["vlm"]) == {str(folder) for folder in snapshots}
+    assert set(rows["salience"]) == {"attention", "margin"}
+    assert set(rows["layer"]) == {1, 2}
+    assert set(rows["head"]) == {"1", "2", "3", "4", "mean"}
+    assert rows["auc"].between(0, 1).all()
+    for folder in snapshots:
+        assert f"{folder}, attention (2 pictures)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["train", "micro-blib"], "did you mean 'micro-blip'"),
+        (["train", "micro-blip", "--side", "30", *SMALL.split()[:4]], "multiple of the 8-pixel"),
+        (["localise", "--salience", "atention"], "use attention, gradcam or margin"),
+        (["localise", "--out", "/proc/none/auc.csv", "--limit", "1"], "/proc/none"),
+        (["localise", "--split", "tunes"], "there are"),
+    ],
+)
+def test_mistakes_are_named(drawn: Path, words: list[str], hint: str) -> None:
+    where = ["--cache", str(drawn)] if words[0] == "train" else []
+    one_error(ovss(*words, *where), 2, hint)

@@ -1,0 +1,200 @@
+"""Every kind of fault that `verify` tells of, in small data sets that have exactly this one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovsslib.datasets import load_dataset
+from ovsslib.datasets.verify import picture_size, verify
+from ovsslib.errors import OvssError
+from support.helpers import SHARED, needs_realdata, write_voc
+from support.small_data import annotation, photo, save_label, write_ade, write_coco, write_context
+
+NAME = "ADE_val_00000001"
+
+
+def kinds(report: object) -> dict[str, int]:
+    """Kind of fault -> how many, without that small data sets are small."""
+    found = {kind: len(what) for kind, what in report.faults.items()}  # type: ignore[attr-defined]
+    found.pop("count", None)
+    return found
+
+
+def ade_faults(root: Path, *, deep: bool = False) -> dict[str, int]:
+    return kinds(verify(load_dataset("ade20k", root), deep=deep))
+
+
+def test_whole(tmp_path: Path) -> None:
+    report = verify(load_dataset("diorama", write_voc(tmp_path, 3)))
+    assert report.ok
+    assert (report.pictures, report.expected, report.faults) == (3, (), {})
+    assert report.pictures_with[0] == 3
+    assert report.pictures_with[1:].sum() == 6
+    assert report.void == pytest.approx(1 / 48)
+    assert report.to_dict()["ok"] is True
+
+
+def test_shipped_diorama_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVSS_DATA", raising=False)
+    report = verify(load_dataset("diorama"))
+    assert report.ok
+    assert (report.pictures_with > 0).all()
+
+
+def test_count(tmp_path: Path) -> None:
+    report = verify(load_dataset("ade20k", write_ade(tmp_path)))
+    assert report.faults == {"count": ("split val has 2 pictures, 2000 are expected",)}
+    assert not report.ok
+    report = verify(load_dataset("context60", write_context(tmp_path / "c")))
+    assert "5104 or 5105 are expected" in report.faults["count"][0]
+
+
+def test_files_that_are_missing(tmp_path: Path) -> None:
+    write_voc(tmp_path, 3)
+    (tmp_path / "JPEGImages" / "img_0000.jpg").unlink()
+    (tmp_path / "SegmentationClass" / "img_0001.png").unlink()
+    report = verify(load_dataset("diorama", tmp_path))
+    assert kinds(report) == {"picture missing": 1, "label missing": 1}
+    assert "img_0000.jpg" in report.faults["picture missing"][0]
+
+
+def test_label_without_picture(tmp_path: Path) -> None:
+    write_ade(tmp_path)
+    save_label(tmp_path / "annotations" / "validation" / "ADE_val_00000007.png", [1])
+    assert ade_faults(tmp_path) == {"label without picture": 1}
+
+
+def test_sizes_differ(tmp_path: Path) -> None:
+    """A label of the same number of pixels, but lying down, is another size."""
+    label = np.ones((24, 16), np.uint8)
+    Image.fromarray(label).save(write_ade(tmp_path) / "annotations" / "validation" / f"{NAME}.png")
+    report = verify(load_dataset("ade20k", tmp_path))
+    assert report.faults["size"] == (f"{NAME}: picture 24 x 16, label 16 x 24",)
+
+
+def test_values_and_colours(tmp_path: Path) -> None:
+    folder = write_ade(tmp_path) / "annotations" / "validation"
+    save_label(folder / f"{NAME}.png", [151])
+    Image.new("RGB", (24, 16)).save(folder / "ADE_val_00000002.png")
+    assert ade_faults(tmp_path) == {"label values": 1, "label in colours": 1}
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """Cut short; and, for ``deep`` alone, damaged in the middle with its end mark in place."""
+    write_ade(tmp_path, n=3)
+    label = tmp_path / "annotations" / "validation" / f"{NAME}.png"
+    label.write_bytes(label.read_bytes()[:50])
+    pictures = tmp_path / "images" / "validation"
+    cut = pictures / "ADE_val_00000002.jpg"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    assert ade_faults(tmp_path) == {"label unreadable": 1, "picture unreadable": 1}
+    holed = pictures / "ADE_val_00000003.jpg"
+    content = bytearray(holed.read_bytes())
+    tables = content.index(b"\xff\xc4") + 4  # Huffman tables, which only decoding reads
+    content[tables : tables + 20] = 20 * b"\xff"
+    holed.write_bytes(content)
+    assert ade_faults(tmp_path)["picture unreadable"] == 1
+    assert ade_faults(tmp_path, deep=True)["picture unreadable"] == 2
+
+
+def test_a_whole_picture_with_bytes_after_its_end(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes() + bytes(500))
+    assert picture_size(path) == (24, 16)
+    path.write_bytes(b"no picture")
+    with pytest.raises(OvssError, match="not an image"):
+        picture_size(path)
+
+
+def test_pictures_that_lie_on_their_side(tmp_path: Path) -> None:
+    """The size compared is that of the picture turned upright, as it is segmented."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photo(tmp_path / "a.jpg")) as image:
+        image.save(tmp_path / "turned.jpg", exif=exif)
+    for deep in (False, True):
+        assert picture_size(tmp_path / "turned.jpg", deep=deep) == (16, 24)
+
+
+def test_order_of_context_is_doubted(tmp_path: Path) -> None:
+    """Grass under the number it has in the data set's own order, where Context has the mouse."""
+    data = load_dataset("context60", write_context(tmp_path, [36], n=25))
+    assert kinds(verify(data)) == {"doubtful": 1}
+    data = load_dataset("context60", write_context(tmp_path, [36], n=2))
+    assert kinds(verify(data)) == {}
+
+
+def test_instances(tmp_path: Path) -> None:
+    damaged = {"size": [2, 2], "counts": [0, 4]}
+    write_coco(tmp_path, [annotation(1, 1, damaged)])
+    report = verify(load_dataset("coco-object-instances", tmp_path))
+    assert kinds(report) == {"label unreadable": 1}
+    assert report.pictures_with[0] == 2
+
+
+def test_progress_and_order(tmp_path: Path) -> None:
+    told = []
+
+    def progress(items, description, total):  # type: ignore[no-untyped-def]
+        told.append((description, total))
+        return items
+
+    write_ade(tmp_path, n=5)
+    for number in range(1, 6):
+        (tmp_path / "annotations" / "validation" / f"ADE_val_{number:08d}.png").unlink()
+    report = verify(load_dataset("ade20k", tmp_path), workers=4, progress=progress)
+    assert told == [("verifying ade20k", 5)]
+    assert len(report.faults["label missing"]) == 5
+    assert report.faults["label missing"] == tuple(sorted(report.faults["label missing"]))
+
+
+def test_many_files_are_quick(tmp_path: Path) -> None:
+    """500 pictures of 500 x 375 within seconds, whatever else the machine does."""
+    write_ade(tmp_path, n=1)
+    label = Image.fromarray(np.arange(375 * 500, dtype=np.int64).reshape(375, 500).astype(np.uint8))
+    label = label.point(lambda value: value % 151)
+    label.save(tmp_path / "label.png")
+    with Image.open(photo(tmp_path / "a.jpg")) as image:
+        image.resize((500, 375)).save(tmp_path / "a.jpg")
+    for number in range(1, 501):
+        name = f"ADE_val_{number:08d}"
+        for source, target in (
+            ("a.jpg", f"images/validation/{name}.jpg"),
+            ("label.png", f"annotations/validation/{name}.png"),
+        ):
+            (tmp_path / target).unlink(missing_ok=True)
+            (tmp_path / target).hardlink_to(tmp_path / source)
+    start = time.process_time()
+    assert ade_faults(tmp_path) == {}
+    assert time.process_time() - start < 5
+
+
+@needs_realdata
+@pytest.mark.parametrize(
+    ("name", "faults"),
+    [
+        ("voc21", {}),
+        ("voc20", {}),
+        ("context60", {}),
+        ("context59", {}),
+        ("ade20k", {}),
+        ("coco-object-instances", {}),
+        # One of the three pictures has instances only.
+        ("coco-stuff", {"label missing": 1}),
+        ("coco-object81", {"label missing": 1}),
+        ("coco-object80", {"label missing": 1}),
+    ],
+)
+def test_real_samples(name: str, faults: dict[str, int]) -> None:
+    root = SHARED / "VOCdevkit" if name.startswith(("voc", "context")) else SHARED
+    data = load_dataset(name, root)
+    # The samples are a few files: of the three instances' pictures, all that are there.
+    report = verify(data, deep=True)
+    assert set(report.faults) - {"count"} == set(faults)
+    assert kinds(report) == faults
+    assert "count" in report.faults

@@ -1,0 +1,72 @@
+"""What a stored shard stands for: everything that changes a number changes the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ovsslib.evaluate import fingerprint
+from ovsslib.evaluate import run as benchmark
+from ovsslib.evaluate.fingerprint import code_digest, folder, model_digest
+from ovsslib.evaluate.spec import Execution, RunSpec
+from ovsslib.paths import PACKAGE
+from support.helpers import make_tiny_blip, write_voc
+
+QUICK = {"layer": 1, "head": None, "rounds": 2, "patches_per_round": 5, "crf": False}
+
+
+@pytest.fixture(scope="module")
+def vlm(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_tiny_blip(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def how(tmp_path_factory: pytest.TempPathFactory) -> Execution:
+    return Execution(batch=2, device="cpu", root=write_voc(tmp_path_factory.mktemp("data"), 9))
+
+
+def test_the_key_holds_all_that_changes_a_number(
+    vlm: str, how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = RunSpec(vlm=vlm, config=QUICK)
+    others = [
+        RunSpec(vlm=vlm, config={**QUICK, "blur": 0.2}),
+        RunSpec(vlm=vlm, config=QUICK, protocol="pnp"),
+        RunSpec(vlm=vlm, config=QUICK, filter="all"),
+        RunSpec(vlm=vlm, config=QUICK, dtype="bfloat16"),
+        RunSpec(vlm=vlm, config=QUICK, limit=5),
+    ]
+    places = [folder(tmp_path, s, benchmark.open_task(s, how), 4) for s in (base, *others)]
+    work = benchmark.open_task(base, how)
+    places.append(folder(tmp_path, base, work, 7))
+    assert folder(tmp_path, base, work, 4) == places[0]
+    assert places[0].name.startswith("pnp-ovss_tiny_diorama-val_")
+    monkeypatch.setattr(fingerprint, "code_digest", lambda: "other code")
+    places.append(folder(tmp_path, base, work, 4))
+    file = tmp_path / "mine.json"
+    for layer in (1, 2):
+        file.write_text(json.dumps({"config": {"layer": layer}}))
+        places.append(folder(tmp_path, RunSpec(vlm=vlm, preset=str(file)), work, 4))
+    copy = make_tiny_blip(tmp_path / "copy" / "tiny", seed=1)
+    places.append(folder(tmp_path, RunSpec(vlm=str(copy), config=QUICK), work, 4))
+    assert len(set(places)) == len(places)
+
+
+def test_large_files_are_known_by_their_ends(tmp_path: Path) -> None:
+    def digest(name: str, last: bytes) -> str:
+        place = make_tiny_blip(tmp_path / name)
+        with open(place / "large.bin", "wb") as out:
+            out.truncate(65 << 20)
+            out.write(last)
+        return model_digest(str(place))
+
+    assert digest("a", b"1") == digest("b", b"1") != digest("c", b"2")
+
+
+def test_code_counts_but_what_has_no_part_in_a_figure() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert packages >= fingerprint._NO_PART, "a name that is gone hides nothing"
+    assert {"pnp", "vlm", "protocols", "metrics", "evaluate"} & fingerprint._NO_PART == set()
+    assert len(code_digest()) == 64

@@ -1,0 +1,91 @@
+"""Salience maps once per group of settings; refinement and scoring anywhere."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import ovsslib
+from ovsslib.datasets import load_dataset
+from ovsslib.evaluate.spec import Execution, Log
+from ovsslib.evaluate.stages import REFINEMENT, refine_and_score, salience_groups, salience_jobs
+from ovsslib.evaluate.task import Task, task
+from ovsslib.metrics.tally import tally
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.pipeline import PnPOVSS
+from support.helpers import make_tiny_blip, write_voc
+
+BASE = PnPConfig(layer=1, head=None, rounds=2, patches_per_round=5, crf_iterations=2)
+
+
+@pytest.fixture(scope="module")
+def vlm(tmp_path_factory: pytest.TempPathFactory) -> object:
+    folder = make_tiny_blip(tmp_path_factory.mktemp("models") / "tiny")
+    return ovsslib.load_vlm(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return task(load_dataset("diorama", write_voc(tmp_path_factory.mktemp("data"), 3)))
+
+
+def test_settings_that_differ_in_refinement_only_are_one_group() -> None:
+    configs = {
+        "attention": BASE.replace(salience="attention", rounds=1, blur=0.0, crf=False),
+        "gradcam": BASE.replace(rounds=1, blur=0.0, crf=False),
+        "dropout": BASE.replace(blur=0.0, crf=False),
+        "blur": BASE.replace(crf=False),
+        "crf": BASE,
+        "random": BASE.replace(salience="random"),
+    }
+    groups = [["attention"], ["gradcam"], ["dropout", "blur", "crf"], ["random"]]
+    assert salience_groups(configs) == groups
+
+
+def test_a_job_travels_and_does_what_segmenting_does(vlm: object, work: Task) -> None:
+    configs, log = {"sharp": BASE.replace(blur=0.0), "crf": BASE}, Log()
+    jobs = list(salience_jobs(vlm, configs, work, Execution(batch=2), log))
+    assert [(job.picture, job.name) for job in jobs] == [
+        (name, setting)
+        for batch in (work.ids[:2], work.ids[2:])
+        for name in batch
+        for setting in configs
+    ]
+    assert set(log.stages) == {"read", "salience"}
+    for job in jobs:
+        done = refine_and_score(pickle.loads(pickle.dumps(job)))
+        picture = work.read(job.picture)
+        model = PnPOVSS(vlm, configs[job.name])
+        labels = model.segment(picture.image, picture.classes).labels
+        expected = tally(work.protocol, labels, picture.looked_for, picture.truth, 20)
+        assert np.array_equal(done.tally.confusion, expected.confusion)
+        assert done.refining > 0
+        assert done.scoring > 0
+
+
+OTHER = {
+    "threshold": 0.5, "blur": 0.2, "crf": False, "crf_iterations": 3, "crf_gaussian_sxy": 9.0,
+    "crf_gaussian_compat": 1.0, "crf_bilateral_sxy": 9.0, "crf_bilateral_srgb": 50.0,
+    "crf_bilateral_compat": 1.0, "background": "never", "max_side": 20, "align_corners": True,
+    "constant_planes": "nan", "normalise": False,
+}  # fmt: skip
+
+
+def test_settings_called_refinement_leave_the_maps_alone(vlm: object, work: Task) -> None:
+    assert set(OTHER) == REFINEMENT
+    picture = work.read(work.ids[0])
+    base = PnPOVSS(vlm, BASE).maps([picture.image], [picture.classes])[0].maps
+    for name, value in OTHER.items():
+        assert getattr(BASE, name) != value
+        changed = PnPOVSS(vlm, BASE.replace(**{name: value}))
+        assert (changed.maps([picture.image], [picture.classes])[0].maps == base).all(), name
+
+
+def test_every_other_setting_gets_its_own_pass() -> None:
+    """A new setting that is forgotten in `REFINEMENT` costs time, never a wrong figure."""
+    salience = {item.name for item in fields(PnPConfig)} - REFINEMENT
+    assert {"layer", "head", "salience", "rounds", "patches_per_round", "seed"} <= salience
+    assert len(salience_groups({"a": BASE, "b": BASE.replace(seed=1)})) == 2

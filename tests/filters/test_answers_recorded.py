@@ -1,0 +1,136 @@
+"""Answers out of a file, and the paper's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.filters import describe, get_filter
+from ovsslib.filters.answers.file import AnswerWriter
+from ovsslib.filters.answers.recorded import parse_released, read_released, released_source
+from ovsslib.filters.answers.vocabulary import released_vocabulary
+from support.helpers import SHARED, needs_realdata, write_voc
+
+FILES = {  # data set -> file, answers, classes named, answers with something odd
+    "voc": ("voc", 1449, 2302, 0),
+    "context": ("psc", 5104, 21203, 1),
+    "ade20k": ("ade20k", 2000, 15404, 21),
+    "coco-object": ("coco_object", 5000, 12352, 11),
+    "coco-stuff": ("coco_stuff", 5000, 21566, 21),
+}
+
+
+def real(dataset: str) -> dict[str, str]:
+    return read_released(SHARED / "gpt4o" / f"{FILES[dataset][0]}_classification_noboundary.json")
+
+
+@needs_realdata
+@pytest.mark.parametrize("dataset", FILES)
+def test_every_released_answer_is_read_and_nothing_dropped_in_silence(dataset: str) -> None:
+    texts = real(dataset)
+    found = parse_released(texts, released_vocabulary(dataset))
+    _, answers, named, odd = FILES[dataset]
+    assert len(found) == len(texts) == answers
+    assert all(answer.parsed.readable for answer in found)
+    assert sum(len(answer.parsed.found) for answer in found) == named
+    assert sum(bool(answer.parsed.remarks) for answer in found) == odd
+    for answer in found:
+        # Counted another way: what looks like "12: name" before the probabilities.
+        pieces = re.findall(r"(?<![\w%])(\d+) ?: ?['\"]?[A-Za-z]", answer.raw)
+        labels = {guess.label for guess in answer.parsed.found}
+        dropped = [r for r in answer.parsed.remarks if r.reason.startswith(("no class", "named"))]
+        assert len(pieces) == len(labels) + len(dropped), answer.raw
+        unknown = [g for g in answer.parsed.found if g.probability is None]
+        assert not unknown or answer.parsed.remarks
+
+
+@needs_realdata
+def test_the_known_messes() -> None:
+    def one(dataset: str, name: str, trust: str = "number") -> tuple[list, list[str]]:
+        vocabulary = released_vocabulary(dataset, trust)
+        (answer,) = parse_released({name: real(dataset)[name]}, vocabulary)
+        pairs = [(g.label, g.probability) for g in answer.parsed.found]
+        return pairs, [remark.reason for remark in answer.parsed.remarks]
+
+    assert one("voc", "2007_000187") == ([(20, 0.9), (15, 0.1)], [])
+    assert one("context", "2010_000536")[0][1] == (14, 1.0)
+    assert one("context", "2010_000536", "name")[0][1] == (15, 1.0)  # "14: cat"
+    assert one("coco-object", "000000285349") == ([], ["no class has number 0"])
+    assert one("coco-stuff", "000000085576")[0] == [(62, 1.0), (101, 1.0)]  # "[100%: 100%]"
+    assert one("coco-stuff", "000000473237")[0] == [(1, 1.0), (54, 1.0)]
+    assert one("coco-object", "000000368982") == ([(77, 1.0)], ["several numbers; 100 counts"])
+    pairs, odd = one("ade20k", "ADE_val_00000514")
+    assert [p for _, p in pairs].count(None) == 2
+    assert odd == ["no probability"] * 2
+
+
+@needs_realdata
+def test_the_papers_filter_on_a_real_picture(tmp_path: Path) -> None:
+    with AnswerWriter(tmp_path / "voc.jsonl", released_source("voc")) as writer:
+        writer.write_all(parse_released(real("voc"), released_vocabulary("voc")))
+    looks = get_filter(f"recorded:{tmp_path}/voc.jsonl")
+    for name in ("voc20", "voc21"):
+        data = load_dataset(name, SHARED / "VOCdevkit")
+        assert looks(data, "2007_000129") == (2, 15)
+    assert looks(data, "2007_000187") == (20,)  # the person has 10 %
+    assert describe(looks)["model"] == "gpt-4o"
+
+
+@needs_realdata
+def test_answers_for_one_data_set_do_not_fit_another(tmp_path: Path) -> None:
+    with pytest.raises(OvssError, match=r"19 of 20 differ; label 2 is 'bag' there and 'bicycle"):
+        parse_released(real("context"), replace(released_vocabulary("voc"), trust="number"))
+    with AnswerWriter(tmp_path / "a.jsonl", released_source("context")) as writer:
+        writer.write_all(parse_released(real("context"), released_vocabulary("context")))
+    data = load_dataset("voc", SHARED / "VOCdevkit")
+    with pytest.raises(OvssError, match=r"its classes are not the data set's"):
+        get_filter(f"recorded:{tmp_path}/a.jsonl")(data, "2007_000129")
+
+
+def named_classes() -> list[str]:
+    return list(released_vocabulary("diorama").names.values())
+
+
+def test_threshold_and_number_of_classes(tmp_path: Path) -> None:
+    data = load_dataset("diorama", write_voc(tmp_path / "data", 3))
+    first = ", ".join(f"{k}: {name}" for k, name in enumerate(named_classes()[:3], start=1))
+    texts = {"img_0000": f"[{first}], [90%, 71%, 70%]", "img_0001": "[], []"}
+    with AnswerWriter(tmp_path / "a.jsonl", released_source("diorama")) as writer:
+        writer.write_all(parse_released(texts, released_vocabulary("diorama")))
+    name = f"recorded:{tmp_path}/a.jsonl"
+    assert get_filter(name)(data, "img_0000") == (1, 2)  # 70 % is not above 70 %
+    assert get_filter(name, {"threshold": 0.69})(data, "img_0000") == (1, 2, 3)
+    assert get_filter(name, {"most": 1})(data, "img_0000") == (1,)
+    assert get_filter(name)(data, "img_0001") == ()
+    with pytest.raises(OvssError, match=r"a.jsonl holds no answer for img_0002; ask for it with"):
+        get_filter(name)(data, "img_0002")
+    said = describe(get_filter(name, {"most": 1}))
+    assert str(tmp_path) not in json.dumps(said)
+    assert (said["most"], said["prompt"]) == (1, "released")
+    with (tmp_path / "a.jsonl").open("a") as out:
+        out.write('{"half')
+    with pytest.warns(UserWarning, match="line 3: cannot be read"):
+        get_filter(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nonsense", "is no JSON object of picture: answer"),
+        ("[]", "is no JSON object"),
+        ("{}", "is no JSON object"),
+        ('{"a": 3}', "the answer for 'a' is no text, but 3"),
+    ],
+)
+def test_files_of_another_form(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(OvssError, match=words):
+        read_released(tmp_path / "a.json")
+    with pytest.raises(OvssError, match="cannot be read"):
+        read_released(tmp_path / "none.json")

@@ -1,0 +1,81 @@
+"""CLIP as a filter, with the shipped micro-clip."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.filters import describe, get_filter, oracle
+from ovsslib.filters.clip import THRESHOLDS, Clip, load_open_clip
+from ovsslib.filters.thresholded import best_threshold, score_all
+from support.helpers import ROOT
+
+FOLDER = ROOT / "data/checkpoints/micro-clip"
+
+
+def test_scores_are_open_clips_softmax_over_two_texts() -> None:
+    data = load_dataset("diorama", split="tune")
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
+    looks = Clip()
+    for name in data.ids[:2]:
+        found = looks.scores(data, name)
+        assert found.shape == (20,)
+        for k in (0, 13, 19):
+            texts = tokenize(["a picture", f"a picture of a {data.classes[k]}"])
+            with torch.no_grad():
+                image = model.eval().encode_image(preprocess(data.image(name))[None])
+                logits = model(preprocess(data.image(name))[None], texts)
+                assert image.shape[0] == 1
+                similarity = logits[2] * logits[0] @ logits[1].T
+            assert found[k] == pytest.approx(float(similarity.softmax(-1)[0, 1]), abs=1e-5)
+
+
+def test_it_knows_more_than_chance_and_its_threshold_is_the_best_on_tune() -> None:
+    data = load_dataset("diorama", split="tune")
+    scores, truth = score_all(Clip(), data, data.ids)
+    threshold, best = best_threshold(scores, truth)
+    kept = scores > THRESHOLDS["micro-clip"]
+    f1 = 2 * (kept & truth).sum() / (kept.sum() + truth.sum())
+    assert f1 == pytest.approx(best, abs=0.005)
+    assert best > 0.6  # every class always: 0.42
+    assert f1 > 2 * truth.sum() / (truth.size + truth.sum()) + 0.15
+    assert threshold == pytest.approx(THRESHOLDS["micro-clip"], abs=0.01)
+
+
+def test_as_a_filter(tmp_path: Path) -> None:
+    data = load_dataset("diorama", split="tune")
+    name = data.ids[0]
+    looks = get_filter("clip")
+    scores = looks.scores(data, name)
+    assert looks(data, name) == tuple(np.flatnonzero(scores > THRESHOLDS["micro-clip"]) + 1)
+    assert set(looks(data, name)) & set(oracle(data, name))
+    shutil.copytree(FOLDER, tmp_path / "mine")
+    mine = get_filter(f"clip:{tmp_path}/mine", {"threshold": 0.3})
+    assert np.array_equal(mine.scores(data, name), scores)
+    assert describe(mine)["model"] == "mine"
+    assert str(tmp_path) not in str(describe(mine))
+    assert describe(looks)["threshold"] == THRESHOLDS["micro-clip"]
+    assert get_filter("clip:some/other").own_threshold() == 0.5
+
+
+@pytest.mark.parametrize("name", ["micro-clop", "some/clip", "ViT-B-32", "ViT-B-32:openai"])
+def test_models_that_are_not_here(name: str) -> None:
+    with pytest.raises(OvssError, match="is not on this machine; give micro-clip"):
+        load_open_clip(name)
+
+
+def test_weights_from_a_file(tmp_path: Path) -> None:
+    with pytest.raises(OvssError, match="cannot be loaded"):
+        load_open_clip("No-Such-Architecture:laion", download=True)
+    shutil.copytree(FOLDER, tmp_path / "broken")
+    (tmp_path / "broken/open_clip_model.safetensors").write_bytes(b"junk")
+    with pytest.raises(OvssError, match="cannot be loaded"):
+        load_open_clip(str(tmp_path / "broken"))

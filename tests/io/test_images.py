@@ -1,0 +1,205 @@
+"""Opening every common kind of picture, and writing files whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovsslib.errors import OvssError
+from ovsslib.io.images import (
+    check_suffix,
+    find_images,
+    open_image,
+    save_label_png,
+    write_atomic,
+)
+from ovsslib.io.palette import voc_palette
+from support.helpers import SHARED, needs_realdata, write_photo
+
+
+def test_16_bit_png_is_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    image = open_image(tmp_path / "deep.png")
+    assert image.mode == "RGB"
+    assert np.asarray(image)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "ink.jpg")
+    red, green, blue = open_image(tmp_path / "ink.jpg").getpixel((4, 4))
+    assert red > 200
+    assert green < 60
+    assert blue < 60
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_lies_over_white(tmp_path: Path, mode: str) -> None:
+    clear = (10, 20, 30, 0) if mode == "RGBA" else (10, 0)
+    Image.new(mode, (3, 2), clear).save(tmp_path / "clear.png")
+    assert open_image(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_half_transparent_is_mixed(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (0, 0, 0, 128)).save(tmp_path / "half.png")
+    assert open_image(tmp_path / "half.png").getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_transparent_palette(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "gif.png", transparency=0)
+    opened = open_image(tmp_path / "gif.png")
+    assert [opened.getpixel((0, 0)), opened.getpixel((1, 0))] == [(255, 255, 255), (0, 0, 255)]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    upright = Image.new("RGB", (40, 20), "black")
+    upright.paste((255, 0, 0), (0, 0, 10, 10))  # red at the top left
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "camera.jpg", exif=exif, quality=95)
+    opened = open_image(tmp_path / "camera.jpg")
+    assert opened.size == (40, 20)
+    assert opened.getpixel((3, 3))[0] > 180
+    assert opened.getpixel((35, 15))[0] < 70
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "YCbCr", "HSV", "LAB", "F", "I"])
+def test_every_other_mode_becomes_rgb(mode: str) -> None:
+    image = open_image(Image.new(mode, (5, 4)))
+    assert image.mode == "RGB"
+    assert image.size == (5, 4)
+
+
+def test_array_and_its_errors() -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert (np.asarray(open_image(array)) == array).all()
+    for wrong in (array[..., 0], array.astype(float), array[:0]):
+        with pytest.raises(OvssError, match=r"\(H, W, 3\) of uint8"):
+            open_image(wrong)
+
+
+def test_opening_does_not_change_the_argument() -> None:
+    image = Image.new("RGB", (4, 4), "red")
+    copy = open_image(image)
+    copy.putpixel((0, 0), (0, 0, 0))
+    assert image.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_one_pixel(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 1), "blue").save(tmp_path / "dot.png")
+    assert open_image(str(tmp_path / "dot.png")).size == (1, 1)
+
+
+def test_unreadable_files_name_themselves(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    whole = write_photo(tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.png").write_bytes(b"")
+    cases = {"text.jpg": "not an image", "half.jpg": "cannot be read", "empty.png": "not an image"}
+    cases |= {"gone.jpg": "no such file", ".": "not a file"}
+    for name, words in cases.items():
+        with pytest.raises(OvssError, match=words) as caught:
+            open_image(tmp_path / name)
+        assert str(tmp_path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@needs_realdata
+def test_real_photographs() -> None:
+    for path in sorted((SHARED / "photos").glob("*.jpg")):
+        assert open_image(path).mode == "RGB"
+
+
+def test_label_png_holds_indices(tmp_path: Path) -> None:
+    labels = np.array([[0, 1, 20], [255, 3, 0]], np.int16)
+    path = save_label_png(labels, tmp_path / "labels.png")
+    with Image.open(path) as stored:
+        assert stored.mode == "P"
+        assert (np.asarray(stored) == labels).all()
+        colours = np.array(stored.getpalette("RGB")).reshape(-1, 3)
+    assert (colours == voc_palette()).all()
+
+
+@pytest.mark.parametrize(
+    "bad", [np.array([[-1]]), np.array([[256]]), np.zeros(3), np.zeros((0, 2))]
+)
+def test_label_png_refuses_other_values(tmp_path: Path, bad: np.ndarray) -> None:
+    with pytest.raises(OvssError, match="0 to 255"):
+        save_label_png(bad, tmp_path / "labels.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = write_atomic(tmp_path / "new" / "a.txt", "one")
+
+    def fails(out: object) -> None:
+        out.write(b"half")  # type: ignore[attr-defined]
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_atomic(path, fails)
+    assert path.read_text() == "one"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_write_below_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OvssError, match="cannot be made"):
+        write_atomic(tmp_path / "file" / "out.txt", "x")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line() -> None:
+    """`/dev/full` refuses every byte as a full disk does."""
+
+    def fill(out: object) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(OvssError, match="No space left"):
+        write_atomic(Path(os.environ.get("TMPDIR", "/tmp")) / "ovss-full-disk-test", fill)
+
+
+def test_find_images(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("")
+    Image.new("RGB", (2, 2)).save(tmp_path / "odd[1].jpg")
+    found = [p.name for p in find_images([tmp_path])]
+    assert found == ["a.PNG", "b.jpg", "odd[1].jpg"]
+    assert find_images([tmp_path / "*.jpg", tmp_path / "b.jpg"])[0].name == "b.jpg"
+    assert [p.name for p in find_images([tmp_path / "odd[1].jpg"])] == ["odd[1].jpg"]
+    assert find_images([tmp_path / "gone.jpg"]) == [tmp_path / "gone.jpg"]
+    with pytest.raises(OvssError, match="matches no file"):
+        find_images([tmp_path / "*.tif"])
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(OvssError, match="holds no image"):
+        find_images([tmp_path / "bare"])
+
+
+def test_a_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    check_suffix(tmp_path / "a.b.json", ".json")
+    for name in ("a.yml", "json", "a.json.gz"):
+        with pytest.raises(OvssError, match=rf"{name}: the file's name must end in \.json"):
+            check_suffix(tmp_path / name, ".json")

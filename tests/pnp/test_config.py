@@ -1,0 +1,114 @@
+"""Settings: checks, presets, hash."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovsslib.errors import OvssError
+from ovsslib.pnp.config import PRESETS, PnPConfig, preset
+
+
+def test_table_2_values() -> None:
+    blip, bridge = preset("blip"), preset("bridgetower")
+    assert (blip.layer, blip.head, blip.threshold, blip.blur) == (8, 10, 0.15, 0.05)
+    assert (bridge.layer, bridge.head, bridge.threshold, bridge.blur) == (2, 8, 0.15, 0.05)
+    assert (blip.rounds, blip.patches_per_round) == (4, 10)
+
+
+def test_released_preset_differs_from_blip_in_deviations_only() -> None:
+    blip, released = preset("blip").to_dict(), preset("released-code").to_dict()
+    assert {key for key in blip if blip[key] != released[key]} == {
+        "last_name", "name_spaces", "drop_value", "drop_zero", "drop_sep", "ties", "round0_twice",
+        "align_corners", "constant_planes", "normalise",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_round_trip_through_json(name: str) -> None:
+    config = preset(name)
+    again = PnPConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+def test_hash_changes_with_every_field() -> None:
+    other: dict[str, Any] = {
+        "layer": 3, "head": None, "salience": "random", "score": "margin", "threshold": 0.2,
+        "rounds": 1, "patches_per_round": 3, "blur": 0.0, "crf": False, "crf_iterations": 3,
+        "background": "few", "max_side": None, "image_size": 96, "prompt": "a", "separator": ", ",
+        "classes_per_prompt": 4, "seed": 1, "last_name": "sum", "name_spaces": False,
+        "drop_value": "mean", "drop_zero": True, "drop_sep": True, "ties": "numpy",
+        "round0_twice": True, "align_corners": True, "constant_planes": "nan",
+        "crf_gaussian_sxy": 1.0, "crf_gaussian_compat": 1.0, "crf_bilateral_sxy": 1.0,
+        "crf_bilateral_srgb": 1.0, "crf_bilateral_compat": 1.0, "normalise": False,
+    }  # fmt: skip
+    assert set(other) == {field.name for field in dataclasses.fields(PnPConfig)}
+    hashes = {PnPConfig().replace(**{key: value}).hash() for key, value in other.items()}
+    assert len(hashes | {PnPConfig().hash()}) == len(other) + 1
+    assert all(len(value) == 10 for value in hashes)
+
+
+def test_whole_number_and_float_are_one_setting() -> None:
+    assert PnPConfig(blur=0).hash() == PnPConfig(blur=0.0).hash()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"threshhold": 0.1}, "unknown setting 'threshhold'; did you mean 'threshold'"),
+        ({"salience": "grad"}, "unknown value of salience 'grad'; did you mean 'gradcam'"),
+        ({"layer": 0}, "layer must lie between 1 and inf, got 0"),
+        ({"layer": 2.0}, "layer must be int, got 2.0"),
+        ({"layer": True}, "layer must be int, got True"),
+        ({"head": "3"}, "head must be int or None, got '3'"),
+        ({"threshold": 1.5}, "threshold must lie between 0 and 1"),
+        ({"blur": float("nan")}, "blur must lie between"),
+        ({"crf": 1}, "crf must be bool, got 1"),
+        ({"rounds": 0}, "rounds must lie between"),
+        ({"max_side": 2}, "max_side must lie between"),
+        ({"background": []}, "unknown value of background"),
+    ],
+)
+def test_bad_fields(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(OvssError, match=message):
+        PnPConfig.from_dict(fields)
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(OvssError, match="unknown preset 'blipp'; did you mean 'blip'"):
+        preset("blipp")
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PnPConfig().layer = 3  # type: ignore[misc]
+
+
+@given(st.text(max_size=12))
+def test_any_unknown_key_is_refused_with_one_line(key: str) -> None:
+    if key in PnPConfig().to_dict():
+        return
+    with pytest.raises(OvssError) as caught:
+        PnPConfig.from_dict({key: 1})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    wanted = preset("micro-blip", threshold=0.35, head=2)
+    path.write_text(json.dumps({"config": wanted.to_dict(), "found": {"reward": 0.5}}))
+    assert preset(str(path)) == wanted
+    assert preset(str(path), crf=False) == wanted.replace(crf=False)
+    for content in ("", "[]", "{}", '{"config": {"threshhold": 0.1}}', '{"config": {"layer": 0}}'):
+        path.write_text(content)
+        with pytest.raises(OvssError, match=r"mine\.json: no preset .* ovss tune"):
+            preset(str(path))
+    with pytest.raises(OvssError, match="No such file"):
+        preset(str(tmp_path / "gone.json"))

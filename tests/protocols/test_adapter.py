@@ -1,0 +1,160 @@
+"""Methods other than PnP-OVSS under a protocol: windows and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovsslib.datasets import load_dataset
+from ovsslib.evaluate.run import run
+from ovsslib.evaluate.task import task
+from ovsslib.io.images import open_image
+from ovsslib.pnp.refine import peak_scores
+from ovsslib.pnp.result import Segmentation
+from ovsslib.protocols.adapter import Windowed, windowed
+from ovsslib.protocols.planes import Rules
+from ovsslib.protocols.protocol import get_protocol
+from ovsslib.protocols.windows import Window
+from support.helpers import write_photo, write_voc
+
+
+class Config:
+    """Settings of the method below: none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+    def hash(self) -> str:
+        return "0" * 10
+
+
+class Colours:
+    """A method of its own: class k is colour channel k % 3, in 0..1; dark pixels are nothing."""
+
+    name = "colours"
+
+    def __init__(self, planes_are: str | None = None) -> None:
+        self.config = Config()
+        self.seen: list[tuple[int, int]] = []
+        self.batches: list[int] = []
+        if planes_are:
+            self.planes_are = planes_are
+
+    def segment(self, image: Any, classes: Sequence[str], *, stages: bool = False) -> Segmentation:
+        return self.segment_batch([image], [classes], stages=stages)[0]
+
+    def segment_batch(
+        self, images: Sequence[Any], classes_per_image: Sequence[Sequence[str]], **_: bool
+    ) -> list[Segmentation]:
+        self.batches.append(len(images))
+        return [
+            self._one(np.asarray(open_image(image)), tuple(classes))
+            for image, classes in zip(images, classes_per_image, strict=True)
+        ]
+
+    def _one(self, image: np.ndarray, classes: tuple[str, ...]) -> Segmentation:
+        self.seen.append(image.shape[:2])
+        planes = np.zeros((len(classes), *image.shape[:2]), np.float32)
+        for k in range(len(classes)):
+            planes[k] = image[..., k % 3] / 255
+        labels = np.full(image.shape[:2], -1, np.int16)
+        if classes:
+            labels = np.where(image.max(2) > 60, planes.argmax(0), -1).astype(np.int16)
+        return Segmentation(labels, planes, classes, 0.5, peak_scores(labels, planes), image)
+
+
+def _halves(width: int = 120, height: int = 60) -> np.ndarray:
+    """Left half red, right half green, a dark stripe at the bottom."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:40, : width // 2, 0] = image[:40, width // 2 :, 1] = 200
+    return image
+
+
+def test_windows_find_what_the_whole_picture_shows() -> None:
+    method = Colours()
+    seeing = Windowed(method, Window(short=60, crop=60, stride=30))
+    image = _halves()
+    found = seeing.segment(image, ["a", "b"])
+    assert method.seen == [(60, 60)] * 3
+    assert (found.labels == method.segment(image, ["a", "b"]).labels).all()
+    assert found.planes.shape == (2, 60, 120)
+    assert np.allclose(found.planes[0], image[..., 0] / 255)
+    assert found.classes == ("a", "b")
+    assert found.match == 0.5
+    assert found.scores == pytest.approx((200 / 255, 200 / 255))
+
+
+def test_planes_come_back_to_the_pictures_own_size(tmp_path: Path) -> None:
+    method = Colours("probability")
+    seeing = Windowed(method, Window(short=30, crop=20, stride=10))
+    pictures = [_halves(), np.asarray(Image.open(write_photo(tmp_path / "a.jpg", (50, 90))))]
+    first, second = seeing.segment_batch(pictures, [["a", "b"], []])
+    assert set(method.seen) == {(20, 20)}
+    assert max(method.batches) == 2
+    assert first.labels.shape == (60, 120)
+    assert (first.labels[5:35, :57] == 0).all()
+    assert (first.labels[5:35, 63:] == 1).all()
+    assert second.labels.shape == (90, 50)
+    assert (second.labels == -1).all()
+    assert second.planes.shape == (0, 90, 50)
+
+
+def test_rules_apply_to_methods_that_give_scores_only() -> None:
+    rules = Rules(background_plane=0.5)
+    image = _halves()
+    found = Windowed(Colours("probability"), None, rules).segment(image, ["a", "b"])
+    assert set(np.unique(found.labels[40:])) == {-1}
+    assert set(np.unique(found.labels[:40])) == {0, 1}
+    high = Rules(background_plane=0.9)
+    assert (Windowed(Colours("probability"), None, high).segment(image, ["a"]).labels == -1).all()
+    plain = Windowed(Colours(), None, high).segment(image, ["a", "b"])
+    assert (plain.labels == Colours().segment(image, ["a", "b"]).labels).all()
+
+
+def test_the_scale_belongs_to_similarities() -> None:
+    rules = Rules(logit_scale=40.0, prob_thd=0.6)
+    found = Windowed(Colours("similarity"), None, rules).segment(_halves(), ["a", "b"])
+    assert np.allclose(found.planes.sum(0), 1, atol=1e-5)
+    assert set(np.unique(found.labels[40:])) == {-1}
+
+
+def test_names_of_one_class_share_its_area() -> None:
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[:9, :, 0], image[9, :5, 1], image[9, 5:, 2] = 200, 200, 200
+    rules, names = Rules(area_thd=0.06), ["a", "b", "c"]
+    one = Windowed(Colours("probability"), None, rules, {"a": 1, "b": 2, "c": 2})
+    two = Windowed(Colours("probability"), None, rules, {"a": 1, "b": 2, "c": 3})
+    assert one.segment(image, names).labels[9].tolist() == [1] * 5 + [2] * 5
+    assert two.segment(image, names).labels[9].tolist() == [0] * 10
+
+
+def test_a_protocol_without_windows_and_rules_leaves_a_method_alone(tmp_path: Path) -> None:
+    data = load_dataset("voc", write_voc(tmp_path, 1))
+    method = Colours()
+    assert windowed(method, get_protocol("pnp-fixed"), data) is method
+    seeing = windowed(method, get_protocol("sclip"), data)
+    assert isinstance(seeing, Windowed)
+    assert (seeing.name, seeing.config) == ("colours", method.config)
+    assert seeing.labels["ship"] == 4
+    assert seeing.labels["person in dress"] == 15
+    assert seeing.labels["curtain"] == 0
+    assert seeing.rules.area_thd == 0.1
+
+
+@pytest.mark.parametrize("name", ["pnp", "pnp-fixed", "tcl", "sclip"])
+def test_a_run_under_every_protocol(name: str, tmp_path: Path) -> None:
+    data = load_dataset("voc", write_voc(tmp_path, 3, size=(40, 30)))
+    method = Colours("similarity" if name == "sclip" else "probability")
+    result = run(method, task(data, protocol=name, filter="all"))
+    assert len(result.ids) == 3
+    assert result.protocol == get_protocol(name).resolved("voc21").to_dict()
+    shapes = {"tcl": (448, 448), "sclip": (224, 224)}
+    assert set(method.seen) == {shapes.get(name, (30, 40))}
+    void = 30 * 3 if name != "pnp" else 0
+    assert result.counts.truth.sum() + void >= 3 * 30 * 40
+    assert result.counts.truth.sum() == result.counts.predicted.sum()

@@ -1,0 +1,146 @@
+"""The table: blocks that never mix, every run shown, remarks, and the figures as data."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pandas as pd
+import pytest
+
+from ovsslib.errors import OvssError
+from ovsslib.reports.measured import load_measured
+from ovsslib.reports.published import Figure, load_published
+from ovsslib.reports.table import build, frame, remark, select
+from reports.test_measured import STORED
+
+
+def figure(kind: str = "measured", **change: object) -> Figure:
+    same = {
+        "kind": kind,
+        "system": "pnp-ovss",
+        "training": "",
+        "model": "micro-blip",
+        "protocol": "pnp-fixed",
+        "filter": "oracle",
+        "dataset": "voc21",
+        "split": "val",
+        "metric": "miou",
+        "value": 50.0,
+        "text": "50.0",
+        "source": "a.json",
+    }
+    return Figure(**{**same, **change})
+
+
+def test_blocks_never_mix() -> None:
+    # alike in all but the kind
+    table = build([figure("published"), figure(), figure("published", dataset="ade20k")])
+    measured, published = table.blocks
+    assert (measured.kind, published.kind) == ("measured", "published")
+    assert measured.columns == ("voc21",)
+    assert published.columns == ("voc21", "ade20k")
+    for block in table.blocks:
+        assert {f.kind for row in block.rows for f in row.cells.values()} == {block.kind}
+
+
+def test_every_figure_is_in_exactly_one_cell_unchanged() -> None:
+    figures = load_measured([STORED]) + load_published()
+    table = build(figures)
+    shown = [f for block in table.blocks for row in block.rows for f in row.cells.values()]
+    assert sorted(map(id, shown)) == sorted(map(id, figures))
+
+
+def test_two_runs_of_one_kind_are_two_rows_with_their_settings() -> None:
+    one, two = figure(settings="aaaa"), figure(settings="bbbb", value=60.0)
+    (block,) = build([one, two]).blocks
+    assert [row.heads[-1] for row in block.rows] == ["aaaa", "bbbb"]
+    # the same settings, measured twice: neither hides the other, and the file tells them apart
+    again = figure(settings="aaaa", source="b.json")
+    other = figure(settings="aaaa", dataset="ade20k")
+    table = build([one, again, other])
+    (block,) = table.blocks
+    assert [set(row.cells) for row in block.rows] == [{"voc21", "ade20k"}, {"voc21"}]
+    assert table.sources == ("a.json", "b.json")
+
+
+def test_a_published_row_has_one_source() -> None:
+    two = [figure("published", source=name, dataset=name) for name in ("voc21", "ade20k")]
+    (block,) = build(two).blocks
+    assert len(block.rows) == 2
+
+
+def test_order_and_splits_of_columns() -> None:
+    names = ["toy", "ade20k", "voc20", "voc21", "diorama", "context60"]
+    figures = [figure(dataset=name) for name in names] + [figure(split="tune")]
+    (block,) = build(figures).blocks
+    assert block.columns == (
+        *("diorama", "voc21", "voc21 tune", "context60", "voc20", "ade20k", "toy"),
+    )
+
+
+def test_remarks() -> None:
+    assert remark(figure()) == ""
+    assert remark(figure(images=200, failed=0, allowed_bad=0)) == "200 pictures"
+    assert remark(figure(images=7, limit=8, failed=1)) == (
+        "7 pictures; first 8 pictures only; 1 picture could not be read"
+    )
+    assert remark(figure(images=197, failed=3, allowed_bad=5, note="beware")) == (
+        "197 pictures; 3 pictures could not be read (accepted with --allow-bad 5); beware"
+    )
+
+
+def test_notes_and_sources_stand_once() -> None:
+    table = build([figure(dataset=name, images=9) for name in ("voc21", "ade20k")])
+    assert table.notes == ("9 pictures",)
+    assert table.sources == ("a.json",)
+
+
+def test_select() -> None:
+    figures = [
+        figure(),
+        figure(protocol="own (short side 448)"),
+        figure(dataset="toy"),
+        figure(metric="miou_stuff"),
+        figure("published", note="unverified: remembered"),
+    ]
+    assert select(figures) == (figures[:3], 1)
+    assert select(figures, unverified=True) == (figures[:3] + figures[4:], 0)
+    assert select(figures, metric="miou_stuff") == ([figures[3]], 0)
+    assert select(figures, datasets=["voc"]) == (figures[:2], 1)
+    assert select(figures, datasets=["toy", "ade20k"]) == ([figures[2]], 0)
+    assert select(figures, protocols=["own"]) == ([figures[1]], 0)
+    assert select(figures, protocols=["own (short side 448)"]) == ([figures[1]], 0)
+
+
+def test_select_names_what_is_wrong() -> None:
+    with pytest.raises(OvssError, match=r"unknown data set 'vco21'; did you mean 'voc21'"):
+        select([figure()], datasets=["vco21"])
+    with pytest.raises(OvssError, match=r"unknown protocol 'pnp-fixd'; did you mean 'pnp-fixed'"):
+        select([figure()], protocols=["pnp-fixd"])
+    with pytest.raises(OvssError, match="no figure fits miou, ade20k, pnp-fixed; ask for less"):
+        select([figure()], datasets=["ade20k"], protocols=["pnp-fixed"])
+
+
+def test_a_table_shows_one_metric() -> None:
+    with pytest.raises(OvssError, match="one metric, here are: miou, miou_stuff"):
+        build([figure(), figure(metric="miou_stuff")])
+    with pytest.raises(OvssError, match="here are: none"):
+        build([])
+
+
+def test_figures_as_data() -> None:
+    figures = load_measured([STORED]) + load_published()
+    text = frame(figures).to_csv(index=False)
+    table = pd.read_csv(io.StringIO(text))
+    assert len(table) == len(figures)
+    assert set(table["kind"]) == {"measured", "published"}
+    assert table["value"].tolist() == pytest.approx([f.value for f in figures])
+    published = table[table["kind"] == "published"]
+    assert published[["low", "images", "failed", "settings"]].isna().all().all()
+    assert published["source"].notna().all()
+    assert published["protocol"].notna().all()
+    measured = table[table["kind"] == "measured"]
+    assert (measured["failed"] == 0).all()
+    assert (measured["low"] <= measured["value"]).all()
+    assert math.isnan(frame([figure(value=math.nan)])["value"][0])

@@ -1,0 +1,187 @@
+"""Rewards from stored maps against rerunning the pipeline, and what an objective asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ovsslib.errors import OvssError
+from ovsslib.evaluate.task import Task, task
+from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.pipeline import PnPOVSS
+from ovsslib.pnp.refine import refine_maps
+from ovsslib.tuning.candidates import Candidate, masks
+from ovsslib.tuning.collect import LayerMaps, collect
+from ovsslib.tuning.objective import Objective
+from ovsslib.tuning.reward import Reward
+from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.vlm import load_vlm
+
+BASE = PnPConfig(max_side=None)
+
+PICTURES = 4
+CANDIDATES = [
+    Candidate(layer, head, threshold, blur)
+    for (layer, head), (threshold, blur) in itertools.product(
+        [(2, None), (1, 3), (4, 2), (2, 1)], [(0.05, 0.03), (0.35, 0.03), (0.15, 0.11)]
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def matcher() -> Any:
+    return load_vlm("micro-blip", "cpu")
+
+
+@pytest.fixture(scope="module")
+def work() -> Task:
+    return task("diorama", split="val", limit=PICTURES)
+
+
+@pytest.fixture(scope="module")
+def store(matcher: Any, work: Task) -> LayerMaps:
+    return collect(matcher, work, preset("micro-blip"))
+
+
+@pytest.fixture(scope="module", params=["hard", "soft"])
+def objective(request: pytest.FixtureRequest, work: Task, store: LayerMaps) -> Objective:
+    reward = Reward(work.dataset.classes, RewardOptions(mask=request.param), device="cpu")
+    return Objective(store, reward, work, preset("micro-blip"))
+
+
+def test_rewards_are_those_of_the_pipeline(
+    objective: Objective, matcher: Any, work: Task, store: LayerMaps
+) -> None:
+    """Each candidate by a pass of its own, refined at the reward's size."""
+    found = objective.per_image(CANDIDATES)
+    assert found.shape == (len(CANDIDATES), PICTURES)
+    reward, base = objective.reward, preset("micro-blip")
+    pictures = [work.dataset.image(name) for name in work.ids]
+    hard = reward.options.mask == "hard"
+    for row, one in zip(found, CANDIDATES, strict=True):
+        wanted = []
+        for index, maps in enumerate(
+            PnPOVSS(matcher, one.config(base)).maps(pictures, store.classes)
+        ):
+            square = np.zeros((reward.size, reward.size, 3), np.uint8)
+            seen = refine_maps(dataclasses.replace(maps, image=square), one.config(base))
+            kinds = np.arange(len(seen.classes))[:, None, None]
+            given = (seen.labels == kinds) if hard else seen.planes
+            pixels = reward.prepare(pictures[index])
+            wanted.append(reward.score(pixels, given[None], store.labels[index])[0])
+        # A mask at the edge of a win may differ by the rounding of the maps.
+        assert np.abs(row - wanted).sum() <= 1
+    assert len(set(found.sum(1))) > 1
+
+
+def test_order_and_grouping_do_not_matter(
+    objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = objective.per_image(CANDIDATES)
+    order = np.random.default_rng(0).permutation(len(CANDIDATES))
+    monkeypatch.setattr("ovsslib.tuning.objective._MASK_BYTES", 0)  # one at a time
+    again = objective.per_image([CANDIDATES[i] for i in order], [2, 0])
+    np.testing.assert_array_equal(again, whole[order][:, [2, 0]])
+
+
+def test_the_mean_over_classes(objective: Objective, store: LayerMaps) -> None:
+    one = CANDIDATES[0]
+    counts = [len(labels) for labels in store.labels]
+    rewards = objective.per_image([one])[0]
+    (value,) = objective.values([one])
+    assert value == rewards.sum() / sum(counts)
+    part = rewards[[1, 3]].sum() / (counts[1] + counts[3])
+    assert objective.values([one], [1, 3]).tolist() == [part]
+    assert 0 < value <= 1
+    np.testing.assert_array_equal(objective.values([one, one]), [value] * 2)
+    with pytest.raises(OvssError, match="no picture has a class"):
+        objective.values([one], [])
+
+
+def test_prepared_pictures_are_kept_within_a_bound(work: Task, store: LayerMaps) -> None:
+    reward = Reward(work.dataset.classes, device="cpu")
+    prepared: list[Any] = []
+    original = reward.prepare
+
+    def prepare(image: Image.Image) -> torch.Tensor:
+        prepared.append(image)
+        return original(image)
+
+    reward.prepare = prepare  # type: ignore[method-assign]
+    size = 3 * 4 * reward.size**2
+    for bound, times in ((10 * size, PICTURES), (2 * size, 2 * PICTURES - 2), (0, 2 * PICTURES)):
+        prepared.clear()
+        objective = Objective(store, reward, work, preset("micro-blip"), cache_bytes=bound)
+        first, again = (objective.values(CANDIDATES[:1]) for _ in range(2))
+        assert first == again
+        assert len(prepared) == times
+
+
+class Recorder:
+    """A reward that keeps what it is given."""
+
+    size = 24
+    options = RewardOptions()
+
+    def __init__(self) -> None:
+        self.given: list[tuple[np.ndarray, list[int]]] = []
+
+    def prepare(self, image: Image.Image) -> torch.Tensor:
+        return torch.zeros(3, self.size, self.size)
+
+    def scores(
+        self, pixels: torch.Tensor, masks: torch.Tensor, labels: list[int], variants: list[Any]
+    ) -> np.ndarray:
+        assert variants == [self.options]
+        self.given.append((masks.numpy(), labels))
+        return np.ones((1, len(masks)))
+
+
+MAPS = np.random.default_rng(3).random((4, 7, 7), np.float32)
+
+
+class Names:
+    """A store of one picture with several names of a class, and one of the background."""
+
+    ids = ("one", "two")
+    labels = ((0, 3, 3, 1), ())
+
+    def __len__(self) -> int:
+        return 2
+
+    def maps(self, image: int, layer: int, head: int | None) -> np.ndarray:
+        return MAPS
+
+
+def test_names_of_a_class_are_one_mask_and_background_is_none(work: Task) -> None:
+    reward, one = Recorder(), Candidate(1, 1, 0.15, 0.05)
+    objective = Objective(Names(), reward, work, BASE)  # type: ignore[arg-type]
+    objective._pixels = {0: torch.zeros(3, 24, 24)}
+    found = objective.per_image([one])
+    assert found.tolist() == [[1, 0]]
+    ((given, labels),) = reward.given
+    plain = masks(MAPS, one, 24, "always", BASE).numpy()
+    assert labels == [3, 1]
+    np.testing.assert_array_equal(given[0], [plain[1] + plain[2], plain[3]])
+    assert objective.values([one]).tolist() == [0.5]
+
+
+def test_several_options_at_once_are_each_alone(work: Task, store: LayerMaps) -> None:
+    names = RewardOptions().ablated(["scope", "outside"])
+    rewards = [Reward(work.dataset.classes, one, device="cpu") for one in names]
+    base = preset("micro-blip")
+    found = Objective(store, rewards[0], work, base).by_options(CANDIDATES, 1, names)
+    for row, reward in zip(found, rewards, strict=True):
+        alone = Objective(store, reward, work, base).per_image(CANDIDATES, [1])[:, 0]
+        np.testing.assert_array_equal(row, alone)
+    assert len({row.tobytes() for row in found}) > 2
+    with pytest.raises(OvssError, match="cannot give"):
+        Objective(store, rewards[0], work, base).by_options(
+            CANDIDATES, 1, [RewardOptions(contrast="mean")]
+        )

@@ -1,0 +1,188 @@
+"""A whole tuning on real pictures: no mask is read, the best is the best, the preset runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ovsslib.cli import app
+from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.evaluate import run as benchmark
+from ovsslib.evaluate.spec import Execution, RunSpec
+from ovsslib.filters import clip as filters_clip
+from ovsslib.pnp.config import preset
+from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.search import Plan
+from ovsslib.tuning.tune import Tuning, save_preset, tune
+from support.helpers import one_error
+
+SPEC = RunSpec(split="tune", limit=3, filter="captions")
+CPU = Execution(batch=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Diorama's tune split with label files that cannot be read."""
+    source = load_dataset("diorama", split="tune")
+    root = tmp_path_factory.mktemp("blind")
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(source.root / "captions.jsonl", root)
+    shutil.copy(source.root / "ImageSets/Segmentation/tune.txt", root / "ImageSets/Segmentation")
+    for name in source.ids:
+        (root / "SegmentationClass" / f"{name}.png").write_bytes(b"no mask")
+        shutil.copy(source.root / "JPEGImages" / f"{name}.jpg", root / "JPEGImages")
+    return root
+
+
+def test_no_mask_is_read_and_the_best_is_kept(blind: Path, tmp_path: Path) -> None:
+    tuning = Tuning(SPEC, Plan(trials=6, seed=1), mean_head=True)
+    how = Execution(batch=2, device="cpu", root=blind)
+    found = tune(tuning, how, storage=tmp_path / "t.sqlite", maps=tmp_path / "maps")
+    assert len(found.found.trials) == 6
+    assert found.best.value == max(trial.value for trial in found.found.trials)
+    assert 0 < found.best.value <= 1
+    best = found.best.candidate
+    start = preset("micro-blip")
+    assert found.config == start.replace(
+        layer=best.layer, head=best.head, threshold=best.threshold, blur=best.blur
+    )
+    told = found.record["found"]
+    assert (told["pictures"], told["trials"], told["failed"]) == (3, 6, {})
+    assert told["plan"] == {"sampler": "random", "trials": 6, "seed": 1, "race": False}
+    assert str(tmp_path) not in json.dumps(found.record)
+    assert str(blind) not in json.dumps(found.record)
+    seen = tune(tuning, CPU)
+    assert seen.found == found.found, "with masks at hand nothing is different"
+
+
+def test_a_race_judges_those_that_are_left_as_the_search_does() -> None:
+    spec = dataclasses.replace(SPEC, limit=12)
+    whole = tune(Tuning(spec, Plan(trials=12)), CPU).found
+    raced = tune(Tuning(spec, Plan(trials=12, race=True)), CPU)
+    told = raced.record["found"]
+    assert told["trials"] == len(raced.found.trials) + len(raced.found.dismissed) == 12
+    assert told["dismissed"] == len(raced.found.dismissed) > 0
+    value = {trial.candidate: trial.value for trial in whole.trials}
+    for trial in raced.found.trials:
+        assert trial.value == pytest.approx(value[trial.candidate])
+    assert raced.best == whole.best
+
+
+def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: object) -> None:
+    how = Execution(batch=2, device="cpu", root=blind)
+    first = tune(Tuning(SPEC, Plan(trials=3)), how, storage=tmp_path / "t.sqlite")
+    from ovsslib.tuning import tune as tuned
+
+    class Silent(tuned.Reward):
+        def scores(self, *_: object) -> np.ndarray:
+            raise AssertionError("nothing is left to judge")
+
+    monkeypatch.setattr(tuned, "Reward", Silent)  # type: ignore[attr-defined]
+    again = tune(Tuning(SPEC, Plan(trials=3)), how, storage=tmp_path / "t.sqlite")
+    assert again.found == first.found
+    other = Tuning(SPEC, Plan(trials=3), RewardOptions(contrast="mean"))
+    with pytest.raises(AssertionError, match="nothing is left"):
+        tune(other, how, storage=tmp_path / "t.sqlite")
+
+
+def test_sets_of_heads_are_no_setting() -> None:
+    with pytest.raises(OvssError, match="one head or all"):
+        tune(Tuning(SPEC, several_heads=2), CPU)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [("oracle", "'oracle' reads masks"), ("all", "classes that are not there"), ("clpi", "clpi")],
+)
+def test_filters_that_will_not_do(labels: str, words: str) -> None:
+    with pytest.raises(OvssError, match=words):
+        tune(Tuning(RunSpec(split="tune", limit=2, filter=labels)), CPU)
+
+
+def test_the_preset_runs(tmp_path: Path) -> None:
+    found = tune(Tuning(SPEC, Plan(trials=2)), CPU)
+    path = save_preset(found, tmp_path / "mine.json")
+    assert preset(str(path)) == found.config
+    run = RunSpec(preset=str(path), limit=2, config={"crf": False})
+    result = benchmark.run_many({"run": run}, CPU)["run"]
+    assert result.config["layer"] == found.best.candidate.layer
+    with pytest.raises(OvssError, match=r"end in \.json"):
+        save_preset(found, tmp_path / "mine.yml")
+
+
+def test_command(blind: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.json"
+    words = f"tune --limit 2 --trials 2 --root {blind} --device cpu -o {out}"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    assert "micro-blip on diorama tune: 2 candidates, 2 pictures" in done.stdout
+    record = json.loads(out.read_text())
+    told = CliRunner().invoke(app, [*words.split(), "--json"])
+    assert json.loads(told.stdout)["config"] == record["config"]
+    done = CliRunner().invoke(
+        app, f"run --preset {out} --limit 2 --device cpu --set crf=false -o {tmp_path}/o".split()
+    )
+    assert done.exit_code == 0, done.output
+    one_error(CliRunner().invoke(app, ["tune", "--sampler", "tep"]), 2, "did you mean 'tpe'")
+    one_error(CliRunner().invoke(app, ["tune", "--reward", "scop=image"]), 2, "'scope'")
+
+
+@pytest.mark.parametrize("words", ["0.05;0.1", "1.5", "x", "0.1,", "nan"])
+def test_thresholds_that_make_no_sense(words: str) -> None:
+    done = CliRunner().invoke(app, ["tune", "--thresholds", words])
+    one_error(done, 2, "--thresholds")
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_models_may_be_fetched_if_wanted(tmp_path: Path, download: bool) -> None:
+    seen = {}
+    with pytest.MonkeyPatch.context() as patch:
+        import ovsslib
+
+        load, clip = ovsslib.load, filters_clip.load_open_clip
+
+        def noted(*args: object, **more: object) -> object:
+            seen["model"] = more.pop("download", False)
+            return load(*args, **more)  # type: ignore[arg-type]
+
+        def noted_clip(*args: str, download: bool) -> object:
+            seen["clip"] = download
+            return clip(*args)
+
+        patch.setattr(ovsslib, "load", noted)
+        patch.setattr(filters_clip, "load_open_clip", noted_clip)
+        words = "tune --limit 1 --trials 1 --device cpu -o".split()
+        words += [str(tmp_path / "p.json"), *(["--download"] if download else [])]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert seen == {"model": download, "clip": download}
+
+
+def test_a_clip_that_is_not_here_is_named(tmp_path: Path) -> None:
+    words = ["tune", "--limit", "1", "--device", "cpu", "-o", str(tmp_path / "p.json")]
+    done = CliRunner().invoke(app, [*words, "--reward", "model=ViT-B-32:nobody"])
+    one_error(done, 2, "ViT-B-32:nobody")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-o", "mine.yml"], "end in .json"),
+        (["--ablate", "scope"], "belong to --study"),
+        (["--no-rewards"], "belong to --study"),
+        (["--study", "s.parquet", "--race"], "leave --race out"),
+        (["--study", "s.parquet", "--storage", "t.sqlite"], "leave --storage out"),
+        (["--filter-set", "side=512"], "captions have no settings"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_be_ignored_is_refused_before_the_work(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(app, ["tune", "--limit", "1", "--device", "cpu", *words])
+    one_error(done, 2, told)

@@ -1,0 +1,282 @@
+"""The BLIP-2 matcher against transformers' own class, on tiny random models."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import ovsslib
+from ovsslib.errors import OvssError
+from ovsslib.pnp.presets import default_preset
+from ovsslib.pnp.prompt import build_prompts
+from ovsslib.pnp.salience import gradcam_map
+from ovsslib.vlm import load_vlm
+from ovsslib.vlm.blip2.matcher import Blip2Matcher
+from ovsslib.vlm.blip2.net import Blip2Net, attach, compose, used_weights
+from ovsslib.vlm.blip2.shape import Blip2Shape
+from ovsslib.vlm.inputs import pad_texts
+from support.helpers import tiny_vocabulary, write_photo
+from support.tiny_blip2 import QUERIES, make_model, make_tokenizer, tiny_blip2  # noqa: F401 - a fixture
+
+TEXTS = ["a picture of cat", "a picture of hot air balloon fire sky grass", "a picture of zyx dog"]
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+# Q-Former settings, and the layers (from 0) that can be read.
+VARIANTS: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "published": ({}, [0, 2]),
+    "every layer": ({"cross_attention_frequency": 1, "num_hidden_layers": 3}, [0, 1]),
+    "every third": ({"cross_attention_frequency": 3, "num_hidden_layers": 4}, [0]),
+}
+
+
+@pytest.fixture(scope="module")
+def matcher(tiny_blip2: Path) -> Blip2Matcher:  # noqa: F811
+    found = load_vlm(tiny_blip2, "cpu")
+    assert isinstance(found, Blip2Matcher)
+    return found
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+def whole_graph(theirs: Any, index: int, **inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, composed attention and its gradient by transformers alone: all of it in one graph."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor], name: str) -> None:
+        outputs[1].retain_grad()
+        kept[name] = outputs[1]
+
+    layers = theirs.qformer.encoder.layer
+    watched = {
+        "looks": layers[index].crossattention.attention,
+        "reads": layers[index + 1].attention.attention,
+    }
+    handles = [
+        module.register_forward_hook(partial(keep, name=name)) for name, module in watched.items()
+    ]
+    try:
+        logits = theirs(**inputs, use_image_text_matching_head=True).logits_per_image
+    finally:
+        for handle in handles:
+            handle.remove()
+    theirs.zero_grad()
+    logits[:, 1].sum().backward()
+    slope = kept["looks"].grad
+    assert slope is not None
+    assert theirs.embeddings.word_embeddings.weight.grad.abs().max() > 0
+    looks, reads = kept["looks"].detach(), kept["reads"].detach()
+    assert torch.allclose(looks.sum(-1), torch.ones((), dtype=looks.dtype), atol=1e-5)
+    reads = reads[:, :, QUERIES:, :QUERIES].mean(dim=1)
+    # Written out with one axis per letter; the network never makes this tensor.
+    parts = reads[:, None, :, :, None] * looks[:, :, None]  # (R, A, T, Q, 1+P)
+    composed = parts.sum(dim=3)
+    return logits.detach(), composed, (parts * slope[:, :, None]).sum(dim=3) / composed
+
+
+def slopes(match: Any) -> Tensor:
+    return torch.autograd.grad(match.logit.sum(), match.attention, retain_graph=True)[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_transformers(variant: str, pixels: Tensor) -> None:
+    fields, indices = VARIANTS[variant]
+    for dtype, tolerance in TOLERANCE.items():
+        theirs = make_model(qformer=fields).to(dtype)
+        mine = Blip2Matcher(theirs, make_tokenizer().backend_tokenizer)
+        assert mine.layers == len(indices)
+        # transformers' matching never interpolates of its own accord.
+        encode = theirs.vision_model
+        encode.forward = partial(encode.forward, interpolate_pos_encoding=True)
+        texts = [mine.tokenize(text) for text in TEXTS]
+        ids, mask = pad_texts(texts, 0)
+        assert mask is not None
+        real = mask[:, None, :, None]
+        for side in (32, 48):
+            seen = torch.nn.functional.interpolate(pixels.to(dtype), side)
+            tokens = mine.encode_images(seen)
+            assert tokens.shape == (3, 1 + (side // 8) ** 2, 24)
+            for layer, index in enumerate(indices, start=1):
+                inputs = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": seen}
+                wanted = whole_graph(theirs, index, **inputs)
+                match = mine.match(tokens, texts, layer, gradient=True)
+                got = (match.logits.detach(), match.attention.detach(), slopes(match))
+                for name, one, two in zip(("logits", "map", "slope"), got, wanted, strict=True):
+                    keep = True if name == "logits" else real
+                    far = float(((one - two) * keep).abs().max())
+                    assert one.dtype == dtype
+                    assert far < tolerance, (name, side, layer, far)
+                # Not equal because nothing happens.
+                assert wanted[1].std() > 1e-3
+                assert wanted[2].abs().max() > 1e-3
+                # Pairs, words, heads and patches all make a difference.
+                assert all(float(wanted[2].std(dim=axis).max()) > 1e-4 for axis in range(4))
+
+
+def test_equals_transformers_behind_place_holders(pixels: Tensor) -> None:
+    """Newer checkpoints put a place holder for each query before the text, and cut it off."""
+    theirs = make_model().double()
+    mine = Blip2Matcher(theirs, make_tokenizer().backend_tokenizer)
+    theirs.config.image_token_index = len(tiny_vocabulary())
+    texts = [mine.tokenize(text) for text in TEXTS]
+    ids, mask = pad_texts(texts, 0)
+    assert mask is not None
+    holders = torch.full((3, QUERIES), theirs.config.image_token_index)
+    inputs = {
+        "input_ids": torch.cat([holders, ids], dim=1),
+        "attention_mask": torch.cat([torch.ones_like(holders), mask.long()], dim=1),
+        "pixel_values": pixels.double(),
+    }
+    logits, composed, _ = whole_graph(theirs, 0, **inputs)
+    match = mine.match(mine.encode_images(pixels.double()), texts, 1)
+    assert torch.allclose(match.logits, logits, atol=1e-10)
+    assert torch.allclose(match.attention, composed * mask[:, None, :, None], atol=1e-10)
+
+
+def test_names_and_shapes_at_full_size() -> None:
+    """The sizes that a published config leaves out are those of transformers' defaults."""
+    from transformers import Blip2Config, Blip2ForImageTextRetrieval
+
+    fields = {"qformer_config": {"use_qformer_text_input": True, "vocab_size": 30523}}
+    with torch.device("meta"):
+        theirs = used_weights(Blip2ForImageTextRetrieval(Blip2Config(**fields)).state_dict())
+        mine = Blip2Net(Blip2Shape.from_dict(fields))
+    wanted = {name: value.shape for name, value in theirs.items()}
+    assert {name: value.shape for name, value in mine.state_dict().items()} == wanted
+    assert (mine.shape.maps, mine.shape.queries) == (6, 32)
+
+
+def test_no_query_speaks_for_another() -> None:
+    """A word that reads two queries: one looks where the match wants, the other elsewhere."""
+    looks = torch.tensor([[[[0.9, 0.1, 0.0], [0.0, 0.1, 0.9]]]])  # two queries, three tokens
+    reads = torch.tensor([[[0.5, 0.5], [0.0, 0.0]]])  # the second word reads none
+    wish = torch.tensor([[[[0.0, 3.0, 0.0], [7.0, 1.0, 2.0]]]])
+    composed = compose(reads, looks).requires_grad_()
+    again = attach(looks, reads, composed)
+    assert torch.equal(again, looks)
+    (slope,) = torch.autograd.grad((again * wish).sum(), composed)
+    # Nobody looks at the first token and is wanted there: 0, not 7 times what the other one sees.
+    assert torch.allclose(slope[0, 0, 0], torch.tensor([0.0, 2.0, 2.0]))
+    assert (slope[0, 0, 1] == 0).all()
+    product = gradcam_map(composed, slope, 1)
+    assert torch.allclose(product, (reads @ (looks * wish)[0])[..., 1:])
+
+
+def test_all_layers_at_once_are_not_offered(matcher: Blip2Matcher) -> None:
+    with pytest.raises(OvssError, match="does not offer all layers"):
+        matcher.match_layers(torch.zeros(1, 5, 32), [matcher.tokenize("a dog")])
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_batch_equals_single(matcher: Blip2Matcher, pixels: Tensor, gradient: bool) -> None:
+    texts = [matcher.tokenize(text) for text in TEXTS]
+    assert len({len(text.ids) for text in texts}) == 3
+    tokens = matcher.encode_images(pixels)
+    together = matcher.match(tokens, texts, 1, gradient=gradient)
+    for row, text in enumerate(texts):
+        one = matcher.encode_images(pixels[row : row + 1])
+        alone = matcher.match(one, [text], 1, gradient=gradient)
+        length = len(text.ids)
+        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
+        assert torch.allclose(alone.attention[0], together.attention[row, :, :length], atol=1e-5)
+        assert (together.attention[row, :, length:] == 0).all()  # padding sees nothing
+        if gradient:
+            slope = slopes(together)[row]
+            assert torch.allclose(slopes(alone)[0], slope[:, :length], atol=1e-5)
+            assert (slope[:, length:] == 0).all()
+    shares = together.attention.sum(-1)
+    assert (shares < 1).all()
+    assert shares[:, :, 0].min() > 0
+    assert torch.allclose(shares, shares[:, :1].expand_as(shares), atol=1e-5)  # whatever the head
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_graph_leads_from_the_attention_only(
+    matcher: Blip2Matcher, pixels: Tensor, layer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = matcher.encode_images(pixels).requires_grad_()
+    monkeypatch.setattr(matcher.model.vision_model, "forward", None)  # not a second time
+    texts = [matcher.tokenize(text) for text in TEXTS]
+    match = matcher.match(tokens, texts, layer, gradient=True)
+    assert match.attention.is_leaf
+    assert leaves(match.logits.grad_fn) == {match.attention}
+    match.logit.sum().backward()
+    assert tokens.grad is None
+    assert not any(w.requires_grad or w.grad is not None for w in matcher.model.parameters())
+    assert not any(part._forward_hooks for part in matcher.model.modules())
+    plain = matcher.match(tokens, texts, layer)
+    assert not plain.logits.requires_grad
+    assert not plain.attention.requires_grad
+    assert torch.allclose(plain.logits, match.logits, atol=1e-6)
+    assert torch.equal(plain.attention, match.attention.detach())
+
+
+def leaves(node: Any) -> set[Tensor]:
+    """All tensors at which a graph ends."""
+    found, seen, todo = set(), set(), [node]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found |= {node.variable} if hasattr(node, "variable") else set()
+            todo.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(tiny_blip2: Path, pixels: Tensor, dtype: str) -> None:  # noqa: F811
+    half, full = load_vlm(tiny_blip2, "cpu", dtype), load_vlm(tiny_blip2, "cpu")
+    assert isinstance(half, Blip2Matcher)
+    texts = [half.tokenize(text) for text in TEXTS]
+    wanted = full.match(full.encode_images(pixels), texts, 2, gradient=True)
+    tokens = half.encode_images(pixels)
+    assert str(tokens.dtype) == f"torch.{dtype}" == str(half.dtype)
+    got = half.match(tokens, texts, 2, gradient=True)
+    assert got.attention.dtype == got.logits.dtype == half.model.query_tokens.dtype == torch.float32
+    assert torch.allclose(got.probability, wanted.probability, atol=0.03)
+    assert torch.allclose(got.attention, wanted.attention, atol=0.02)
+    assert torch.isfinite(slopes(got)).all()
+
+
+def test_tokens_and_pixels_are_the_processors(matcher: Blip2Matcher, tiny_blip2: Path) -> None:  # noqa: F811
+    from transformers import AutoTokenizer
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    square = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), np.uint8))
+    processor = BlipImageProcessorPil.from_pretrained(tiny_blip2)
+    wanted = processor(square, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(matcher.preprocess([square]), wanted, atol=1e-5)
+    text = "A picture of Hot air balloon, zyx"
+    tokens = matcher.tokenize(text)
+    assert list(tokens.ids) == AutoTokenizer.from_pretrained(tiny_blip2)(text)["input_ids"]
+    assert tokens.special == (True, *[False] * (len(tokens.ids) - 2), True)
+    (prompt,) = build_prompts(["dog", "hot air balloon", "zyx"], matcher.tokenize)
+    words = [[tokens.ids[i] for i in span] for tokens in [prompt.tokens] for span in prompt.spans]
+    found = [matcher.tokenizer.decode(ids).replace(" ##", "") for ids in words]
+    assert found == ["dog", "hot air balloon", "zyx"]
+    # The place holder for pictures has no embedding.
+    odd = matcher.tokenize("a <image> dog")
+    assert max(odd.ids) < len(tiny_vocabulary())
+    assert any(odd.unknown)
+
+
+@pytest.mark.parametrize("settings", [{}, {"layer": 2, "head": 3, "image_size": 48}])
+def test_pipeline(tiny_blip2: Path, tmp_path: Path, settings: dict[str, Any]) -> None:  # noqa: F811
+    segmenter = ovsslib.load("pnp-ovss", vlm=tiny_blip2, device="cpu", **settings)
+    assert default_preset(segmenter.matcher) == "micro-blip"  # none is made for BLIP-2
+    photo = write_photo(tmp_path / "photo.png")
+    found = segmenter.segment(photo, ["dog", "hot air balloon", "zyx"])
+    assert found.labels.shape == (48, 64)
+    assert found.planes.shape[0] == 3
+    assert np.isfinite(found.planes).all()
+    assert found.planes.std() > 0
+    again = segmenter.segment_batch([photo, photo], [["sky"], ["dog", "hot air balloon", "zyx"]])[1]
+    assert (again.labels == found.labels).mean() > 0.99

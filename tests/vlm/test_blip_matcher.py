@@ -1,0 +1,229 @@
+"""The BLIP matcher on a tiny random checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ovsslib.errors import OvssError
+from ovsslib.pnp.salience import attention_gradient, layer_gradients
+from ovsslib.vlm.blip.matcher import BlipMatcher, load_blip
+from support.helpers import tiny_blip  # noqa: F401 - a fixture
+
+CPU = torch.device("cpu")
+TEXTS = ["a picture of cat", "a picture of traffic light hot air balloon sky", "a picture of sky"]
+
+
+@pytest.fixture(scope="module")
+def matcher(tiny_blip: Path) -> BlipMatcher:  # noqa: F811
+    matcher = load_blip(tiny_blip, "tiny", torch.float32, CPU)
+    generator = torch.Generator().manual_seed(1)
+    for weight in matcher.model.parameters():
+        weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    return matcher
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    return torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(2))
+
+
+def transformers_model(folder: Path, matcher: BlipMatcher) -> Any:
+    """The class of transformers with the matcher's weights."""
+    from transformers import BlipForImageTextRetrieval
+
+    model = BlipForImageTextRetrieval.from_pretrained(folder, dtype=matcher.dtype)
+    model.load_state_dict(matcher.model.state_dict())
+    return model.eval()
+
+
+def hooks_of(model: torch.nn.Module) -> int:
+    return sum(
+        len(part._forward_hooks) + len(part._forward_pre_hooks) + len(part._backward_hooks)
+        for part in model.modules()
+    )
+
+
+def test_preprocess_equals_the_processor(tiny_blip: Path, matcher: BlipMatcher) -> None:  # noqa: F811
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), np.uint8))
+    processor = BlipImageProcessorPil.from_pretrained(tiny_blip)
+    expected = processor(image, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(matcher.preprocess([image]), expected, atol=1e-5)
+
+
+def test_preprocess_sizes(matcher: BlipMatcher) -> None:
+    images = [Image.new("RGB", size) for size in ((30, 40), (1, 1), (200, 10))]
+    assert matcher.preprocess(images).shape == (3, 3, 96, 96)
+    assert matcher.preprocess(images, 64).shape == (3, 3, 64, 64)
+    with pytest.raises(
+        OvssError, match="image_size 100 is not a multiple of the 8-pixel patch; try 96"
+    ):
+        matcher.preprocess(images, 100)
+
+
+@pytest.mark.parametrize("side", [48, 96, 136])
+def test_grid_follows_the_image_size(matcher: BlipMatcher, side: int) -> None:
+    tokens = matcher.encode_images(torch.zeros(1, 3, side, side))
+    assert tokens.shape == (1, 1 + (side // 8) ** 2, 32)
+    assert not tokens.requires_grad
+    match = matcher.match(tokens, [matcher.tokenize(TEXTS[0])], 1)
+    assert match.attention.shape[-1] == tokens.shape[1]
+
+
+def test_position_embeddings_are_interpolated_bicubically(matcher: BlipMatcher) -> None:
+    embeddings = matcher.model.vision_model.embeddings
+    grid = embeddings.position_embedding[:, 1:].reshape(1, 12, 12, 32).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(grid, size=(16, 16), mode="bicubic")
+    blank = torch.zeros(1, 3, 128, 128)
+    added = embeddings(blank)[:, 1:]
+    added = added - embeddings.patch_embedding(blank).flatten(2).transpose(1, 2)
+    assert torch.allclose(added, expected.flatten(2).transpose(1, 2), atol=1e-5)
+
+
+def test_encoder_token_replaces_cls(
+    tiny_blip: Path,  # noqa: F811
+    matcher: BlipMatcher,
+    pixels: torch.Tensor,
+) -> None:
+    model, text = transformers_model(tiny_blip, matcher), matcher.tokenize(TEXTS[0])
+    tokens = matcher.encode_images(pixels[:1])
+    mine = matcher.match(tokens, [text], 1).logits
+    enc = matcher.tokenizer.token_to_id("[ENC]")
+    for first, same in ((enc, True), (text.ids[0], False)):
+        ids = torch.tensor([[first, *text.ids[1:]]])
+        with torch.no_grad():
+            scores = model(input_ids=ids, pixel_values=pixels[:1]).itm_score
+        assert torch.allclose(scores, mine, atol=1e-5) is same
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_batch_equals_single(matcher: BlipMatcher, pixels: torch.Tensor, gradient: bool) -> None:
+    texts = [matcher.tokenize(text) for text in TEXTS]
+    tokens = matcher.encode_images(pixels)
+    together = matcher.match(tokens, texts, 1, gradient=gradient)
+    slopes = _slopes(together) if gradient else None
+    assert len({len(text.ids) for text in texts}) == 2
+    for row, text in enumerate(texts):
+        alone = matcher.match(
+            matcher.encode_images(pixels[row : row + 1]), [text], 1, gradient=gradient
+        )
+        length = len(text.ids)
+        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
+        assert torch.allclose(alone.probability[0], together.probability[row], atol=1e-5)
+        assert torch.allclose(alone.attention[0], together.attention[row, :, :length], atol=1e-5)
+        if slopes is not None:
+            assert torch.allclose(_slopes(alone)[0], slopes[row, :, :length], atol=1e-5)
+            # Padding has no say in the match.
+            assert (slopes[row, :, length:] == 0).all()
+
+
+def _slopes(match: Any) -> torch.Tensor:
+    return torch.autograd.grad(match.logit.sum(), match.attention, retain_graph=True)[0]
+
+
+def test_attention_is_a_distribution(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
+    tokens = matcher.encode_images(pixels)
+    attention = matcher.match(tokens, [matcher.tokenize(t) for t in TEXTS], 2).attention
+    assert attention.shape == (3, 4, max(len(matcher.tokenize(t).ids) for t in TEXTS), 145)
+    assert torch.allclose(attention.sum(-1), torch.ones(()), atol=1e-5)
+
+
+def test_without_gradient_nothing_is_recorded(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
+    match = matcher.match(matcher.encode_images(pixels), [matcher.tokenize(TEXTS[0])] * 3, 1)
+    assert not match.logits.requires_grad
+    assert not match.attention.requires_grad
+
+
+def test_graph_starts_at_the_attention(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
+    tokens = matcher.encode_images(pixels).requires_grad_()
+    texts = [matcher.tokenize(TEXTS[0])] * 3
+    match = matcher.match(tokens, texts, 2, gradient=True)
+    assert match.attention.is_leaf
+    match.logit.sum().backward()
+    assert match.attention.grad is not None
+    assert tokens.grad is None
+    assert all(weight.grad is None for weight in matcher.model.parameters())
+    assert not any(weight.requires_grad for weight in matcher.model.parameters())
+
+
+def test_a_failed_forward_pass_leaves_nothing_behind(
+    matcher: BlipMatcher, pixels: torch.Tensor
+) -> None:
+    text = matcher.tokenize(TEXTS[0])
+    tokens = matcher.encode_images(pixels[:1])
+    before = matcher.match(tokens, [text], 1, gradient=True)
+    with pytest.raises(RuntimeError):
+        matcher.match(torch.zeros(1, 5, 7), [text], 1, gradient=True)  # width 7 is not 32
+    assert torch.is_grad_enabled()
+    after = matcher.match(tokens, [text], 1, gradient=True)
+    assert torch.equal(after.logits, before.logits)
+    assert torch.equal(_slopes(after), _slopes(before))
+    # Nothing is watched through hooks: the network hands the attention back.
+    assert hooks_of(matcher.model) == 0
+
+
+def test_takes_the_model_of_transformers(
+    tiny_blip: Path,  # noqa: F811
+    matcher: BlipMatcher,
+    pixels: torch.Tensor,
+) -> None:
+    theirs = transformers_model(tiny_blip, matcher)
+    wrapped = BlipMatcher(theirs, matcher.tokenizer)
+    text = matcher.tokenize(TEXTS[1])
+    mine = matcher.match(matcher.encode_images(pixels[:1]), [text], 2)
+    again = wrapped.match(wrapped.encode_images(pixels[:1]), [text], 2)
+    assert torch.equal(again.logits, mine.logits)
+    # Its tensors are shared, and it may be trained on.
+    assert wrapped.model.itm_head.weight.data_ptr() == theirs.itm_head.weight.data_ptr()
+    assert theirs.itm_head.weight.requires_grad
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_missing_layer(matcher: BlipMatcher, layer: int) -> None:
+    with pytest.raises(OvssError, match=f"layer {layer} does not exist; tiny has layers 1 to 2"):
+        matcher.match(torch.zeros(1, 145, 32), [matcher.tokenize("cat")], layer)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(tiny_blip: Path, pixels: torch.Tensor, dtype: torch.dtype) -> None:  # noqa: F811
+    full = load_blip(tiny_blip, "tiny", torch.float32, CPU)
+    half = load_blip(tiny_blip, "tiny", dtype, CPU)
+    assert half.dtype == dtype
+    texts = [full.tokenize(text) for text in TEXTS]
+    expected = full.match(full.encode_images(pixels), texts, 1)
+    got = half.match(half.encode_images(pixels), texts, 1, gradient=True)
+    assert torch.allclose(got.probability, expected.probability, atol=0.02)
+    assert torch.allclose(got.attention.float(), expected.attention, atol=0.002)
+    assert torch.isfinite(_slopes(got)).all()
+
+
+def test_tokens_name_special_and_unknown(matcher: BlipMatcher) -> None:
+    tokens = matcher.tokenize("cat 猫")
+    assert tokens.special == (True, False, False, True)
+    assert tokens.unknown == (False, False, True, False)
+    assert tokens.offsets[1:3] == ((0, 3), (4, 5))
+
+
+def test_all_layers_at_once(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
+    """Each layer's attention and derivative are those of a pass for it alone; texts are padded."""
+    texts = [matcher.tokenize(text) for text in ("a dog", "a picture of hot air balloon sky")]
+    tokens = matcher.encode_images(pixels)[: len(texts)]
+    for score in ("match", "margin"):
+        match = matcher.match_layers(tokens, texts)
+        found = layer_gradients(match, score)
+        assert len(match.attention) == len(found) == matcher.layers
+        for layer, (looks, slope) in enumerate(zip(match.attention, found, strict=True), start=1):
+            alone = matcher.match(tokens, texts, layer, gradient=True)
+            assert torch.allclose(alone.logits, match.logits, atol=1e-6)
+            assert torch.allclose(alone.attention, looks, atol=1e-6)
+            wanted = attention_gradient(alone, score)
+            assert (wanted - slope).abs().max() < 1e-5 * wanted.abs().max()
+    still = matcher.match_layers(tokens, texts, gradient=False)
+    assert not any(looks.requires_grad for looks in [still.logits, *still.attention])

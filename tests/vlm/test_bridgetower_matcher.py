@@ -1,0 +1,260 @@
+"""The BridgeTower matcher against transformers' own class, on tiny random models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import ovsslib
+from ovsslib.errors import OvssError
+from ovsslib.pnp.presets import default_preset
+from ovsslib.pnp.salience import layer_gradients
+from ovsslib.vlm.blip.net import TextAttention
+from ovsslib.vlm.bridgetower.matcher import BridgeTowerMatcher, load_bridgetower
+from ovsslib.vlm.bridgetower.net import BridgeTowerNet
+from ovsslib.vlm.bridgetower.shape import BridgeTowerShape
+from ovsslib.vlm.inputs import pad_texts
+from support.helpers import write_photo
+from support.tiny_bridgetower import (  # noqa: F401 - a fixture among them
+    WORDS,
+    make_model,
+    make_tokenizer,
+    tiny_bridgetower,
+)
+
+CPU = torch.device("cpu")
+TEXTS = ["a picture of cat", "a picture of hot dog traffic light sky grass", "a picture of 猫 sky"]
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+_VISION = {"hidden_size": 192, "patch_size": 8, "image_size": 32}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "scaled links": {"link_tower_type": "scaled_add"},
+    "mixed links": {
+        "link_tower_type": "interpolate",
+        "share_cross_modal_transformer_layers": False,
+    },
+    "other depths": {
+        "num_hidden_layers": 2,
+        "vision_config": {**_VISION, "num_hidden_layers": 6, "remove_last_layer": True},
+    },
+    "every layer": {
+        "num_hidden_layers": 4,
+        "vision_config": {**_VISION, "num_hidden_layers": 4, "share_layernorm": False},
+    },
+    "one layer": {"num_hidden_layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def matcher(tiny_bridgetower: Path) -> BridgeTowerMatcher:  # noqa: F811
+    return load_bridgetower(tiny_bridgetower, "tiny", torch.float32, CPU)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return make_tokenizer(WORDS.split())
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+def whole_graph(theirs: Any, layer: int, **inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, attention and its gradient by transformers alone: all of it in one graph."""
+    kept: list[Tensor] = []
+    cross = theirs.bridgetower.cross_modal_text_layers[layer - 1].crossattention.self
+
+    def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
+        outputs[1].retain_grad()
+        kept.append(outputs[1])
+
+    handle = cross.register_forward_hook(keep)
+    try:
+        logits = theirs(**inputs, interpolate_pos_encoding=True).logits
+    finally:
+        handle.remove()
+    theirs.zero_grad()
+    logits[:, 1].sum().backward()
+    assert kept[0].grad is not None
+    assert theirs.bridgetower.text_model.embeddings.word_embeddings.weight.grad.abs().max() > 0
+    return logits.detach(), kept[0].detach(), kept[0].grad
+
+
+def slopes(match: Any) -> Tensor:
+    return torch.autograd.grad(match.logit.sum(), match.attention, retain_graph=True)[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_transformers(variant: str, tokenizer: Any, pixels: Tensor) -> None:
+    for dtype, tolerance in TOLERANCE.items():
+        theirs = make_model(len(tokenizer), **VARIANTS[variant]).to(dtype)
+        assert theirs.config._attn_implementation == "eager"
+        mine = BridgeTowerMatcher(theirs, tokenizer.backend_tokenizer)
+        texts = [mine.tokenize(text) for text in TEXTS]
+        ids, mask = pad_texts(texts, 1)
+        assert mask is not None
+        for side in (32, 48):
+            seen = torch.nn.functional.interpolate(pixels.to(dtype), side)
+            tokens = mine.encode_images(seen)
+            assert tokens.shape == (3, 1 + (side // 8) ** 2, 32 * mine.layers)
+            for layer in range(1, mine.layers + 1):
+                inputs = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": seen}
+                wanted = whole_graph(theirs, layer, **inputs)
+                match = mine.match(tokens, texts, layer, gradient=True)
+                got = (match.logits.detach(), match.attention.detach(), slopes(match))
+                for name, one, two in zip(("logits", "map", "slope"), got, wanted, strict=True):
+                    # What a padded word looks at is nobody's business.
+                    keep = mask[:, None, :, None] if name == "map" else True
+                    far = float(((one - two) * keep).abs().max())
+                    assert one.dtype == dtype
+                    assert far < tolerance, (name, side, layer, far)
+                # Not equal because nothing happens.
+                assert wanted[1].std() > 1e-3
+                assert wanted[2].abs().max() > 1e-2
+                # The last layer's words do not reach the match, but for the first.
+                assert (wanted[2][:, :, 1:].abs().max() > 0) == (layer < mine.layers)
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["usual", "folded"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_layers_in_one_graph(
+    variant: str, folded: bool, tokenizer: Any, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: folded and one is not two)
+    theirs = make_model(len(tokenizer), **VARIANTS[variant]).double()
+    mine = BridgeTowerMatcher(theirs, tokenizer.backend_tokenizer)
+    texts = [mine.tokenize(text) for text in TEXTS]
+    ids, mask = pad_texts(texts, 1)
+    assert mask is not None
+    tokens = mine.encode_images(pixels.double())
+    match = mine.match_layers(tokens, texts)
+    assert len(match.attention) == mine.layers
+    assert [looks.is_leaf for looks in match.attention] == [True] + [False] * (mine.layers - 1)
+    found = layer_gradients(match)
+    for layer, (looks, slope) in enumerate(zip(match.attention, found, strict=True), start=1):
+        alone = mine.match(tokens, texts, layer, gradient=True)
+        assert (alone.logits - match.logits).abs().max() < 1e-12
+        assert (alone.attention - looks).abs().max() < 1e-12
+        assert (slopes(alone) - slope).abs().max() < 1e-12
+        whole = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": pixels.double()}
+        assert (whole_graph(theirs, layer, **whole)[2] - slope).abs().max() < 1e-10
+        assert slope.abs().max() > 1e-2
+    still = mine.match_layers(tokens, texts, gradient=False)
+    assert not any(looks.requires_grad for looks in [still.logits, *still.attention])
+    with pytest.raises(OvssError, match="not from bridgetower"):
+        mine.match_layers(tokens[..., 1:], texts)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_batch_equals_single(matcher: BridgeTowerMatcher, pixels: Tensor, gradient: bool) -> None:
+    texts = [matcher.tokenize(text) for text in TEXTS]
+    assert len({len(text.ids) for text in texts}) == 3
+    tokens = matcher.encode_images(pixels)
+    together = matcher.match(tokens, texts, 1, gradient=gradient)
+    for row, text in enumerate(texts):
+        one = matcher.encode_images(pixels[row : row + 1])
+        alone = matcher.match(one, [text], 1, gradient=gradient)
+        length = len(text.ids)
+        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
+        assert torch.allclose(alone.attention[0], together.attention[row, :, :length], atol=1e-5)
+        if gradient:
+            slope = slopes(together)[row]
+            assert torch.allclose(slopes(alone)[0], slope[:, :length], atol=1e-5)
+            assert (slope[:, length:] == 0).all()  # padding has no say in the match
+    assert torch.allclose(together.attention.sum(-1), torch.ones(()), atol=1e-5)
+
+
+def leaves(node: Any) -> set[Tensor]:
+    """All tensors at which a graph ends."""
+    found, seen, todo = set(), set(), [node]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found |= {node.variable} if hasattr(node, "variable") else set()
+            todo.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_graph_leads_from_the_attention_only(
+    matcher: BridgeTowerMatcher, pixels: Tensor, layer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = matcher.encode_images(pixels).requires_grad_()
+    visual = matcher.model.bridgetower.vision_model["visual"]
+    monkeypatch.setattr(visual, "forward", None)  # match must not run the image encoder again
+    texts = [matcher.tokenize(text) for text in TEXTS]
+    match = matcher.match(tokens, texts, layer, gradient=True)
+    assert match.attention.is_leaf
+    assert leaves(match.logits.grad_fn) == {match.attention}
+    match.logit.sum().backward()
+    assert tokens.grad is None
+    assert not any(w.requires_grad or w.grad is not None for w in matcher.model.parameters())
+    assert not any(part._forward_hooks for part in matcher.model.modules())
+    plain = matcher.match(tokens, texts, layer)
+    assert not plain.logits.requires_grad
+    assert not plain.attention.requires_grad
+    assert torch.allclose(plain.logits, match.logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(
+    tiny_bridgetower: Path,  # noqa: F811
+    matcher: BridgeTowerMatcher,
+    pixels: Tensor,
+    dtype: torch.dtype,
+) -> None:
+    half = load_bridgetower(tiny_bridgetower, "tiny", dtype, CPU)
+    assert half.dtype == dtype
+    texts = [matcher.tokenize(text) for text in TEXTS]
+    for side in (32, 48):
+        seen = torch.nn.functional.interpolate(pixels, side)
+        wanted = matcher.match(matcher.encode_images(seen), texts, 2)
+        got = half.match(half.encode_images(seen), texts, 2, gradient=True)
+        assert torch.allclose(got.probability, wanted.probability, atol=0.03)
+        assert torch.allclose(got.attention.float(), wanted.attention, atol=0.02)
+        assert torch.isfinite(slopes(got)).all()
+
+
+def test_preprocess_equals_the_processor(
+    matcher: BridgeTowerMatcher,
+    tiny_bridgetower: Path,  # noqa: F811
+) -> None:
+    from transformers.models.bridgetower.image_processing_pil_bridgetower import (
+        BridgeTowerImageProcessorPil,
+    )
+
+    square = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 70, 3), np.uint8))
+    processor = BridgeTowerImageProcessorPil.from_pretrained(tiny_bridgetower)
+    wanted = processor(square, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(matcher.preprocess([square]), wanted, atol=1e-5)
+    assert matcher.preprocess([Image.new("RGB", (30, 99))], 64).shape == (1, 3, 64, 64)
+    with pytest.raises(OvssError, match="33 is not a multiple of the 8-pixel patch; try 32"):
+        matcher.preprocess([square], 33)
+
+
+@pytest.mark.parametrize("settings", [{}, {"preset": "bridgetower", "head": 4, "image_size": 48}])
+def test_pipeline(tiny_bridgetower: Path, tmp_path: Path, settings: dict[str, Any]) -> None:  # noqa: F811
+    segmenter = ovsslib.load("pnp-ovss", vlm=tiny_bridgetower, device="cpu", **settings)
+    photo = write_photo(tmp_path / "photo.png")
+    found = segmenter.segment(photo, ["dog", "hot dog", "猫"])
+    assert found.labels.shape == (48, 64)
+    assert found.planes.shape[0] == 3
+    assert np.isfinite(found.planes).all()
+    again = segmenter.segment_batch([photo, photo], [["sky"], ["dog", "hot dog", "猫"]])[1]
+    assert (again.labels == found.labels).mean() > 0.99
+
+
+def test_default_preset(matcher: BridgeTowerMatcher) -> None:
+    assert default_preset(matcher) == "micro-blip"  # too small for head 8
+    text = {"vocab_size": 400, "hidden_size": 64, "num_attention_heads": 16}
+    with torch.device("meta"):
+        net = BridgeTowerNet(BridgeTowerShape.from_dict({"hidden_size": 64, "text_config": text}))
+    assert default_preset(BridgeTowerMatcher(net, matcher.tokenizer, name="mine")) == "bridgetower"
