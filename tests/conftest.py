@@ -38,7 +38,7 @@ def results_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training cache of 24 pictures a split."""
+    """A training cache of 24 images a split."""
     from ovsslib.miniature.training import cache as data
 
     folder = tmp_path_factory.mktemp("drawn")
@@ -49,7 +49,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def diorama_pictures() -> tuple[list[object], list[tuple[str, ...]]]:
-    """Six pictures of the tune split and the classes in them."""
+    """Six images of the tune split and the classes in them."""
     from ovsslib.evaluate.task import task
 
     work = task("diorama", split="tune", limit=6)

@@ -28,9 +28,9 @@ KEPT = 0.99
 class Agreement:
     """How far two results are apart.
 
-    Differences are the largest absolute one over the reference's largest value, the worst picture's
-    in each case. A round after which a picture dropped other patches than the reference is not
-    comparable any more, as the model saw another picture; it is left out of ``rounds`` and
+    Differences are the largest absolute one over the reference's largest value, the worst image's
+    in each case. A round after which an image dropped other patches than the reference is not
+    comparable any more, as the model saw another image; it is left out of ``rounds`` and
     ``sums``.
 
     Args:
@@ -38,10 +38,10 @@ class Agreement:
             rightly.
         tolerance: See `TOLERANCE`.
         rounds: Difference of each round's maps, the first with nothing dropped; None where no
-            picture is comparable.
-        sums: Difference of the summed maps; None where no picture is comparable.
-        other_patches: Pictures for which other patches were dropped.
-        wrong_patches: Pictures for which patches were dropped that the reference's salience does
+            image is comparable.
+        sums: Difference of the summed maps; None where no image is comparable.
+        other_patches: Images for which other patches were dropped.
+        wrong_patches: Images for which patches were dropped that the reference's salience does
             not allow: more than the tolerance allows below those it drops.
     """
 
@@ -65,7 +65,7 @@ def compare(
     """Compare the pipeline's maps with those of another computation.
 
     Args:
-        reference: One result per picture.
+        reference: One result per image.
         ours: The same pictures' maps, with their stages.
         count: Patches dropped after each round.
         tolerance: Largest allowed difference relative to the largest value.
@@ -89,7 +89,7 @@ def compare(
             sums.append(_difference(total, theirs.maps.sum(axis=0)))
         else:
             other += 1
-            # The round before the first difference chose; later ones saw another picture.
+            # The round before the first difference chose; later ones saw another image.
             chosen = dropped[comparable] & ~dropped[comparable - 1] if comparable else dropped[0]
             wrong += not comparable or not _near_tie(
                 theirs, comparable - 1, chosen, count, tolerance
@@ -103,10 +103,10 @@ def compare(
 
 
 def same_labels(reference: Sequence[Found], ours: Sequence[Maps], config: PnPConfig) -> list[float]:
-    """Share of the pixels of each picture that refinement labels alike, in 0..1.
+    """Share of the pixels of each image that refinement labels alike, in 0..1.
 
     Args:
-        reference: One result per picture.
+        reference: One result per image.
         ours: The same pictures' maps.
         config: Settings of the refinement.
     """

@@ -1,4 +1,4 @@
-"""Pictures per second by batch size: what a GPU makes of the pipeline."""
+"""Images per second by batch size: what a GPU makes of the pipeline."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def sweep(
     workers: int = 0,
     matmul_size: int | None = None,
 ) -> dict[str, Any]:
-    """Pictures per second by batch size, of salience and of the whole pipeline.
+    """Images per second by batch size, of salience and of the whole pipeline.
 
     Args:
         spec: What to measure; ``batch`` is replaced, and ``images`` is the least number of
-            pictures (rounded up to whole batches).
+            images (rounded up to whole batches).
         batches: Batch sizes, each at least 1.
         repeats: Timed turns of salience; the pipeline runs once.
         workers: Processes for refinement beside the model; 0 refines in this one.
         matmul_size: See `ovsslib.bench.machine.matmul_rate`.
 
     Returns:
-        ``settings``, ``matmul_rate`` in FLOP per second, ``flops`` per picture, ``provenance``, and
-        ``rows``: per batch size ``batch``, ``images``, ``salience`` and ``pipeline`` in pictures
+        ``settings``, ``matmul_rate`` in FLOP per second, ``flops`` per image, ``provenance``, and
+        ``rows``: per batch size ``batch``, ``images``, ``salience`` and ``pipeline`` in images
         per second, ``share`` of the matmul rate that salience reaches, and on a GPU the ``peak``
         bytes allocated. A batch that does not fit into memory ends the list with a row that holds
         ``error`` instead.
@@ -102,9 +102,9 @@ def sweep(
 
 
 def more_pictures(work: Work, batch: int, least: int) -> Work:
-    """The same model with as many whole batches as hold at least so many pictures."""
+    """The same model with as many whole batches as hold at least so many images."""
     count = -(-least // batch) * batch
-    # A few pictures, each several times: drawing hundreds would take longer than measuring.
+    # A few images, each several times: drawing hundreds would take longer than measuring.
     drawn = [made_up_picture(number) for number in range(min(count, 8))]
     names = [class_names(len(work.classes[0]), number) for number in range(count)]
     pictures = [drawn[number % len(drawn)] for number in range(count)]

@@ -1,4 +1,4 @@
-"""What is measured: a model, settings, and made-up pictures with class names."""
+"""What is measured: a model, settings, and made-up images with class names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ovsslib.vlm.protocol import ImageTextMatcher
 
 PICTURE = (500, 375)
-"""Width and height in pixels of the made-up pictures: VOC's usual size."""
+"""Width and height in pixels of the made-up images: VOC's usual size."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,19 @@ class Spec:
     Args:
         vlm: Model, see `ovsslib.bench.random_models.open_model`.
         image_size: Side of the network's square input in pixels; None takes the model's preset.
-        classes: Class names per picture, K.
+        classes: Class names per image, K.
         rounds: Salience maps that are summed; 1 means no dropout.
         patches: Patches blacked out after each round.
         layer: Text layer that is read, from 1; None takes the model's preset.
         head: Its head, from 1; 0 takes the mean over heads, None the model's preset.
-        batch: Pictures in one pass of the model.
-        images: Pictures; None takes one batch.
+        batch: Images in one pass of the model.
+        images: Images; None takes one batch.
         dtype: What the model computes in, see `ovsslib.vlm.load_vlm`.
         compiled: Whether ``torch.compile`` is put to the image encoder.
         packed: Whether its weights may be packed (see `ovsslib.vlm.linear`; not where compiled).
         device: Such as ``"cpu"``; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
-        seed: Of pictures and random weights.
+        seed: Of images and random weights.
 
     Raises:
         OvssError: A count is below its least value.
@@ -71,7 +71,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Work:
-    """A model with its settings, and B pictures, each with its K class names."""
+    """A model with its settings, and B images, each with its K class names."""
 
     matcher: ImageTextMatcher
     config: PnPConfig
@@ -81,7 +81,7 @@ class Work:
     compiled: bool = False
 
     def batches(self) -> Iterator[tuple[list[np.ndarray], list[tuple[str, ...]]]]:
-        """Pictures and class names, ``batch`` at a time."""
+        """Images and class names, ``batch`` at a time."""
         for start in range(0, len(self.pictures), self.batch):
             part = slice(start, start + self.batch)
             yield self.pictures[part], self.classes[part]
@@ -107,7 +107,7 @@ def made_up_picture(seed: int, size: tuple[int, int] | None = None) -> np.ndarra
     """Smooth random colours.
 
     Args:
-        seed: The same picture for the same seed.
+        seed: The same image for the same seed.
         size: Width and height in pixels; None takes `PICTURE`.
 
     Returns:
@@ -132,7 +132,7 @@ def class_names(count: int, first: int = 0) -> tuple[str, ...]:
 
 
 def prepare(spec: Spec) -> Work:
-    """Load the model and make the pictures.
+    """Load the model and make the images.
 
     Raises:
         OvssError: The model, its layer or head, or the device cannot be had, or the input's side is

@@ -22,9 +22,9 @@ from ovsslib.metrics.counts import COUNT_NAMES
 from ovsslib.protocols.protocol import get_protocol
 
 DISTINCT = 200
-"""Different pictures at most; further ones are hard links to them."""
+"""Different images at most; further ones are hard links to them."""
 MEMORY_AFTER = 500
-"""Pictures after which memory is looked at the first time."""
+"""Images after which memory is looked at the first time."""
 PROTOCOL = "pnp-fixed"
 _MAPS, _PICTURES = Path("stuffthingmaps/val2017"), Path("images/val2017")
 
@@ -37,7 +37,7 @@ def made_up_label(seed: int, size: tuple[int, int], classes: int) -> np.ndarray:
     Args:
         seed: The same map for the same seed.
         size: Width and height in pixels.
-        classes: Labels are 1..classes; fewer than 15 bound the number in one picture as well.
+        classes: Labels are 1..classes; fewer than 15 bound the number in one image as well.
 
     Returns:
         (H, W) uint8, 255 void.
@@ -80,17 +80,17 @@ def made_up_prediction(label: np.ndarray) -> np.ndarray:
 def write_files(
     root: Path, images: int, size: tuple[int, int], classes: int, distinct: int
 ) -> np.ndarray:
-    """Write pictures and label maps in COCO-Stuff's official layout.
+    """Write images and label maps in COCO-Stuff's official layout.
 
     Args:
         root: The data set's folder.
-        images: Pictures.
+        images: Images.
         size: Width and height in pixels.
         classes: Labels 1..classes occur.
         distinct: So many are different; the others are hard links to these, or copies.
 
     Returns:
-        (3, classes + 1) int64: intersection, predicted and truth of all pictures together with
+        (3, classes + 1) int64: intersection, predicted and truth of all images together with
         `made_up_prediction`, counted from the arrays without the code that is measured.
     """
     stored = np.zeros(256, np.uint8)
@@ -114,7 +114,7 @@ def write_files(
 
 
 def _grainy(seed: int, size: tuple[int, int]) -> np.ndarray:
-    """A made-up picture with grain, so that its JPEG is as large as a photograph's."""
+    """A made-up image with grain, so that its JPEG is as large as a photograph's."""
     grain = np.random.default_rng(seed).normal(0, 14, (*size[::-1], 1))
     return (made_up_picture(seed, size) + grain).clip(0, 255).astype(np.uint8)
 
@@ -139,21 +139,21 @@ def evaluation(
     *,
     distinct: int = DISTINCT,
 ) -> dict[str, Any]:
-    """The record of ``ovss bench evaluation``: one thread reads and counts made-up pictures.
+    """The record of ``ovss bench evaluation``: one thread reads and counts made-up images.
 
     Args:
-        images: Pictures, in COCO-Stuff's layout in a temporary folder; each is read from its file,
+        images: Images, in COCO-Stuff's layout in a temporary folder; each is read from its file,
             which the system may hold in memory. Writing them is not timed.
         size: Width and height in pixels.
         classes: Labels that occur, 1..171; all are told to the method.
-        distinct: Different pictures at most.
+        distinct: Different images at most.
 
     Returns:
-        ``milliseconds`` per picture: ``label`` (file to labels), ``confusion`` (prediction and
-        label to counts), ``picture`` (file to RGB); ``rate``, pictures per second: ``label``
+        ``milliseconds`` per image: ``label`` (file to labels), ``confusion`` (prediction and
+        label to counts), ``picture`` (file to RGB); ``rate``, images per second: ``label``
         alone, ``evaluation`` (label and confusion), ``with_picture`` (all three); ``memory`` in
-        bytes: resident ``after`` so many pictures (``first``), after all (``last``), ``growth``;
-        ``counts_agree``: whether the sums are those of the pictures as they were drawn;
+        bytes: resident ``after`` so many images (``first``), after all (``last``), ``growth``;
+        ``counts_agree``: whether the sums are those of the images as they were drawn;
         ``settings``; ``provenance``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What number types cost in labels and save in time, on Diorama's pictures.
+"""What number types cost in labels and save in time, on Diorama's images.
 
 A faster type is kept as an offer only where it labels at least 99 % of the pixels as float32 does.
 """
@@ -43,19 +43,19 @@ def precisions(
     Args:
         vlm: Model: a name, a folder or a hub id.
         dtypes: Types to try, see `ovsslib.vlm.load_vlm`.
-        images: Pictures of Diorama's tune split, told their classes.
-        batch: Pictures in one pass of the model.
+        images: Images of Diorama's tune split, told their classes.
+        batch: Images in one pass of the model.
         device: Of the model; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
 
     Returns:
-        ``settings``; ``rows``, float32 first: ``dtype``, ``seconds`` of salience per picture,
+        ``settings``; ``rows``, float32 first: ``dtype``, ``seconds`` of salience per image,
         ``ratio`` of float32's to them, ``labels`` (mean share of pixels labelled as in float32),
-        ``worst`` (that of the worst picture), ``kept`` (whether the mean is enough);
+        ``worst`` (that of the worst image), ``kept`` (whether the mean is enough);
         ``provenance``.
 
     Raises:
-        OvssError: The model, a type or the pictures cannot be had.
+        OvssError: The model, a type or the images cannot be had.
     """
     import torch
 
@@ -74,7 +74,7 @@ def precisions(
         parts = list(batches(work, Execution(batch), log))
         failed = log.failed
         if failed:
-            raise OvssError(f"{len(failed)} pictures cannot be read: {next(iter(failed.values()))}")
+            raise OvssError(f"{len(failed)} images cannot be read: {next(iter(failed.values()))}")
         calls = [([p.image for p in part], [p.classes for p in part]) for part in parts]
         exact: list[np.ndarray] = []
         rows: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """What an engine adds to the work: dry shards here, in processes and on Dask.
 
 A job is as large as a real one (`ovsslib.evaluate.resume.ShardJob` of COCO-Stuff). It does nothing,
-or writes a shard's file of made-up pictures, which a process counts once.
+or writes a shard's file of made-up images, which a process counts once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ovsslib.pnp.config import preset
 from ovsslib.protocols.protocol import get_protocol
 
 PHOTO = (500, 375)
-"""Width and height of the pictures."""
+"""Width and height of the images."""
 _LOOK = 100
 """Results after which memory is looked at."""
 _SPEC = RunSpec(vlm="Salesforce/blip-itm-large-flickr", dataset="coco-stuff", filter="all")
@@ -83,7 +83,7 @@ def store(job: ShardJob) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=2)
 def made_up_result(pictures: int) -> RunResult:
-    """A part of a run on COCO-Stuff (171 classes and background), counted from made-up pictures.
+    """A part of a run on COCO-Stuff (171 classes and background), counted from made-up images.
 
     Args:
         pictures: how many, of 500 x 375 pixels.
@@ -172,7 +172,7 @@ def refinement_processes(workers: int, repeats: int = 5) -> dict[str, Any]:
         repeats: of the measurement.
 
     Returns:
-        ``workers``; ``start``, median seconds from handing in a tiny picture per process to the
+        ``workers``; ``start``, median seconds from handing in a tiny image per process to the
         last answer and the processes' end; ``memory``, bytes that a process has at most for 20
         classes at 500 x 375 pixels.
     """
@@ -187,7 +187,7 @@ def refinement_processes(workers: int, repeats: int = 5) -> dict[str, Any]:
 
 
 def _refinement(size: tuple[int, int], classes: int) -> Job:
-    """A refinement process's job, of a made-up picture."""
+    """A refinement process's job, of a made-up image."""
     n = len(COCO_CLASSES)
     return Job(
         name="run",
@@ -224,8 +224,8 @@ def overhead(
     """
     if min(shards, compared) < 2 or min(workers, pictures) < 1:
         raise OvssError(
-            f"shards {shards}, compared {compared}, workers {workers}, pictures {pictures}: give 2 "
-            "shards or more, 1 worker or more and 1 picture or more"
+            f"shards {shards}, compared {compared}, workers {workers}, images {pictures}: give 2 "
+            "shards or more, 1 worker or more and 1 image or more"
         )
     few = min(compared, shards)
     engines = {

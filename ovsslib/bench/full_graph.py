@@ -2,10 +2,10 @@
 
 Plain torch with a model's weights and nothing else of this library's computation: every parameter
 and the pixels require a gradient, attention is computed step by step, the cross-attention of all
-text layers is kept with its gradient, and each round is a full pass over picture and text. This is
+text layers is kept with its gradient, and each round is a full pass over image and text. This is
 how code of this kind is usually released.
 
-Letters: B pictures, R prompts, A heads, T text tokens, K classes, P patches, N rounds.
+Letters: B images, R prompts, A heads, T text tokens, K classes, P patches, N rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ovsslib.vlm.blip.net import BlipNet
 
 @dataclass(frozen=True)
 class Found:
-    """One picture's rounds.
+    """One image's rounds.
 
     Args:
         maps: (N, K, P) class maps of each round, 0 at patches dropped before.
@@ -55,13 +55,13 @@ class Everything:
     def look(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, owner: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """One pass over pictures and prompts and back from the match logit to everything.
+        """One pass over images and prompts and back from the match logit to everything.
 
         Args:
             pixels: (B, 3, S, S) normalised.
             ids: (R, T) token ids.
             mask: (R, T) bool, False for padding.
-            owner: (R,) picture of each prompt.
+            owner: (R,) image of each prompt.
 
         Returns:
             Cross-attention of every text layer, (R, A, T, 1+P) each, and its gradients.
@@ -159,11 +159,11 @@ def run(work: Work) -> list[Found]:
     """Steps 2 to 4 the costly way.
 
     Args:
-        work: Pictures, class names, a BLIP that is not packed, and settings of which layer, head,
+        work: Images, class names, a BLIP that is not packed, and settings of which layer, head,
             rounds, patches and the colour of dropped patches count.
 
     Returns:
-        One result per picture.
+        One result per image.
 
     Raises:
         OvssError: The model is no BLIP.
@@ -224,7 +224,7 @@ def _batch(
 
 
 def _classes(tokens: Tensor, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
-    """Token maps (R, T, P) of one picture to class maps (K, P) and their tokens' sum (P,)."""
+    """Token maps (R, T, P) of one image to class maps (K, P) and their tokens' sum (P,)."""
     pairs = [(row, span) for row, one in zip(tokens, prompts, strict=True) for span in one.spans]
     maps = torch.stack([row[list(span)].mean(0) for row, span in pairs])
     return maps, torch.stack([row[list(span)].sum(0) for row, span in pairs]).sum(0)

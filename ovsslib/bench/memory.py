@@ -37,7 +37,7 @@ def resident(*, peak: bool) -> int:
 
 
 def footprint(job: Job) -> int:
-    """Refine and score a picture as a refinement process of a run does; runs in one.
+    """Refine and score an image as a refinement process of a run does; runs in one.
 
     Returns:
         The most memory that the process has had, in bytes.

@@ -24,11 +24,11 @@ VLM = "Salesforce/blip-itm-large-flickr"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one picture costs.
+    """What one image costs.
 
     Attributes:
         flops: floating-point operations of salience, all rounds; a multiply-add counts as two.
-        read: seconds that the model's process needs to read picture and label.
+        read: seconds that the model's process needs to read image and label.
         refine: core seconds of refinement.
         score: core seconds of counting.
 
@@ -75,7 +75,7 @@ class Worker:
             )
 
     def salience(self, cost: Cost) -> float:
-        """Pictures per second that the GPU's side does.
+        """Images per second that the GPU's side does.
 
         Example:
             >>> Worker(100e12, 0.5, 8).salience(Cost(1e12, 0.0, 1.0, 0.0))
@@ -84,7 +84,7 @@ class Worker:
         return 1 / (cost.flops / (self.peak * self.share) + cost.read)
 
     def refinement(self, cost: Cost) -> float:
-        """Pictures per second that the cores do.
+        """Images per second that the cores do.
 
         Example:
             >>> Worker(100e12, 0.5, 8).refinement(Cost(1e12, 0.0, 0.75, 0.25))
@@ -104,11 +104,11 @@ class Worker:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a run costs besides its pictures, in seconds.
+    """What a run costs besides its images, in seconds.
 
     Attributes:
         run: once: workers start, and their refinement processes.
-        shard: of each shard on its worker: its last picture is refined, and nothing beside it.
+        shard: of each shard on its worker: its last image is refined, and nothing beside it.
         scheduler: of each shard on the one scheduler.
     """
 
@@ -127,7 +127,7 @@ class Plan:
         shards: how many.
         seconds: from start to end.
         busy: share of the time in which GPUs compute, 0..1.
-        even: pictures per worker on average over those of the worker that has most, 0..1.
+        even: images per worker on average over those of the worker that has most, 0..1.
         demand: shards per second that the scheduler sees.
         load: share of what the scheduler can do, 0..1.
     """
@@ -148,9 +148,9 @@ def plan(
     """Time and load of a run; workers are alike, and a last, smaller shard counts as whole.
 
     Args:
-        images: pictures of the data set.
+        images: images of the data set.
         gpus: workers.
-        cost: of a picture.
+        cost: of an image.
         worker: what one is.
         fixed: what else takes time.
         size: pictures of a shard.
@@ -207,8 +207,8 @@ def refine_seconds(
 
     Args:
         rows: of the results file: ``size``, ``classes``, ``total`` (milliseconds).
-        classes: per picture, background not counted.
-        size: of the pictures.
+        classes: per image, background not counted.
+        size: of the images.
 
     Raises:
         OvssError: fewer than two numbers of classes were measured at this size.

@@ -37,7 +37,7 @@ _PATIENCE = 120.0
 
 
 def made_up_maps(size: tuple[int, int], classes: int, seed: int) -> Maps:
-    """A made-up picture with smooth random maps, as a model might give them.
+    """A made-up image with smooth random maps, as a model might give them.
 
     Args:
         size: Width and height in pixels.
@@ -50,16 +50,16 @@ def made_up_maps(size: tuple[int, int], classes: int, seed: int) -> Maps:
 
 
 def stage_times(size: tuple[int, int], classes: int, images: int, config: PnPConfig) -> dict:
-    """Time of each stage of refinement for pictures of one size.
+    """Time of each stage of refinement for images of one size.
 
     Args:
         size: Width and height in pixels.
-        classes: Class names per picture; the background plane comes on top.
-        images: Pictures; medians are taken over them.
+        classes: Class names per image; the background plane comes on top.
+        images: Images; medians are taken over them.
         config: Settings.
 
     Returns:
-        ``size`` ("500x375"), ``classes``, ``planes``, and in milliseconds per picture
+        ``size`` ("500x375"), ``classes``, ``planes``, and in milliseconds per image
         ``upsample`` (threshold and background plane included), ``blur``, ``crf`` (softmax included)
         and ``total``, the time of `ovsslib.pnp.refine.refine_maps` as a whole.
     """
@@ -103,14 +103,14 @@ def stages(
 
 @dataclass(frozen=True)
 class Flow:
-    """A stream of pictures refined: seconds from the first map's making to the last labels."""
+    """A stream of images refined: seconds from the first map's making to the last labels."""
 
     seconds: float
     checksums: tuple[int, ...]
 
 
 def refine_one(task: tuple[Maps, PnPConfig]) -> tuple[int, int]:
-    """Refine one picture; runs in a worker process.
+    """Refine one image; runs in a worker process.
 
     Returns:
         The process's id, and a checksum of the labels.
@@ -121,7 +121,7 @@ def refine_one(task: tuple[Maps, PnPConfig]) -> tuple[int, int]:
 def flow(maps: Iterable[Maps], config: PnPConfig, workers: int) -> Flow:
     """Refine maps as they come, beside whatever makes them.
 
-    The clock starts when every worker process is there and has refined a small picture: a long run
+    The clock starts when every worker process is there and has refined a small image: a long run
     starts its processes once.
 
     Args:
@@ -166,25 +166,25 @@ def pipeline(
     device: str | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Salience alone, refinement alone, and both overlapped, on Diorama's pictures.
+    """Salience alone, refinement alone, and both overlapped, on Diorama's images.
 
     Args:
         vlm: Model: a name, a folder or a hub id.
         workers: Numbers of processes to refine in; 0 refines between the model's batches.
-        images: Pictures.
-        batch: Pictures in one pass of the model.
+        images: Images.
+        batch: Images in one pass of the model.
         device: Of the model; None takes a GPU where there is one.
         threads: Threads of the model; None leaves them as they are.
 
     Returns:
-        ``settings``; ``salience`` and ``refinement`` (one process) in pictures per second; ``rows``
+        ``settings``; ``salience`` and ``refinement`` (one process) in images per second; ``rows``
         with ``workers``, ``pipeline``, ``slower_stage`` (the rate if the stages overlap fully, the
         refinement ``workers`` times as fast) and ``sum`` (the rate if nothing overlaps), all in
-        pictures per second; ``same_labels``, whether all numbers of workers gave the same;
+        images per second; ``same_labels``, whether all numbers of workers gave the same;
         ``provenance``.
 
     Raises:
-        OvssError: The model or the pictures are missing, or a number is out of range.
+        OvssError: The model or the images are missing, or a number is out of range.
     """
     import torch
 
@@ -206,7 +206,7 @@ def pipeline(
         parts = list(batches(work, Execution(batch), log))
         failed = log.failed
         if failed:
-            raise OvssError(f"{len(failed)} pictures cannot be read: {next(iter(failed.values()))}")
+            raise OvssError(f"{len(failed)} images cannot be read: {next(iter(failed.values()))}")
         model.maps(*_arguments(parts[0]))  # warms up
         where = torch.device(compute_place(model.matcher)["device"])
         found: list[Maps] = []

@@ -29,7 +29,7 @@ EXACT = "float32"
 
 
 def ours(work: Work, *, stages: bool = False) -> list[Maps]:
-    """The library's pipeline over all pictures: salience with dropout, no refinement."""
+    """The library's pipeline over all images: salience with dropout, no refinement."""
     model = PnPOVSS(work.matcher, work.config)
     found = []
     for pictures, classes in work.batches():
@@ -50,7 +50,7 @@ def versus(
     memory: bool = True,
     matmul_size: int | None = None,
 ) -> dict[str, Any]:
-    """Both ways on the same weights and pictures in one run: results, time, memory, FLOPs.
+    """Both ways on the same weights and images in one run: results, time, memory, FLOPs.
 
     The costly way always computes in float32, as code of its kind does; ours in what ``spec`` says.
 
@@ -63,10 +63,10 @@ def versus(
 
     Returns:
         ``settings``; ``agreement`` (see `ovsslib.bench.agreement.Agreement`); ``labels``, the
-        share of pixels labelled alike after refinement, of each picture; ``seconds`` per
-        picture of each way and their ``ratio``; ``memory`` (None if not wanted): per way the bytes
+        share of pixels labelled alike after refinement, of each image; ``seconds`` per
+        image of each way and their ``ratio``; ``memory`` (None if not wanted): per way the bytes
         at the ``peak``, at the ``start`` before the model was loaded, and ``net`` of that, and
-        ``share``, ours over the other's; ``flops`` per picture of our way; ``matmul_rate`` and
+        ``share``, ours over the other's; ``flops`` per image of our way; ``matmul_rate`` and
         ``rate``, both in FLOP per second, and ``share`` of the former that ours reaches;
         ``provenance``.
 

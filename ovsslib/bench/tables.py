@@ -58,12 +58,12 @@ def versus_text(record: dict[str, Any]) -> str:
     )
     if found["other_patches"]:
         lines.append(
-            f"pictures with other patches dropped: {found['other_patches']}, "
+            f"images with other patches dropped: {found['other_patches']}, "
             f"{found['wrong_patches']} of them wrongly"
         )
     lines.append(
         f"pixels labelled alike: {100 * statistics.mean(record['labels']):.2f} % on average, "
-        f"{100 * min(record['labels']):.2f} % in the worst picture"
+        f"{100 * min(record['labels']):.2f} % in the worst image"
     )
     lines.append(f"the maps {'agree' if found['agree'] else 'DO NOT agree'}")
     return "\n".join(lines)
@@ -76,7 +76,7 @@ def _difference(value: float | str | None) -> str:
 
 
 def batches_text(record: dict[str, Any]) -> str:
-    """Pictures per second by batch size as a table."""
+    """Images per second by batch size as a table."""
     lines = [*heading(record), f"{'batch':>6}{'salience':>12}{'pipeline':>12}   share of the peak"]
     for row in record["rows"]:
         if "error" in row:
@@ -87,8 +87,8 @@ def batches_text(record: dict[str, Any]) -> str:
                 f"{100 * row['share']:>8.1f} %"
             )
     lines.append(
-        f"pictures per second; peak: a matrix product's {record['matmul_rate'] / 1e12:.2f} "
-        f"TFLOP/s; {record['flops'] / 1e9:.1f} GFLOP per picture; refinement in "
+        f"images per second; peak: a matrix product's {record['matmul_rate'] / 1e12:.2f} "
+        f"TFLOP/s; {record['flops'] / 1e9:.1f} GFLOP per image; refinement in "
         f"{record['settings']['workers'] or 'no'} other processes"
     )
     return "\n".join(lines)
@@ -98,7 +98,7 @@ def precision_text(record: dict[str, Any]) -> str:
     """Number types as a table."""
     found = record["settings"]
     lines = [
-        f"{found['vlm']} on {found['images']} pictures of Diorama {found['split']}, "
+        f"{found['vlm']} on {found['images']} images of Diorama {found['split']}, "
         f"{found['threads']} threads",
         f"{'type':>10}{'s/picture':>12}{'ratio':>8}{'labels':>10}{'worst':>10}",
     ]
@@ -119,13 +119,13 @@ def refine_text(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         cells = "".join(f"{row[name]:>10.1f}" for name in names)
         lines.append(f"{row['size']:>10}{row['classes']:>9}{cells}")
-    lines.append("milliseconds per picture")
+    lines.append("milliseconds per image")
     found = record["pipeline"]
     if found is not None:
         settings = found["settings"]
         lines.append(
-            f"{settings['vlm']} on {settings['images']} pictures of Diorama, "
-            f"{settings['threads']} threads, pictures per second: salience alone "
+            f"{settings['vlm']} on {settings['images']} images of Diorama, "
+            f"{settings['threads']} threads, images per second: salience alone "
             f"{found['salience']:.2f}, refinement alone {found['refinement']:.2f}"
         )
         lines.append(f"{'workers':>9}{'pipeline':>10}{'slower stage':>14}{'one by one':>12}")
@@ -144,7 +144,7 @@ def evaluation_text(record: dict[str, Any]) -> str:
     found, spent, rate = record["settings"], record["milliseconds"], record["rate"]
     memory = record["memory"]
     lines = [
-        f"{found['images']} made-up pictures of {found['width']} x {found['height']} "
+        f"{found['images']} made-up images of {found['width']} x {found['height']} "
         f"({found['distinct']} different) with {found['classes']} classes, one thread",
         f"{'':<24}{'ms/picture':>12}",
         *(f"{name:<24}{spent[name]:>12.2f}" for name in ("label", "confusion", "picture")),
@@ -152,7 +152,7 @@ def evaluation_text(record: dict[str, Any]) -> str:
         f"{'label':<24}{rate['label']:>12.0f}",
         f"{'label and confusion':<24}{rate['evaluation']:>12.0f}",
         f"{'with the picture':<24}{rate['with_picture']:>12.0f}",
-        f"memory: {memory['first'] / 1e6:.1f} MB after {memory['after']} pictures, "
+        f"memory: {memory['first'] / 1e6:.1f} MB after {memory['after']} images, "
         f"{memory['last'] / 1e6:.1f} MB after {found['images']}",
         f"the counts are {'right' if record['counts_agree'] else 'WRONG'}",
     ]
@@ -163,7 +163,7 @@ def dask_text(record: dict[str, Any]) -> str:
     """Overhead per shard of the engines as a table."""
     found, file, beside = record["settings"], record["file"], record["refinement"]
     lines = [
-        f"dry shards; those stored hold {found['pictures']} pictures and {found['labels']} labels",
+        f"dry shards; those stored hold {found['pictures']} images and {found['labels']} labels",
         f"{'job':>9}{'engine':>11}{'workers':>9}{'shards':>8}{'start s':>9}{'ms/shard':>10}"
         f"{'overhead':>10}{'shards/s':>10}{'own cpu ms':>12}{'total s':>9}{'memory MB':>15}",
     ]
@@ -177,7 +177,7 @@ def dask_text(record: dict[str, Any]) -> str:
     lines += [
         "overhead: ms per shard beyond the serial time divided by the workers; own cpu and memory: "
         "of the process that asks, Dask's scheduler included",
-        f"a job: {record['job_bytes']} bytes; a file of {file['pictures']} pictures: "
+        f"a job: {record['job_bytes']} bytes; a file of {file['pictures']} images: "
         f"{file['bytes'] / 1e3:.0f} kB",
         f"{beside['workers']} refinement processes start in {beside['start']:.2f} s, and have "
         f"{beside['memory'] / 1e6:.0f} MB each at most (20 classes, 500 x 375)",
@@ -192,7 +192,7 @@ def tuning_text(record: dict[str, Any]) -> str:
     lines = [
         f"{found['vlm']} and the reward of {found['reward']} ({found['size']} pixels, "
         f"{found['options']}) on "
-        f"{found['images']} pictures of Diorama {found['split']}, {found['threads']} threads",
+        f"{found['images']} images of Diorama {found['split']}, {found['threads']} threads",
         f"maps of all layers and heads: {record['collect']:.1f} s once, "
         f"{record['bytes'] / 1e6:.1f} MB",
         f"{'way':>8}{'candidates':>12}{'s/candidate':>13}{'per minute':>12}{'ratio':>8}{'CLIP':>8}",
@@ -208,7 +208,7 @@ def tuning_text(record: dict[str, Any]) -> str:
         "the reward",
         f"with the time for the maps, stored is {record['with_collect']:.2f} times as fast as fair",
         f"equal rewards: {100 * same['same']:.2f} %; of values: within {same['largest']:.4f}",
-        f"the race looked at {100 * record['looks']:.0f} % of candidates times pictures and ended "
+        f"the race looked at {100 * record['looks']:.0f} % of candidates times images and ended "
         f"with {'the best candidate' if same['winner'] else 'ANOTHER candidate than the best'}",
     ]
     slow = {row["way"]: row["seconds"] for row in record["rows"]}

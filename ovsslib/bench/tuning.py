@@ -1,7 +1,7 @@
 """What stored maps save a search: candidates per minute against running the pipeline for each.
 
-Four ways, in one run, on the same pictures with the same reward. ``stored``: maps of all layers
-and heads from one pass per picture, then candidates. ``race``: the same, but candidates that fall
+Four ways, in one run, on the same images with the same reward. ``stored``: maps of all layers
+and heads from one pass per image, then candidates. ``race``: the same, but candidates that fall
 far behind are not judged to the end. ``fair``: for each candidate a pass with its layer and head,
 and only what its masks need. ``usual``: for each candidate the whole pipeline with the preset's
 rounds and CRF, as one would without a search in mind.
@@ -38,7 +38,7 @@ from ovsslib.tuning.search import TRIALS, Space, drawn
 
 SPLIT = "tune"
 ALIKE = 0.99
-"""Least share of rewards, of a picture by a candidate, that must be the same on both ways."""
+"""Least share of rewards, of an image by a candidate, that must be the same on both ways."""
 
 
 Found = TypeVar("Found")
@@ -59,7 +59,7 @@ class _Timed(Reward):
 
 @dataclasses.dataclass(frozen=True)
 class _Setting:
-    """What all ways share: pictures are read, and prepared for the reward, before the clock."""
+    """What all ways share: images are read, and prepared for the reward, before the clock."""
 
     model: PnPOVSS
     store: LayerMaps
@@ -88,7 +88,7 @@ def tuning(  # noqa: PLR0913 - what is measured
 
     Args:
         vlm: Model: a name, a folder, a hub id, or one of `ovsslib.bench.random_models.SHAPES`.
-        images: Pictures of Diorama; their classes are those in their captions.
+        images: Images of Diorama; their classes are those in their captions.
         candidates: Of a random search over Table 2's space, for ``stored`` and ``race``.
         fair: The first so many of them for ``fair``; None for all.
         usual: The first so many of them for ``usual``; 0 leaves that way out. Take several: one
@@ -97,24 +97,24 @@ def tuning(  # noqa: PLR0913 - what is measured
         root: Its folder; None for the shipped one.
         options: Of the reward; None for the paper's.
         mean: Whether the mean over heads is a candidate too.
-        batch: Pictures in one pass of the model.
+        batch: Images in one pass of the model.
         device: Of model and reward; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
 
     Returns:
-        ``settings``; ``collect``, seconds of the one pass over all pictures, and ``bytes`` of its
+        ``settings``; ``collect``, seconds of the one pass over all images, and ``bytes`` of its
         maps; ``rows``, one per way: ``way``, ``candidates``, ``seconds`` per candidate, ``rate``
         in candidates per minute, ``clip``, the share of the time that the reward's model takes, and
         ``ratio`` of its seconds to those of ``stored``; ``with_collect``, the ratio of ``fair`` if
-        the one pass counts as well; ``looks``, the share of candidates times pictures that the race
-        judged; ``agreement``: ``same``, the share of rewards (a picture's by a candidate) that are
+        the one pass counts as well; ``looks``, the share of candidates times images that the race
+        judged; ``agreement``: ``same``, the share of rewards (an image's by a candidate) that are
         equal in ``stored`` and ``fair``, ``largest`` difference of a candidate's value, ``agree``,
         whether that is enough (None for random weights: their maps of all classes are so alike that
         the rounding of stored maps decides between them), and ``winner``, whether the race ends
         with the best candidate; ``provenance``.
 
     Raises:
-        OvssError: The model or pictures cannot be had, or there is no candidate.
+        OvssError: The model or images cannot be had, or there is no candidate.
     """
     from ovsslib.evaluate.run import compute_place
 
@@ -137,7 +137,7 @@ def tuning(  # noqa: PLR0913 - what is measured
         setting = _Setting(model, store, reward, pictures, prepared, batch)
         chosen = drawn(Space.of(store.layers, store.heads, mean=mean), candidates, 0)
         objective = Objective(store, reward, work, model.config)
-        objective.values(chosen[:1])  # warms up, and prepares the pictures
+        objective.values(chosen[:1])  # warms up, and prepares the images
         stored, first = _clocked(reward, chosen, objective.per_image)
         # Another objective: nothing that the first one keeps may help the race.
         runner = Objective(store, reward, work, model.config)
@@ -197,7 +197,7 @@ def _store(model: PnPOVSS, work: Task, batch: int) -> LayerMaps:
     )
     if store.failed:
         reason = next(iter(store.failed.values()))
-        raise OvssError(f"{len(store.failed)} pictures cannot be read: {reason}")
+        raise OvssError(f"{len(store.failed)} images cannot be read: {reason}")
     return store
 
 

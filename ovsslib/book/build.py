@@ -29,7 +29,7 @@ def build(root: Path) -> Path:
         The first page.
 
     Raises:
-        OvssError: Sphinx warned or failed, or a picture has no alternative text.
+        OvssError: Sphinx warned or failed, or an image has no alternative text.
     """
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     command += ["build", "book", "-W", "-n", "--keep-going"]
@@ -45,7 +45,7 @@ def build(root: Path) -> Path:
         raise OvssError(f"the book does not build: {first} (the whole log: {log})")
     problems = [found for html in sorted(page.parent.rglob("*.html")) for found in lint(html)]
     if problems:
-        raise OvssError(f"{len(problems)} pictures without text: {'; '.join(problems[:5])}")
+        raise OvssError(f"{len(problems)} images without text: {'; '.join(problems[:5])}")
     return page
 
 
@@ -56,7 +56,7 @@ def lint(page: Path) -> list[str]:
         page: An HTML file.
 
     Returns:
-        One line per picture whose alternative text is missing, empty or a file name.
+        One line per image whose alternative text is missing, empty or a file name.
     """
     bad: list[str] = []
 

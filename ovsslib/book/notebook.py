@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 #: Set by the book build: nothing but results is written into the executed notebooks.
 QUIET = "OVSS_QUIET"
-#: Where figures are saved; without it, the book's folder of generated pictures.
+#: Where figures are saved; without it, the book's folder of generated images.
 FIGURES = "OVSS_FIGURES"
 #: The key in an output's metadata under which `figure` leaves texts for the book build.
 FIGURE_KEY = "ovss-figure"

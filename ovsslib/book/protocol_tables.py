@@ -23,7 +23,7 @@ def _number(value: float | None) -> str:
 
 
 def _seen(window: Window | None) -> str:
-    """How a method sees a picture."""
+    """How a method sees an image."""
     if window is None:
         return "squashed to a square"
     if window.crop is None:
@@ -48,7 +48,7 @@ def rules() -> str:
         return "source's own" if files else "data set's"
 
     rows = (
-        ("the method sees a picture", lambda p: _seen(p.window)),
+        ("the method sees an image", lambda p: _seen(p.window)),
         ("void (255)", lambda p: "background" if p.void == "background" else "not scored"),
         ("label 0 counts in the mean", lambda p: scored[p.scored]),
         ("a class predicted, but true nowhere", lambda p: kinds[p.absent]),

@@ -12,7 +12,7 @@ from ovsslib.errors import OvssError
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 #: Where the results that README shows are kept: the JSON files of `ovsslib.evaluate.result.save`.
 FOLDER = Path("data") / "results"
-#: The picture in README, drawn by `draw`.
+#: The image in README, drawn by `draw`.
 PICTURE = Path("book") / "_static" / "readme.png"
 
 _SALIENCE = {"gradcam": "attention × gradient", "attention": "attention", "random": "random maps"}
@@ -20,7 +20,7 @@ _COLUMNS = ("miou", "miou_things", "miou_stuff")
 
 
 _GIVEN = {
-    "oracle": "those in the picture",
+    "oracle": "those in the image",
     "vlm": "those the model's match score finds",
     "clip": "those CLIP finds",
     "all": "all",
@@ -59,7 +59,7 @@ def table(records: list[dict[str, Any]]) -> str:
         cells = [
             record["vlm"],
             describe(record["config"]),
-            f"{record['dataset']} {record['split']}, {record['images']} pictures",
+            f"{record['dataset']} {record['split']}, {record['images']} images",
             record["protocol"]["name"],
             _GIVEN.get(record["filter"], record["filter"]),
             f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]",
@@ -133,7 +133,7 @@ def write(root: Path) -> Path:
 
 
 def draw(root: Path, pictures: Sequence[int] = (3, 11, 40, 57)) -> Path:
-    """Draw README's picture: scenes of the val split above their segmentation by micro-blip.
+    """Draw README's image: scenes of the val split above their segmentation by micro-blip.
 
     Args:
         root: The checkout.

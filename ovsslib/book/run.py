@@ -83,7 +83,7 @@ def execute(
         notebooks: The sources.
         target: Folder of the executed copies.
         given: Parameters put in the place of each notebook's defaults.
-        figures: Folder where `ovsslib.book.notebook.figure` saves the pictures.
+        figures: Folder where `ovsslib.book.notebook.figure` saves the images.
         jobs: How many run at a time, each with one computing thread.
         say: Called with a line when a notebook is done.
 
@@ -172,7 +172,7 @@ def tidy(notebook: Any, name: str) -> Any:
         A changed copy.
 
     Raises:
-        OvssError: A cell shows two figures, or a picture without alternative text.
+        OvssError: A cell shows two figures, or an image without alternative text.
     """
     notebook = copy.deepcopy(notebook)
     tags = [set(cell.metadata.get("tags", [])) for cell in notebook.cells]
@@ -203,4 +203,4 @@ def _lift_texts(cell: Any, name: str) -> None:
             mystnb["figure"] = {"caption": texts[0]["caption"], "name": texts[0]["name"]}
         cell.metadata["mystnb"] = mystnb
     if pictures and not mystnb.get("image", {}).get("alt"):
-        raise OvssError(f"{where} shows a picture without alternative text: use notebook.figure")
+        raise OvssError(f"{where} shows an image without alternative text: use notebook.figure")

@@ -13,14 +13,14 @@ from ovsslib.errors import OvssError
 from ovsslib.redact import redact
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "segment": ("ovsslib.cli.segment", "Segment pictures into classes you name."),
+    "segment": ("ovsslib.cli.segment", "Segment images into classes you name."),
     "run": ("ovsslib.cli.run", "Measure a method on a data set."),
     "tune": ("ovsslib.cli.tune", "Find layer, head, threshold and blur without masks."),
     "deviations": (
         "ovsslib.cli.deviations",
         "Measure where the released code departs from the paper.",
     ),
-    "filter": ("ovsslib.cli.filter", "Find which classes are in the pictures."),
+    "filter": ("ovsslib.cli.filter", "Find which classes are in the images."),
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
     "table": ("ovsslib.cli.table", "Show results beside the published figures."),
     "data": ("ovsslib.cli.data", "List, check, download and convert data sets."),

@@ -22,7 +22,7 @@ def book(
         False, "--skip-execute", help="Build from the executed copies that are there."
     ),
     readme: bool = typer.Option(
-        False, "--readme", help="Only write README's table of results and draw its picture."
+        False, "--readme", help="Only write README's table of results and draw its image."
     ),
 ) -> None:
     r"""Execute the notebooks and build the book; prints where its first page is.

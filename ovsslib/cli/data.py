@@ -59,7 +59,7 @@ def verify(
     *,
     root: Path | None = _ROOT,
     split: str = _SPLIT,
-    deep: bool = typer.Option(False, help="Decode every picture, not only its head and end."),
+    deep: bool = typer.Option(False, help="Decode every image, not only its head and end."),
     show: int = typer.Option(3, min=0, help="Faults of each kind to print."),
     workers: int | None = typer.Option(None, min=1, help="Threads; without it, one a processor."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
@@ -95,7 +95,7 @@ def _text(report: Report, classes: tuple[str, ...], show: int) -> str:
         classes: names of labels 1..C.
         show: how many faults of each kind to name.
     """
-    lines = [f"{report.dataset} {report.split}: {report.pictures} pictures in {report.root}"]
+    lines = [f"{report.dataset} {report.split}: {report.pictures} images in {report.root}"]
     for kind, found in report.faults.items():
         lines.append(f"  {kind}: {len(found)}")
         lines += [f"    {what}" for what in found[:show]]
@@ -104,7 +104,7 @@ def _text(report: Report, classes: tuple[str, ...], show: int) -> str:
     never = [name for name, n in zip(classes, report.pictures_with[1:], strict=True) if not n]
     if never and report.pictures:
         some = ", ".join(never[:5]) + (", …" if len(never) > 5 else "")
-        lines.append(f"  {len(never)} of {len(classes)} classes are in no picture: {some}")
+        lines.append(f"  {len(never)} of {len(classes)} classes are in no image: {some}")
     lines.append(f"  {100 * report.void:.1f} % of all pixels are void")
     lines.append("nothing is wrong" if report.ok else "NOT as it should be")
     return "\n".join(lines)
@@ -216,7 +216,7 @@ def convert(
 
     if name == "context":
         if out is not None:
-            raise OvssError("--out is for coco-object; context's labels go beside its pictures")
+            raise OvssError("--out is for coco-object; context's labels go beside its images")
         folder, count = convert_context(root, Path(source) if source else None, progress=progress)
     elif name == "coco-object":
         if source not in (None, "maps", "instances"):

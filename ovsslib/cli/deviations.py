@@ -27,14 +27,14 @@ def deviations(
     dataset: str = typer.Option("diorama", help="Data set: see ovss data list."),
     split: str = typer.Option("val", help="Split of the data set."),
     root: Path | None = typer.Option(
-        None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped pictures."
+        None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped images."
     ),
     protocol: str = typer.Option("pnp-fixed", help="Evaluation protocol."),
     class_filter: str = typer.Option(
-        "oracle", "--filter", help="Classes looked for: oracle (those in the picture) or all."
+        "oracle", "--filter", help="Classes looked for: oracle (those in the image) or all."
     ),
-    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
-    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
+    batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
@@ -44,8 +44,8 @@ def deviations(
 ) -> None:
     r"""Measure each departure of the released code from the paper, by itself and all together.
 
-    Every difference in mean IoU is paired: both runs see the same pictures. Called again after it
-    was broken off, it continues. The exit status is 1 when a picture could not be read.
+    Every difference in mean IoU is paired: both runs see the same images. Called again after it
+    was broken off, it continues. The exit status is 1 when an image could not be read.
 
     \b
     Examples:
@@ -86,10 +86,10 @@ def text(record: dict[str, Any]) -> str:
     """
     values = {one.field: f"{one.paper} -> {one.released}" for one in DEVIATIONS}
     lines = [
-        f"{record['vlm']} on {record['dataset']} {record['split']} ({record['images']} pictures, "
+        f"{record['vlm']} on {record['dataset']} {record['split']} ({record['images']} images, "
         f"protocol {record['protocol']['name']}, filter {record['filter']})",
         f"  {'setting':<17}{'paper -> released':<20}{'mIoU':>6}  {'difference':>10}  "
-        f"{'95 % interval':<16}  pictures",
+        f"{'95 % interval':<16}  images",
     ]
     for name, run in record["runs"].items():
         found = run["difference"]

@@ -13,17 +13,17 @@ app = new_app(group=True)
 
 @app.callback()
 def group() -> None:
-    """Make pictures, exact masks and captions of the miniature world."""
+    """Make images, exact masks and captions of the miniature world."""
 
 
 @app.command()
 def make(
     split: str = typer.Option("val", help="val, tune, heldout, novel or train."),
-    n: int = typer.Option(200, min=1, help="Number of pictures."),
-    seed: int = typer.Option(0, min=0, help="Another seed gives other pictures."),
+    n: int = typer.Option(200, min=1, help="Number of images."),
+    seed: int = typer.Option(0, min=0, help="Another seed gives other images."),
     out: Path = typer.Option(Path("diorama"), help="Folder, in Pascal VOC's layout."),
 ) -> None:
-    r"""Draw a split: pictures, masks and captions, in Pascal VOC's directory layout.
+    r"""Draw a split: images, masks and captions, in Pascal VOC's directory layout.
 
     \b
     Examples:
@@ -34,4 +34,4 @@ def make(
 
     for _ in progress(write_split(out, split, n, seed), f"drawing {split}", n):
         pass
-    typer.echo(f"{n} pictures of split {split} are in {out}")
+    typer.echo(f"{n} images of split {split} are in {out}")

@@ -1,4 +1,4 @@
-"""``ovss filter``: which classes are in the pictures, asked of a model, read from files, scored."""
+"""``ovss filter``: which classes are in the images, asked of a model, read from files, scored."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import typer
 from ovsslib.cli._common import debugging, new_app, note, plain_output, progress, settings
 from ovsslib.errors import OvssError
 
-app = new_app(group=True, help="Find which classes are in the pictures.")
+app = new_app(group=True, help="Find which classes are in the images.")
 
 DATASET = typer.Option("diorama", help="Data set.")
 SPLIT = typer.Option("val", help="Split of the data set.")
 ROOT = typer.Option(None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped.")
-LIMIT = typer.Option(None, min=1, help="Only the first N pictures.")
+LIMIT = typer.Option(None, min=1, help="Only the first N images.")
 
 
 @app.callback()
 def group() -> None:
-    r"""Find which classes are in the pictures: step 1 of the method.
+    r"""Find which classes are in the images: step 1 of the method.
 
     \b
     Examples:
@@ -62,9 +62,9 @@ def ask(
         [], "--filter-set", metavar="KEY=VALUE", help="Another setting, such as side=512."
     ),
 ) -> None:
-    r"""Ask a model which classes it sees in each picture that the answer file lacks.
+    r"""Ask a model which classes it sees in each image that the answer file lacks.
 
-    The picture is sent shrunk. Rate limits, server errors and broken answers are tried again with
+    The image is sent shrunk. Rate limits, server errors and broken answers are tried again with
     growing pauses. A run that is stopped, or killed, loses the answers in flight and goes on with
     the same command. Where answers are missing in the end, the exit status is 1.
 
@@ -103,7 +103,7 @@ def ask(
         note(f"warning: {name}: the answer holds no list of classes; ask again with --again")
     _damaged(have)
     left = sum(name not in have.by_image for name in names)
-    typer.echo(f"{len(report.answered)} new answers, {len(names) - left} of {len(names)} pictures")
+    typer.echo(f"{len(report.answered)} new answers, {len(names) - left} of {len(names)} images")
     if report.stopped is not None:
         note(f"stopped: {report.stopped}; the same command goes on")
     if left:
@@ -224,7 +224,7 @@ def tune(
         data = load_dataset(dataset, root, split)
         names = data.ids[:limit]
         threshold, f1 = best_threshold(*score_all(looks, data, progress(names, "tuning")))
-    typer.echo(f"threshold {threshold:.3f}: F1 {f1:.4f} on {len(names)} pictures of {split}")
+    typer.echo(f"threshold {threshold:.3f}: F1 {f1:.4f} on {len(names)} images of {split}")
 
 
 def _damaged(have: Any) -> None:
@@ -242,10 +242,10 @@ def _text(record: dict[str, Any]) -> str:
     figures = "  ".join(f"{key} {percent(record[key]).strip()}" for key in ("precision", "recall"))
     where = f"{record['dataset']} {record['split']}"
     lines = [
-        f"{record['filter']} on {where} ({record['images']} pictures)",
+        f"{record['filter']} on {where} ({record['images']} images)",
         f"  {figures}  F1 {percent(record['f1']).strip()}",
-        f"  all classes right in {percent(record['exact']).strip()} % of the pictures",
-        f"  {record['named']:.2f} classes named per picture, {record['true']:.2f} true",
+        f"  all classes right in {percent(record['exact']).strip()} % of the images",
+        f"  {record['named']:.2f} classes named per image, {record['true']:.2f} true",
     ]
     width = max(map(len, record["classes"]))
     lines.append(f"  {'class':<{width}}  prec.  recall  named   true")

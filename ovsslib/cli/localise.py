@@ -24,7 +24,7 @@ def localise(
     salience: str = typer.Option(
         "attention,gradcam", help="Kinds of salience: attention, gradcam, margin."
     ),
-    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Write all rows to this CSV file."),
 ) -> None:
@@ -60,4 +60,4 @@ def localise(
         note(f"written: {out}")
     for (name, kind), group in rows.groupby(["vlm", "salience"], sort=False):
         grid = group.pivot(index="layer", columns="head", values="auc").round(3)
-        typer.echo(f"{name}, {kind} ({len(data.ids[:limit])} pictures)\n{grid.to_string()}\n")
+        typer.echo(f"{name}, {kind} ({len(data.ids[:limit])} images)\n{grid.to_string()}\n")

@@ -22,7 +22,7 @@ def regress(
         False, "--update", help="Write the measured figures into the file; tolerances stay."
     ),
     root: Path | None = typer.Option(None, help="Folder of the data set, if it is not the usual."),
-    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
 ) -> None:

@@ -24,13 +24,13 @@ def run(
     dataset: str = typer.Option("diorama", help="Data set: see ovss data list."),
     split: str = typer.Option("val", help="Split of the data set."),
     root: Path | None = typer.Option(
-        None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped pictures."
+        None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped images."
     ),
     protocol: str = typer.Option("pnp-fixed", help="Evaluation protocol."),
     class_filter: str = typer.Option(
         "oracle",
         "--filter",
-        help="Classes looked for: oracle (those in the picture), all, recorded:FILE, clip, vlm or "
+        help="Classes looked for: oracle (those in the image), all, recorded:FILE, clip, vlm or "
         "gpt4o.",
     ),
     filter_change: list[str] = typer.Option(
@@ -49,10 +49,10 @@ def run(
     dtype: str | None = typer.Option(
         None, help="float32 (without it), bfloat16, float16 or int8 (the image encoder)."
     ),
-    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
-    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
+    batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     workers: int = typer.Option(
-        0, min=0, help="Processes that share the pictures, each with the model; 0: this one alone."
+        0, min=0, help="Processes that share the images, each with the model; 0: this one alone."
     ),
     refine_workers: int = typer.Option(
         0, min=0, help="Processes for refinement beside each model."
@@ -63,18 +63,18 @@ def run(
     dask_slurm: Path | None = typer.Option(
         None, metavar="PROFILE", help="YAML file: --workers SLURM jobs, see the book's Scale page."
     ),
-    shard_size: int = typer.Option(32, min=1, help="Pictures computed and stored together."),
+    shard_size: int = typer.Option(32, min=1, help="Images computed and stored together."),
     fresh: bool = typer.Option(False, "--fresh", help="Compute stored shards again."),
-    allow_bad: int = typer.Option(0, min=0, help="Accept so many unreadable pictures."),
+    allow_bad: int = typer.Option(0, min=0, help="Accept so many unreadable images."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
     out: Path = typer.Option(
         Path("ovss-results"), "--out", "-o", envvar="OVSS_RESULTS", help="Folder for the results."
     ),
 ) -> None:
-    r"""Measure a method on a data set: mean IoU with a 95 % bootstrap interval over pictures.
+    r"""Measure a method on a data set: mean IoU with a 95 % bootstrap interval over images.
 
-    Writes <name>.json and tables of classes, images and confusions as Parquet. A picture that
+    Writes <name>.json and tables of classes, images and confusions as Parquet. An image that
     cannot be read is reported, the rest is measured, and the exit status is 1. What is done is kept
     in shards: after an interruption the same command continues.
 
@@ -145,7 +145,7 @@ def text(result: RunResult, metrics: dict[str, Any]) -> str:
 
     lines = [
         f"{result.method} with {result.vlm} on {result.dataset} {result.split} "
-        f"({len(result.ids)} pictures, protocol {result.protocol['name']}, "
+        f"({len(result.ids)} images, protocol {result.protocol['name']}, "
         f"filter {result.filter}, config {result.config_hash})"
     ]
     titles = {"miou": "mIoU", "miou_things": "mIoU things", "miou_stuff": "mIoU stuff"}

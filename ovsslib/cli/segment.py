@@ -1,4 +1,4 @@
-"""``ovss segment``: pictures in, label maps, overlays and JSON out."""
+"""``ovss segment``: images in, label maps, overlays and JSON out."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def segment(
     ),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
 ) -> None:
-    r"""Segment pictures into the classes you name.
+    r"""Segment images into the classes you name.
 
-    Writes for each picture <stem>_labels.png (palette PNG: 0 background, k the k-th class),
+    Writes for each image <stem>_labels.png (palette PNG: 0 background, k the k-th class),
     <stem>_overlay.png (colours and legend) and <stem>.json (shares, scores, settings, provenance).
-    A picture that cannot be read is reported, the rest is done, and the exit status is 1.
+    An image that cannot be read is reported, the rest is done, and the exit status is 1.
 
     \b
     Examples:
@@ -88,7 +88,7 @@ def segment(
         )
         failed = _segment_all(model, vlm, paths, stems, names, out)
     done = len(paths) - failed
-    typer.echo(f"{done} of {len(paths)} pictures segmented into {out}")
+    typer.echo(f"{done} of {len(paths)} images segmented into {out}")
     if failed:
         raise typer.Exit(1)
 
@@ -101,7 +101,7 @@ def _segment_all(
     names: Sequence[str],
     out: Path,
 ) -> int:
-    """Segment and write one picture after the other; returns how many failed."""
+    """Segment and write one image after the other; returns how many failed."""
     from ovsslib.evaluate.run import compute_place
     from ovsslib.io.images import open_image
     from ovsslib.io.provenance import provenance
@@ -110,7 +110,7 @@ def _segment_all(
     facts = provenance(**compute_place(getattr(model, "matcher", None)))
     for path, stem in progress(list(zip(paths, stems, strict=True)), "segment", len(paths)):
         if stem != path.stem:
-            note(f"note: {path} is written as {stem}, because another picture has its name")
+            note(f"note: {path} is written as {stem}, because another image has its name")
         try:
             image = open_image(path)
         except OvssError as error:
@@ -136,13 +136,13 @@ def _segment_all(
 def write_segmentation(
     result: Segmentation, out: Path, stem: str, source: str, record: dict[str, Any]
 ) -> None:
-    """Write the three files of one picture, the JSON last.
+    """Write the three files of one image, the JSON last.
 
     Args:
         result: the segmentation.
         out: folder.
         stem: name of the files.
-        source: the picture's file name, for the JSON.
+        source: the image's file name, for the JSON.
         record: what else the JSON holds.
     """
     from ovsslib.draw.overlay import overlay_image, shares
@@ -177,7 +177,7 @@ def write_segmentation(
 
 
 def output_stems(paths: Sequence[Path]) -> list[str]:
-    """A different name for each picture's results: its stem, or stem-2, stem-3… when taken.
+    """A different name for each image's results: its stem, or stem-2, stem-3… when taken.
 
     Example:
         >>> output_stems([Path("a/x.jpg"), Path("b/x.png"), Path("x-2.jpg"), Path("y.jpg")])
@@ -198,7 +198,7 @@ def output_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def _without_results(paths: list[Path], given: Sequence[str]) -> list[Path]:
-    """Leave out earlier results (a picture with the JSON that this command wrote beside it)."""
+    """Leave out earlier results (an image with the JSON that this command wrote beside it)."""
     named = {Path(name) for name in given}
 
     def is_result(path: Path) -> bool:

@@ -40,7 +40,7 @@ def table(
 ) -> None:
     r"""Show all results in one table: measured runs and published figures, never in one row.
 
-    Each figure keeps its protocol, class filter and source. Runs with pictures that could not be
+    Each figure keeps its protocol, class filter and source. Runs with images that could not be
     read, or over a part of a split, are marked.
 
     \b

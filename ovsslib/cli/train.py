@@ -1,4 +1,4 @@
-"""``ovss train``: train the micro models on Diorama's pictures and captions."""
+"""``ovss train``: train the micro models on Diorama's images and captions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def train(
     ctx: typer.Context,
     model: str = typer.Argument(..., help=f"One of: {', '.join(SCHEDULES)}."),
     steps: int | None = typer.Option(None, min=1, help="Steps of the one-cycle schedule."),
-    batch: int | None = typer.Option(None, min=1, help="Pictures a step."),
+    batch: int | None = typer.Option(None, min=1, help="Images a step."),
     rate: float | None = typer.Option(None, help="Peak learning rate of AdamW."),
     matrix_rate: float | None = typer.Option(
         None, min=0, help="Peak learning rate of Muon; 0 leaves everything to AdamW."
@@ -86,7 +86,7 @@ def train(
         help="Of the matrix products: bfloat16 (slow on processors without it) or float32.",
     ),
     seed: int = typer.Option(0, min=0, help="Seed of weights, order and negatives."),
-    pictures: int | None = typer.Option(None, min=1, help="Pictures drawn for training."),
+    pictures: int | None = typer.Option(None, min=1, help="Images drawn for training."),
     close_ups: int | None = typer.Option(
         None, min=1, help="Every so many of them are close-ups of one thing."
     ),
@@ -95,13 +95,13 @@ def train(
         "--known-colours/--any-colours",
         help="Colours that false captions may give to a thing: those of true captions, or all.",
     ),
-    heldout: int = typer.Option(1_000, min=2, help="Pictures drawn for each held-out set."),
+    heldout: int = typer.Option(1_000, min=2, help="Images drawn for each held-out set."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
     width: int | None = typer.Option(None, min=16, help="Width of both encoders."),
     text_layers: int | None = typer.Option(
         None, min=1, help="Layers of the text encoder (micro-bridgetower: of either encoder)."
     ),
-    cache: Path = typer.Option(Path(".cache/diorama"), help="Where drawn pictures are kept."),
+    cache: Path = typer.Option(Path(".cache/diorama"), help="Where drawn images are kept."),
     run: Path | None = typer.Option(
         None, help="Folder of the run, runs/MODEL without it; one found there is continued."
     ),

@@ -29,12 +29,12 @@ def tune(
     split: str = typer.Option("tune", help="Split of the data set, never the one reported on."),
     root: Path | None = typer.Option(None, help="Its folder; without it $OVSS_DATA."),
     labels: str = typer.Option(
-        "captions", help="A picture's classes: captions, recorded:FILE, or gpt4o."
+        "captions", help="An image's classes: captions, recorded:FILE, or gpt4o."
     ),
     filter_change: list[str] = typer.Option(
         [], "--filter-set", metavar="KEY=VALUE", help="A setting of gpt4o, such as side=512."
     ),
-    limit: int | None = typer.Option(None, min=1, help="Only the first N pictures."),
+    limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     trials: int = typer.Option(34, min=1, help="Candidates (grid: all)."),
     sampler: str = typer.Option("random", help="random (the paper's), grid or tpe."),
     seed: int = typer.Option(0, min=0, help="Of the sampler."),
@@ -59,7 +59,7 @@ def tune(
         None, help="SQLite file for the trials: the search goes on where it was interrupted."
     ),
     maps: Path | None = typer.Option(None, help="Folder to keep the maps of all layers in."),
-    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     download: bool = typer.Option(
         False, "--download", help="Fetch the model or the reward's CLIP if they are not here."
@@ -84,7 +84,7 @@ def tune(
 ) -> None:
     r"""Find layer, head, threshold and blur whose masks CLIP likes best; no mask is read.
 
-    The model runs once per picture and gives the maps of all layers and heads; candidates are
+    The model runs once per image and gives the maps of all layers and heads; candidates are
     judged from those.
 
     \b
@@ -161,7 +161,7 @@ def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
     from ovsslib.tuning.study.judge import study
 
     if tuning.plan.race:
-        raise OvssError("a study judges all candidates on all pictures; leave --race out")
+        raise OvssError("a study judges all candidates on all images; leave --race out")
     check_suffix(path, ".parquet")
     found = study(tuning, execution, **how)
     written = save_study(found, path)
@@ -170,7 +170,7 @@ def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
 
 
 def _warn(failed: dict[str, str]) -> None:
-    """Name the pictures that were left out."""
+    """Name the images that were left out."""
     for name, reason in failed.items():
         note(f"warning: {name} was left out: {reason}")
 
@@ -184,9 +184,9 @@ def text(record: dict[str, Any]) -> str:
         [
             f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates"
             f"{out}, "
-            f"{found['pictures']} pictures, {found['pairs']} classes in them",
+            f"{found['pictures']} images, {found['pairs']} classes in them",
             f"  best: layer {config['layer']}, {head}, threshold {config['threshold']}, "
             f"blur {config['blur']}",
-            f"  reward: {found['reward']:.3f} for each class of a picture; the most is 1",
+            f"  reward: {found['reward']:.3f} for each class of an image; the most is 1",
         ]
     )

@@ -92,11 +92,11 @@ def load_dataset(
 
     Args:
         name: see `list_datasets`, or a name in `ALIASES`.
-        root: its folder; None looks below ``$OVSS_DATA``, and for diorama at the shipped pictures.
+        root: its folder; None looks below ``$OVSS_DATA``, and for diorama at the shipped images.
         split: name of the split.
 
     Returns:
-        The data set; nothing is read yet but the list of pictures.
+        The data set; nothing is read yet but the list of images.
 
     Raises:
         OvssError: unknown name, missing folder or split.

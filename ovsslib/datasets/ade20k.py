@@ -38,12 +38,12 @@ ADE20K = Layout(
 
 
 class ADE20KDataset(FolderDataset):
-    """ADE20K's pictures and labels (a `Dataset`).
+    """ADE20K's images and labels (a `Dataset`).
 
     Args:
         root: ``ADEChallengeData2016`` or a folder that holds it, as such or as ``ade/…``; None
             looks below ``$OVSS_DATA``.
-        split: ``"val"`` or ``"train"``; all pictures of its folder.
+        split: ``"val"`` or ``"train"``; all images of its folder.
 
     Raises:
         OvssError: root or split is missing.
@@ -74,6 +74,6 @@ class ADE20KDataset(FolderDataset):
         return self.root / "annotations" / self._folder / f"{name}.png"
 
     def strays(self) -> list[str]:
-        """Labels without a picture."""
+        """Labels without an image."""
         labels = stems(self.root / "annotations" / self._folder, ".png")
         return sorted(set(labels) - set(self.ids))

@@ -1,4 +1,4 @@
-"""What a data set is: pictures with label maps, in one small protocol."""
+"""What a data set is: images with label maps, in one small protocol."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ovsslib.errors import OvssError
 
 
 class Dataset(Protocol):
-    """Pictures with label maps.
+    """Images with label maps.
 
     Attributes:
         name: ``"diorama"``, ``"voc21"``…
         split: ``"val"``…
         classes: names; the pixels of ``classes[k - 1]`` have label ``k``.
         things: labels of countable objects; the other classes are stuff.
-        ids: names of the pictures, in the order of the split's file.
-        covered: whether labels are meant to cover the picture, so that what they leave out is
+        ids: names of the images, in the order of the split's file.
+        covered: whether labels are meant to cover the image, so that what they leave out is
             left-over clutter; not so where classes are objects before a background.
         background: whether label 0 is a class of its own that counts in the mean (VOC: 21 classes;
             Context: 60; COCO-Object: 81). Where it is none, either the data set ignores such pixels
@@ -38,7 +38,7 @@ class Dataset(Protocol):
     background: bool
 
     def image(self, name: str) -> Image.Image:
-        """The picture, upright RGB."""
+        """The image, upright RGB."""
         ...
 
     def label(self, name: str) -> np.ndarray:
@@ -112,10 +112,10 @@ def read_split(path: Path) -> tuple[str, ...]:
         raise OvssError(f"{path}: no such split; {there}")
     ids = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
     if not ids:
-        raise OvssError(f"{path}: the split is empty; put one picture name per line")
+        raise OvssError(f"{path}: the split is empty; put one image name per line")
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
-        raise OvssError(f"{path}: {twice} is listed twice; list each picture once")
+        raise OvssError(f"{path}: {twice} is listed twice; list each image once")
     return ids
 
 
@@ -131,10 +131,10 @@ def list_pictures(folder: Path) -> tuple[str, ...]:
     """Names of the JPEGs in a folder, sorted: the split of a data set without a split file.
 
     Raises:
-        OvssError: there is no such folder, or it holds no picture.
+        OvssError: there is no such folder, or it holds no image.
     """
     names = stems(folder, ".jpg")
     if not names:
-        what = "holds no picture" if folder.is_dir() else "no such folder"
-        raise OvssError(f"{folder}: {what} (*.jpg); the split's pictures belong there")
+        what = "holds no image" if folder.is_dir() else "no such folder"
+        raise OvssError(f"{folder}: {what} (*.jpg); the split's images belong there")
     return tuple(names)

@@ -88,9 +88,9 @@ def coco_object80(root: str | os.PathLike[str] | None = None, split: str = "val"
 
 
 class CocoInstances(FolderDataset):
-    """COCO's pictures with labels painted from ``instances_val2017.json`` (a `Dataset`).
+    """COCO's images with labels painted from ``instances_val2017.json`` (a `Dataset`).
 
-    Where objects overlap, the one listed first wins. Every picture of the file counts: one without
+    Where objects overlap, the one listed first wins. Every image of the file counts: one without
     annotations is background. Needs pycocotools.
 
     Args:
@@ -134,10 +134,10 @@ class CocoInstances(FolderDataset):
         """(H, W) uint8: 0 background, 1..80, 255 void (crowds, if asked for).
 
         Raises:
-            LabelError: the picture is not in the file, or a mask of it is damaged.
+            LabelError: the image is not in the file, or a mask of it is damaged.
         """
         if name not in self._sizes:
-            raise LabelError("label missing", f"{self.file}: lists no picture {name}")
+            raise LabelError("label missing", f"{self.file}: lists no image {name}")
         label = np.zeros(self._sizes[name], np.uint8)
         # Single objects first where crowds are void, so that a crowd hides no object.
         order = self._objects.get(name, [])
@@ -161,14 +161,14 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     Args:
         segmentation: as COCO writes it: a list of polygons ``[x1, y1, x2, y2, …]``, or a
             run-length code whose ``counts`` are a list (crowds) or a compressed text.
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
 
     Returns:
         (height, width) bool.
 
     Raises:
-        ValueError: the code is for a picture of another size.
+        ValueError: the code is for an image of another size.
     """
     masks = _masks()
     if isinstance(segmentation, list):
@@ -178,7 +178,7 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     else:
         code = segmentation
     if tuple(code["size"]) != (height, width):
-        raise ValueError(f"made for {code['size']}, the picture has {[height, width]}")
+        raise ValueError(f"made for {code['size']}, the image has {[height, width]}")
     found: np.ndarray = masks.decode(code).astype(bool)
     return found
 
@@ -194,7 +194,7 @@ def _masks() -> Any:
 
 
 def _read_instances(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, list[Any]]]:
-    """Sizes (H, W) of all pictures, and the annotations of those that have some."""
+    """Sizes (H, W) of all images, and the annotations of those that have some."""
     try:
         content = json.loads(path.read_text("utf-8"))
         stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
@@ -216,7 +216,7 @@ def _read_instances(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, l
         raise OvssError(f"{path}: cannot be read ({reason}); is it complete?") from error
     except KeyError as error:
         raise OvssError(
-            f"{path}: not COCO's instances: {error} is missing, or no id of its pictures and 80 "
+            f"{path}: not COCO's instances: {error} is missing, or no id of its images and 80 "
             "things"
         ) from error
     return sizes, dict(objects)

@@ -1,7 +1,7 @@
 """COCO-Stuff 164k: 80 things and 91 stuff classes in pixel maps; and COCO's own numbering.
 
 Source: github.com/nightrome/cocostuff. A pixel of an official map holds the official id less one
-(0..181), or 255 where nothing is labelled. Eleven ids occur in no picture; labels count without
+(0..181), or 255 where nothing is labelled. Eleven ids occur in no image; labels count without
 them. mmsegmentation's converted maps (``…_labelTrainIds.png``, 0..170 and 255) are read as well.
 """
 
@@ -21,7 +21,7 @@ from ovsslib.errors import OvssError
 from ovsslib.io.palette import VOID
 
 ABSENT_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
-"""Official ids that no picture has: street sign, hat, shoe, eye glasses, plate, mirror, window,
+"""Official ids that no image has: street sign, hat, shoe, eye glasses, plate, mirror, window,
 desk, door, blender, hair brush."""
 THING_IDS: tuple[int, ...] = tuple(sorted(set(range(1, 91)) - ABSENT_IDS))
 """Official ids of the 80 things; the label is the position, counted from 1."""
@@ -66,11 +66,11 @@ class MapFiles:
 
 
 class CocoPixelMaps(FolderDataset):
-    """COCO's pictures with pixel maps (a `Dataset`).
+    """COCO's images with pixel maps (a `Dataset`).
 
     The layouts of COCO-Stuff's repository, of mmsegmentation and of GroupViT are accepted:
-    pictures in ``images/val2017`` or ``val2017``; maps in ``val2017`` below ``stuffthingmaps`` or
-    ``annotations``. The split is all pictures, as in ``instances_val2017.json``.
+    images in ``images/val2017`` or ``val2017``; maps in ``val2017`` below ``stuffthingmaps`` or
+    ``annotations``. The split is all images, as in ``instances_val2017.json``.
 
     Args:
         root: COCO's folder or one that holds it; None looks below ``$OVSS_DATA``.
@@ -109,7 +109,7 @@ class CocoPixelMaps(FolderDataset):
         return self.maps.folder / f"{name}{self.maps.suffix}.png"
 
     def strays(self) -> list[str]:
-        """Maps of this kind without a picture."""
+        """Maps of this kind without an image."""
         suffix = self.maps.suffix
         found = stems(self.maps.folder, ".png")
         names = {stem.removesuffix(suffix) for stem in found if _is(stem, suffix)}

@@ -1,7 +1,7 @@
-"""Pascal Context on VOC 2010's pictures: 59 classes, and background as a 60th or ignored.
+"""Pascal Context on VOC 2010's images: 59 classes, and background as a 60th or ignored.
 
 Layout as in mmsegmentation: ``SegmentationClassContext`` holds mode L PNGs, 0 background and 1..59
-in ALPHABETICAL order. The data set's own pictures of 59 labels have another order (VOC's 20 first);
+in ALPHABETICAL order. The data set's own images of 59 labels have another order (VOC's 20 first);
 `ovsslib.datasets.convert` translates them and the official ``.mat`` and JSON files.
 """
 
@@ -43,7 +43,7 @@ CONTEXT60 = Layout(
     covered=True,
     background=True,
     below=("VOCdevkit/VOC2010", "VOC2010", "context"),
-    # PASCAL in Detail's JSON lists 4996 and 5104 pictures, the paper 4998 and 5105.
+    # PASCAL in Detail's JSON lists 4996 and 5104 images, the paper 4998 and 5105.
     expected={"train": (4996, 4998), "val": (5104, 5105)},
 )
 """Background is a class."""
@@ -52,9 +52,9 @@ CONTEXT59 = dataclasses.replace(CONTEXT60, name="context59", background=False, z
 
 
 class ContextDataset(FolderDataset):
-    """Pascal Context's pictures and labels (a `Dataset`).
+    """Pascal Context's images and labels (a `Dataset`).
 
-    Pictures are VOC 2010's own, not those of the same name in VOC 2012.
+    Images are VOC 2010's own, not those of the same name in VOC 2012.
 
     Args:
         root: folder with ``JPEGImages``, ``SegmentationClassContext`` and
@@ -95,7 +95,7 @@ class ContextDataset(FolderDataset):
         if share[mouse] <= 0.1:
             return []
         return [
-            f"{share[mouse]:.0%} of the pictures hold a mouse: the labels seem to be in the order "
+            f"{share[mouse]:.0%} of the images hold a mouse: the labels seem to be in the order "
             "of 59_context_labels (VOC's classes first); convert those with ovss data convert "
             "context"
         ]
@@ -105,7 +105,7 @@ def voc_first_table() -> np.ndarray:
     """From the order of the data set's own ``59_labels.txt`` to the one used here.
 
     Returns:
-        (60,) uint8: number in a picture of ``59_context_labels`` -> label 0..59.
+        (60,) uint8: number in an image of ``59_context_labels`` -> label 0..59.
 
     Example:
         >>> voc_first_table()[[0, 1, 15, 36]].tolist()

@@ -1,7 +1,7 @@
 """Label files made of official forms that are not read as they are. Sources are never changed.
 
 Pascal Context comes as ``.mat`` files of 459 classes, as run-length codes in one JSON file
-(PASCAL in Detail) or as pictures of 59 classes in another order; all become the PNGs that
+(PASCAL in Detail) or as images of 59 classes in another order; all become the PNGs that
 mmsegmentation reads. COCO-Object is read from COCO-Stuff's maps directly; its converted form is for
 other programs.
 """
@@ -38,9 +38,9 @@ def convert_context(
     Args:
         root: VOC2010's folder, or one that holds it; None looks below ``$OVSS_DATA``.
         source: ``trainval_merged.json`` (needs pycocotools), the folder of the official ``.mat``
-            files, or that of the official pictures in the order with VOC's classes first
+            files, or that of the official images in the order with VOC's classes first
             (``59_context_labels``); None takes the first of `FORMS` in VOC2010's folder.
-        progress: wraps the iteration over pictures: items, what is done, how many there are.
+        progress: wraps the iteration over images: items, what is done, how many there are.
 
     Returns:
         The folder of labels, and how many were written.
@@ -112,7 +112,7 @@ def _read_mat(path: Path) -> np.ndarray:
 
 
 def _read_voc_first(path: Path) -> np.ndarray:
-    """Label of an official picture of 59 classes, in the order used here."""
+    """Label of an official image of 59 classes, in the order used here."""
     stored = read_label(path)
     if stored.max() > 59:
         raise LabelError(

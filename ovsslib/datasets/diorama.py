@@ -24,12 +24,12 @@ DIORAMA = Layout(
 
 
 def diorama(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
-    """Diorama's pictures and exact masks.
+    """Diorama's images and exact masks.
 
     Args:
         root: folder made by ``ovss diorama make``; None takes ``$OVSS_DATA/diorama`` where there is
             one, else the shipped one.
-        split: ``"val"`` (200 pictures; figures are reported on it) or ``"tune"`` (100; choices are
+        split: ``"val"`` (200 images; figures are reported on it) or ``"tune"`` (100; choices are
             made on it).
 
     Returns:

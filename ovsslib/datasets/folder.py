@@ -1,4 +1,4 @@
-"""Data sets of picture files and label PNGs, and the table from stored numbers to labels."""
+"""Data sets of image files and label PNGs, and the table from stored numbers to labels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Layout:
         zero_is_void: whether pixels without a class are void and not background; then
             ``background`` is false.
         shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
-        expected: split -> numbers of pictures that its publications name; no entry where a split
+        expected: split -> numbers of images that its publications name; no entry where a split
             has no fixed size.
     """
 
@@ -61,13 +61,13 @@ class Layout:
 
 
 class FolderDataset(ABC):
-    """Pictures and label PNGs in folders (a `Dataset`); a subclass says which files they are.
+    """Images and label PNGs in folders (a `Dataset`); a subclass says which files they are.
 
     Args:
         layout: which data set it is.
         root: its folder.
         split: name of the split.
-        ids: names of the split's pictures.
+        ids: names of the split's images.
         table: (256,) uint8 from `label_table`: number stored in a label file -> label.
     """
 
@@ -87,7 +87,7 @@ class FolderDataset(ABC):
 
     @abstractmethod
     def image_path(self, name: str) -> Path:
-        """Where the picture is, or should be."""
+        """Where the image is, or should be."""
 
     @abstractmethod
     def label_path(self, name: str) -> Path | None:
@@ -97,7 +97,7 @@ class FolderDataset(ABC):
         """
 
     def image(self, name: str) -> Image.Image:
-        """The picture, RGB.
+        """The image, RGB.
 
         Raises:
             OvssError: missing or damaged.
@@ -127,14 +127,14 @@ class FolderDataset(ABC):
         return label
 
     def strays(self) -> list[str]:
-        """Labels in the split's folder without a picture; where a file lists the split, none."""
+        """Labels in the split's folder without an image; where a file lists the split, none."""
         return []
 
     def doubts(self, share: np.ndarray) -> list[str]:
         """What the whole set says about its labels that no single file does.
 
         Args:
-            share: (C + 1,) share of the pictures that hold each label, 0..1.
+            share: (C + 1,) share of the images that hold each label, 0..1.
 
         Returns:
             Sentences; none where all is as expected.
@@ -208,7 +208,7 @@ def read_label(path: Path) -> np.ndarray:
         (H, W) uint8.
 
     Raises:
-        LabelError: missing, damaged, or a picture in colours.
+        LabelError: missing, damaged, or an image in colours.
     """
     if not path.is_file():
         raise LabelError(

@@ -1,4 +1,4 @@
-"""Is a data set whole? Every label is read, every picture's size compared, counts are checked."""
+"""Is a data set whole? Every label is read, every image's size compared, counts are checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ovsslib.types import Progress
 T = TypeVar("T")
 
 _ORIENTATION, _SIDEWAYS = 0x0112, 5  # EXIF: from 5 on, width and height change places
-_SOME = 20  # a share of fewer pictures says nothing about a data set
+_SOME = 20  # a share of fewer images says nothing about a data set
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Report:
         root: its folder.
         pictures: how many the split has.
         expected: how many it should have; empty where that is not fixed.
-        faults: kind -> what is wrong, one sentence per picture (or per split); empty when whole.
-        pictures_with: (C + 1,) number of pictures that hold each label, background first.
+        faults: kind -> what is wrong, one sentence per image (or per split); empty when whole.
+        pictures_with: (C + 1,) number of images that hold each label, background first.
         void: share of all pixels that are void.
     """
 
@@ -71,7 +71,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one picture has: faults, and how many of its pixels have each label 0..255."""
+    """What one image has: faults, and how many of its pixels have each label 0..255."""
 
     faults: tuple[tuple[str, str], ...]
     pixels: np.ndarray
@@ -86,14 +86,14 @@ def verify(
 ) -> Report:
     """Check every file of a split.
 
-    Looked at: how many pictures there are; whether each has its picture and its label, and of one
+    Looked at: how many images there are; whether each has its image and its label, and of one
     size; whether the label stores class numbers (mode P or L) and only legal ones; labels without a
-    picture; and what the numbers as a whole say (`FolderDataset.doubts`). Each label is read once;
-    of a picture only its head and its end are, unless ``deep``.
+    image; and what the numbers as a whole say (`FolderDataset.doubts`). Each label is read once;
+    of an image only its head and its end are, unless ``deep``.
 
     Args:
         dataset: an opened data set.
-        deep: whether to decode every picture.
+        deep: whether to decode every image.
         workers: threads; None takes one per processor, eight at most.
         progress: wraps the iteration: items, what is done, how many there are.
 
@@ -106,7 +106,7 @@ def verify(
     count, expected = len(dataset.ids), dataset.layout.expected.get(dataset.split, ())
     if expected and count not in expected:
         words = " or ".join(map(str, expected))
-        faults["count"].append(f"split {dataset.split} has {count} pictures, {words} are expected")
+        faults["count"].append(f"split {dataset.split} has {count} images, {words} are expected")
     pixels = np.zeros(256, np.int64)
     holding = np.zeros(256, np.int64)
     found: Iterable[_Found] = _in_threads(
@@ -118,7 +118,7 @@ def verify(
         pixels += one.pixels
         holding += one.pixels > 0
     for name in dataset.strays():
-        faults["label without picture"].append(f"{name}: the label has no picture")
+        faults["label without image"].append(f"{name}: the label has no image")
     with_label = holding[: len(dataset.classes) + 1]
     if count >= _SOME:
         faults["doubtful"] += dataset.doubts(with_label / count)
@@ -151,7 +151,7 @@ def _check(dataset: FolderDataset, name: str, *, deep: bool) -> _Found:
     try:
         size = picture_size(path, deep=deep)
     except OvssError as error:
-        kind = "picture unreadable" if path.is_file() else "picture missing"
+        kind = "image unreadable" if path.is_file() else "image missing"
         faults.append((kind, str(error)))
     try:
         label = dataset.label(name)
@@ -161,16 +161,16 @@ def _check(dataset: FolderDataset, name: str, *, deep: bool) -> _Found:
         faults.append((error.kind, str(error)))
     if size and shape and size != shape:
         faults.append(
-            ("size", f"{name}: picture {size[0]} x {size[1]}, label {shape[0]} x {shape[1]}")
+            ("size", f"{name}: image {size[0]} x {size[1]}, label {shape[0]} x {shape[1]}")
         )
     return _Found(tuple(faults), pixels)
 
 
 def picture_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
-    """Width and height of a picture as `open_image` gives it: upright.
+    """Width and height of an image as `open_image` gives it: upright.
 
     Args:
-        path: the picture.
+        path: the image.
         deep: whether to decode it; otherwise a JPEG that has its end mark is taken for whole, and
             only others are decoded.
 

@@ -29,7 +29,7 @@ VOC20 = dataclasses.replace(VOC21, name="voc20", covered=True, background=False,
 
 
 class VOCDataset(FolderDataset):
-    """Pictures and labels in VOC's layout (a `Dataset`).
+    """Images and labels in VOC's layout (a `Dataset`).
 
     Label PNGs hold the class as their palette's index: 0 background, 1..C, 255 void.
 

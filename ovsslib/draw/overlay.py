@@ -1,4 +1,4 @@
-"""Class colours over a picture with a legend, drawn with Pillow alone: no slow import."""
+"""Class colours over an image with a legend, drawn with Pillow alone: no slow import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEAST_SIDE, _MOST_SIDE = 480, 1600
 def blend(
     image: np.ndarray | Image.Image, labels: np.ndarray, *, alpha: float = 0.55
 ) -> np.ndarray:
-    """Lay class colours over a picture, with white lines between regions.
+    """Lay class colours over an image, with white lines between regions.
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
@@ -51,7 +51,7 @@ def overlay_image(
 ) -> Image.Image:
     """Overlay with a legend of the classes found, drawn with Pillow.
 
-    Small pictures are enlarged and large ones reduced, so that the legend can be read.
+    Small images are enlarged and large ones reduced, so that the legend can be read.
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
@@ -112,7 +112,7 @@ def _fitted(text: str, font: Any, width: int) -> str:
 
 
 def shares(labels: np.ndarray, n: int) -> np.ndarray:
-    """Share of the picture of each class.
+    """Share of the image of each class.
 
     Args:
         labels: (H, W) integers, -1 background.
@@ -149,10 +149,10 @@ def alt_labels(labels: np.ndarray, classes: Sequence[str]) -> str:
 
     Example:
         >>> alt_labels(np.array([[0, 0, 0, -1]]), ["house"])
-        'Segmentation of a picture: house 75 %, background 25 %.'
+        'Segmentation of an image: house 75 %, background 25 %.'
     """
     found = sorted(found_classes(labels, classes), key=lambda item: -item[2])
     words = [f"{name} {percent(share)}" for _, name, share in found]
     rest = shares(labels, len(classes))[0]
     words += [f"background {percent(rest)}"] if rest > 0 else []
-    return f"Segmentation of a picture: {', '.join(words)}."
+    return f"Segmentation of an image: {', '.join(words)}."

@@ -43,13 +43,13 @@ def alt_heatmap(values: np.ndarray, what: str) -> str:
 def overlay(
     result: Segmentation, *, ax: Axes | None = None, alpha: float = 0.55, title: str | None = None
 ) -> Axes:
-    """A segmentation over its picture, with a legend of the classes found.
+    """A segmentation over its image, with a legend of the classes found.
 
     Args:
         result: what a method returned.
         ax: where to draw; None makes a figure.
         alpha: weight of the colours, 0..1.
-        title: above the picture.
+        title: above the image.
 
     Returns:
         The axes.
@@ -69,7 +69,7 @@ def overlay_labels(
     title: str | None = None,
     most: int | None = None,
 ) -> Axes:
-    """Any label map over its picture, such as the ground truth (``label.astype(int) - 1``).
+    """Any label map over its image, such as the ground truth (``label.astype(int) - 1``).
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
@@ -77,7 +77,7 @@ def overlay_labels(
         classes: K names.
         ax: where to draw; None makes a figure.
         alpha: weight of the colours, 0..1.
-        title: above the picture.
+        title: above the image.
         most: classes in the legend, those with the most pixels; None for all.
 
     Returns:
@@ -95,7 +95,7 @@ def overlay_labels(
         Patch(facecolor=colours[k], label=f"{name} {percent(share)}") for k, name, share in found
     ]
     if handles:
-        # As many columns as the axes are wide for, or the layout would shrink the picture instead.
+        # As many columns as the axes are wide for, or the layout would shrink the image instead.
         inches = ax.get_window_extent().width / ax.figure.dpi
         columns = max(1, min(3, len(handles), int(inches / 1.25)))
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncol": columns}
@@ -113,15 +113,15 @@ def heatmap(
     limits: tuple[float, float] | None = None,
     alpha: float = 0.6,
 ) -> Axes:
-    """A map in colours, over its picture if that is given.
+    """A map in colours, over its image if that is given.
 
     Args:
-        values: (h, w) map; stretched over the picture when sizes differ.
+        values: (h, w) map; stretched over the image when sizes differ.
         image: (H, W, 3) uint8, or a Pillow image.
         ax: where to draw; None makes a figure.
         title: above the map.
         limits: values at the ends of the colour scale; None takes the map's own.
-        alpha: weight of the map over the picture, 0..1.
+        alpha: weight of the map over the image, 0..1.
 
     Returns:
         The axes.
@@ -145,11 +145,11 @@ def heatmap(
 
 
 def panel(stages: Mapping[str, np.ndarray], *, columns: int = 4, width: float = 10.0) -> Figure:
-    """Pictures and maps side by side, each under its name.
+    """Images and maps side by side, each under its name.
 
     Args:
-        stages: name -> (H, W, 3) uint8 picture or (h, w) map, in order.
-        columns: most pictures in a row.
+        stages: name -> (H, W, 3) uint8 image or (h, w) map, in order.
+        columns: most images in a row.
         width: of the figure, in inches.
 
     Returns:
@@ -176,7 +176,7 @@ def panel(stages: Mapping[str, np.ndarray], *, columns: int = 4, width: float = 
 
 
 def _axes(ax: Axes | None, shape: tuple[int, ...]) -> Axes:
-    """The given axes, or those of a new white figure in the picture's proportions."""
+    """The given axes, or those of a new white figure in the image's proportions."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt

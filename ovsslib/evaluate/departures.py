@@ -1,7 +1,7 @@
 """What each departure of the released code is worth: the runs, their figures, their file.
 
 The paper's behaviour, each of `ovsslib.pnp.departures.DEVIATIONS` by itself and all of them
-together run over the same pictures, and every difference is paired.
+together run over the same images, and every difference is paired.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def shipped() -> Path:
 def measure(
     spec: RunSpec, folder: str | os.PathLike[str], execution: Execution = SERIAL
 ) -> tuple[Path, dict[str, Any]]:
-    """Run all `settings` over the same pictures and store figures and counts.
+    """Run all `settings` over the same images and store figures and counts.
 
     What is done is kept in ``<name>.part.json`` after each setting; a call that was broken off
-    continues there when model, settings, pictures, batch and code are the same.
+    continues there when model, settings, images, batch and code are the same.
 
     Args:
-        spec: Model, preset and pictures.
-        folder: For ``<name>.json`` (figures) and ``<name>.images.parquet`` (counts per picture);
+        spec: Model, preset and images.
+        folder: For ``<name>.json`` (figures) and ``<name>.images.parquet`` (counts per image);
             made when missing.
         execution: How to run. With ``drop_sep`` figures depend on the batch, which is recorded.
 
@@ -125,7 +125,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_counts(path: str | os.PathLike[str], setting: str) -> tuple[tuple[str, ...], Counts]:
-    """Picture names and counts of one setting.
+    """Image names and counts of one setting.
 
     Args:
         path: The JSON file that `measure` stored; the table lies beside it.
@@ -219,7 +219,7 @@ def _summary(
 
 
 def _write_counts(path: Path, rows: Mapping[str, Any]) -> None:
-    """One line per setting, picture and label."""
+    """One line per setting, image and label."""
     import pandas as pd
 
     tables = []

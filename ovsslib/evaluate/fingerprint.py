@@ -30,7 +30,7 @@ def folder(store: Path, spec: RunSpec, work: Task, size: int) -> Path:
     Args:
         store: folder for all runs' shards.
         spec: the run.
-        work: its pictures.
+        work: its images.
         size: pictures of a shard.
     """
     record = plain(dataclasses.asdict(spec)) | {

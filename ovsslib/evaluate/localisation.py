@@ -23,7 +23,7 @@ def patch_share(label: np.ndarray, value: int, side: int) -> np.ndarray:
     Args:
         label: (H, W) label map.
         value: the label.
-        side: patches per side of the square grid that the picture is squashed to.
+        side: patches per side of the square grid that the image is squashed to.
 
     Returns:
         (side * side,) float64 in 0..1.
@@ -73,19 +73,19 @@ def layer_head_auc(
     prompt: str = "A picture of",
     min_share: float = 0.5,
 ) -> Any:
-    """AUC of every layer and head, and of the mean over heads, over a data set's pictures.
+    """AUC of every layer and head, and of the mean over heads, over a data set's images.
 
     Args:
         matcher: the vision-language model.
-        data: pictures with label maps; each picture is asked for the classes in its label map.
-        limit: the first so many pictures; None for all.
+        data: images with label maps; each image is asked for the classes in its label map.
+        limit: the first so many images; None for all.
         salience: ``"attention"``, ``"gradcam"`` (attention times positive gradient of the match
             logit) or ``"margin"`` (of the match logit minus the no-match logit).
         prompt: words before the names.
         min_share: a patch is of a class when at least this share of its pixels is.
 
     Returns:
-        DataFrame: salience, layer, head (1.. or ``"mean"``), auc (mean over pictures and classes).
+        DataFrame: salience, layer, head (1.. or ``"mean"``), auc (mean over images and classes).
 
     Raises:
         OvssError: an unknown kind of salience.
@@ -121,7 +121,7 @@ def layer_head_auc(
 
 
 def _head_maps(matcher: Any, tokens: Any, text: Any, layer: int, kind: str) -> Any:
-    """Salience (A, T, P) of one picture and one prompt."""
+    """Salience (A, T, P) of one image and one prompt."""
     from ovsslib.pnp.salience import attention_gradient
 
     if kind not in ("attention", "gradcam", "margin"):

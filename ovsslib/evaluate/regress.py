@@ -75,7 +75,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every figure of every run is within its tolerance, and every picture was read."""
+        """Whether every figure of every run is within its tolerance, and every image was read."""
         return not self.failed and all(check.ok for check in self.checks)
 
 
@@ -155,7 +155,7 @@ def check(runs: Iterable[Expected], measure: Callable[[Expected], RunResult]) ->
         measure: gives the result of one of them (`ovsslib.evaluate.run.run_many` makes them all).
 
     Returns:
-        All checks, and the pictures that could not be read.
+        All checks, and the images that could not be read.
     """
     checks: list[Check] = []
     failed: dict[str, str] = {}
@@ -177,7 +177,7 @@ def update(path: str | os.PathLike[str], report: Report) -> Path:
         The file.
 
     Raises:
-        OvssError: a picture could not be read, a figure is undefined, or the file cannot be
+        OvssError: an image could not be read, a figure is undefined, or the file cannot be
             written.
     """
     from ovsslib.io.images import write_atomic

@@ -1,4 +1,4 @@
-"""Results on disk: one JSON per run, and Parquet tables per class and per picture.
+"""Results on disk: one JSON per run, and Parquet tables per class and per image.
 
 The per-picture table holds integers only, so that any figure, interval or paired difference can be
 computed again from the file (`load_counts`).
@@ -42,18 +42,18 @@ class RunResult:
         classes: C names.
         things: labels of countable objects.
         scored: labels of the headline mIoU.
-        ids: of the B pictures that were scored.
+        ids: of the B images that were scored.
         counts: their pixels, (B, C + 1) each, background first.
-        failed: picture -> reason, for pictures that could not be read.
+        failed: image -> reason, for images that could not be read.
         seconds: wall-clock time of the run.
         provenance: `ovsslib.io.provenance.provenance`.
-        limit: the first so many pictures of the split, None for all.
+        limit: the first so many images of the split, None for all.
         filter_settings: of the class filter, as `ovsslib.filters.describe` tells them.
         boundary: pixels near contours (`ovsslib.metrics.boundary`), shaped as ``counts``; None in
             results that are older than this field.
-        confusion: (C + 1, C + 1) pixels of all pictures, row = true label; None likewise.
+        confusion: (C + 1, C + 1) pixels of all images, row = true label; None likewise.
         stages: stage -> seconds, over all processes.
-        allowed_bad: how many unreadable pictures were accepted beforehand.
+        allowed_bad: how many unreadable images were accepted beforehand.
     """
 
     method: str
@@ -83,11 +83,11 @@ class RunResult:
         """The result itself.
 
         Raises:
-            OvssError: no picture could be read.
+            OvssError: no image could be read.
         """
         if not self.ids:
             reason = next(iter(self.failed.values()), "there is none")
-            raise OvssError(f"no picture of {self.dataset} could be read: {reason}")
+            raise OvssError(f"no image of {self.dataset} could be read: {reason}")
         return self
 
     @property
@@ -243,7 +243,7 @@ def class_table(result: RunResult) -> Any:
 
 
 def image_table(result: RunResult) -> Any:
-    """One row per picture and label: image, label, then the counts (integers)."""
+    """One row per image and label: image, label, then the counts (integers)."""
     import pandas as pd
 
     n = result.counts.truth.shape[1]
@@ -268,7 +268,7 @@ def confusion_table(result: RunResult) -> Any:
 
 
 def load_counts(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Counts]:
-    """Picture names and counts of a stored run.
+    """Image names and counts of a stored run.
 
     Args:
         path: its JSON or ``.images.parquet`` file.

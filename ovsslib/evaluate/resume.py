@@ -1,7 +1,7 @@
 """Runs in shards that survive: cut, computed by an engine, kept on disk, put together.
 
 A run's shards lie in ``<store>/<method>_<vlm>_<data set>_<key>/``. The key is a hash of all that
-can change a number: the run's settings, the model's files, the list of pictures, the filter's
+can change a number: the run's settings, the model's files, the list of images, the filter's
 answers, and this library's code. So a shard that is there can be taken as it is.
 """
 
@@ -45,7 +45,7 @@ class ShardJob:
     Attributes:
         specs: name -> run, as JSON.
         execution: as JSON: batch, workers, device, root.
-        shard: which pictures.
+        shard: which images.
         files: name of a run -> the shard's file.
         code: `code_digest` of the library that asks.
     """
@@ -168,7 +168,7 @@ def run_shard(job: ShardJob) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _opened(specs: str, how: str) -> tuple[Task, dict[str, Any], Execution]:
-    """Model and pictures, once per process."""
+    """Model and images, once per process."""
     group = {name: RunSpec.from_dict(record) for name, record in json.loads(specs).items()}
     execution = Execution(**json.loads(how))
     if execution.device is None:
@@ -217,11 +217,11 @@ def _how(execution: Execution) -> str:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a shard is there, can be read and lacks no picture; else it is computed again."""
+    """Whether a shard is there, can be read and lacks no image; else it is computed again."""
     if not path.exists():
         return False
     try:
-        # Whoever mends a picture and runs again wants it counted.
+        # Whoever mends an image and runs again wants it counted.
         return not read(path).failed
     except OvssError:
         return False

@@ -35,20 +35,20 @@ def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunR
 
     Args:
         segmenter: the method. PnP-OVSS follows the protocol's rule for the background.
-        work: pictures and protocol.
+        work: images and protocol.
         execution: batch size, workers, progress.
 
     Returns:
-        Counts per picture; pictures that could not be read stand in ``failed`` with the reason.
+        Counts per image; images that could not be read stand in ``failed`` with the reason.
 
     Raises:
-        OvssError: no picture could be read.
+        OvssError: no image could be read.
     """
     return measure({"run": segmenter}, work, execution)["run"].checked()
 
 
 def _run(segmenter: Segmenter, work: Task, execution: Execution) -> RunResult:
-    """`run` for any method, one picture after another; the result may hold no picture."""
+    """`run` for any method, one image after another; the result may hold no image."""
     start = time.perf_counter()
     log, n = Log(), len(work.dataset.classes)
     ledger = Ledger(n + 1)
@@ -71,22 +71,22 @@ def ablation(
     work: Task,
     execution: Execution = SERIAL,
 ) -> dict[str, RunResult]:
-    """Run PnP-OVSS with several settings over the same pictures.
+    """Run PnP-OVSS with several settings over the same images.
 
     Settings that differ in refinement only (`REFINEMENT`) share the salience maps. All runs hold
-    the same pictures in the same order, so that `ovsslib.metrics.iou.paired_interval` applies.
+    the same images in the same order, so that `ovsslib.metrics.iou.paired_interval` applies.
 
     Args:
         matcher: the vision-language model.
         configs: name -> settings; the protocol's rule for the background replaces theirs.
-        work: pictures and protocol.
+        work: images and protocol.
         execution: batch size, workers, progress.
 
     Returns:
         Name -> result. ``seconds`` is the time of the whole ablation.
 
     Raises:
-        OvssError: a setting does not fit the model, or no picture could be read.
+        OvssError: a setting does not fit the model, or no image could be read.
     """
     found = _ablation(matcher, configs, work, execution)
     return {name: result.checked() for name, result in found.items()}
@@ -95,7 +95,7 @@ def ablation(
 def _ablation(
     matcher: ImageTextMatcher, configs: Mapping[str, PnPConfig], work: Task, execution: Execution
 ) -> dict[str, RunResult]:
-    """`ablation`, whose results may hold no picture."""
+    """`ablation`, whose results may hold no image."""
     from ovsslib.pnp.pipeline import PnPOVSS
 
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def _ablation(
 
 
 def _result(work: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float) -> RunResult:
-    """A run's result; it may hold no picture, see `RunResult.checked`."""
+    """A run's result; it may hold no image, see `RunResult.checked`."""
     matcher = getattr(segmenter, "matcher", None)
     config, total = segmenter.config, ledger.total
     return RunResult(
@@ -164,7 +164,7 @@ def model_label(matcher: Any) -> str:
 
 
 def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dict[str, RunResult]:
-    """Load what the runs need and run them; those alike but in settings share model and pictures.
+    """Load what the runs need and run them; those alike but in settings share model and images.
 
     Args:
         specs: name -> run.
@@ -218,15 +218,15 @@ def load_models(group: Mapping[str, RunSpec], execution: Execution) -> dict[str,
 def measure(
     models: Mapping[str, Any], work: Task, execution: Execution = SERIAL
 ) -> dict[str, RunResult]:
-    """Run several methods that share a model over the same pictures, in one pass where possible.
+    """Run several methods that share a model over the same images, in one pass where possible.
 
     Args:
         models: name -> method.
-        work: pictures and protocol.
+        work: images and protocol.
         execution: batch size, workers, progress.
 
     Returns:
-        Name -> result, which holds no picture where none could be read (`RunResult.checked`).
+        Name -> result, which holds no image where none could be read (`RunResult.checked`).
     """
     if all(isinstance(getattr(model, "config", None), PnPConfig) for model in models.values()):
         configs = {name: model.config for name, model in models.items()}

@@ -1,4 +1,4 @@
-"""Parts of a run on disk: which pictures belong to a shard, and its one Parquet file.
+"""Parts of a run on disk: which images belong to a shard, and its one Parquet file.
 
 Shards are cut by position in the split, so that they do not depend on who computes them. A file
 holds integers only, one row per number that is not 0, and in its metadata what the run was; it is
@@ -33,12 +33,12 @@ _AREAS = {f"{part}{name}": (part, name) for part in ("", "boundary_") for name i
 
 @dataclass(frozen=True)
 class Shard:
-    """Pictures ``start`` to before ``stop`` of a run.
+    """Images ``start`` to before ``stop`` of a run.
 
     Attributes:
         index: 0-based number.
         count: number of shards.
-        start: first picture.
+        start: first image.
         stop: behind the last.
     """
 
@@ -67,7 +67,7 @@ def cut(pictures: int, size: int) -> list[Shard]:
         [(0, 2), (2, 4), (4, 5)]
     """
     if size < 1:
-        raise OvssError(f"a shard must hold 1 picture or more, not {size}")
+        raise OvssError(f"a shard must hold 1 image or more, not {size}")
     starts = range(0, pictures, size)
     return [
         Shard(index, len(starts), start, min(start + size, pictures))

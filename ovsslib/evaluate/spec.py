@@ -28,7 +28,7 @@ class RunSpec:
         protocol: name of the protocol.
         filter: name of the class filter, see `ovsslib.filters.split_filter`.
         dtype: what the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
-        limit: only the first so many pictures of the split; None for all.
+        limit: only the first so many images of the split; None for all.
         filter_settings: settings of the class filter.
 
     Raises:
@@ -73,7 +73,7 @@ class RunSpec:
 
     @property
     def shared(self) -> tuple[Any, ...]:
-        """What two runs must have in common to share their pictures and their model."""
+        """What two runs must have in common to share their images and their model."""
         what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
         return (*what, self.dtype, self.limit, repr(sorted(self.filter_settings.items())))
 
@@ -83,7 +83,7 @@ class Execution:
     """How to run; changes the time, never the figures.
 
     Attributes:
-        batch: pictures in one pass of the model.
+        batch: images in one pass of the model.
         workers: processes that refine beside the model; 0 refines in this one.
         keep: whether those processes stay for the next run, see `ovsslib.evaluate.pool.ordered`.
         device: such as ``"cpu"`` or ``"cuda:0"``; None for the best there is.
@@ -110,7 +110,7 @@ class Log:
     """What a run notes beside its counts.
 
     Attributes:
-        failed: picture -> reason, for pictures that cannot be read.
+        failed: image -> reason, for images that cannot be read.
         stages: stage -> seconds spent in it, over all processes.
     """
 

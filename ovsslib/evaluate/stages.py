@@ -44,7 +44,7 @@ REFINEMENT: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class Job:
-    """Refinement and scoring of one picture under one setting: numpy arrays, made to travel."""
+    """Refinement and scoring of one image under one setting: numpy arrays, made to travel."""
 
     name: str
     picture: str
@@ -58,7 +58,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a `Job`: the setting's name, the picture's, its tally, seconds per stage."""
+    """What became of a `Job`: the setting's name, the image's, its tally, seconds per stage."""
 
     name: str
     picture: str
@@ -68,7 +68,7 @@ class Done:
 
 
 def refine_and_score(job: Job) -> Done:
-    """Refine one picture's maps and count its pixels; runs in a worker process."""
+    """Refine one image's maps and count its pixels; runs in a worker process."""
     start = time.perf_counter()
     labels = refine_maps(job.maps, job.config).labels
     middle = time.perf_counter()
@@ -99,7 +99,7 @@ def salience_jobs(
     execution: Execution,
     log: Log,
 ) -> Iterator[Job]:
-    """Salience maps of every picture, once per group of settings."""
+    """Salience maps of every image, once per group of settings."""
     from ovsslib.pnp.pipeline import PnPOVSS
 
     groups = salience_groups(configs)

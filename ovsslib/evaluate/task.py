@@ -1,4 +1,4 @@
-"""A data set to be scored: which pictures, told which classes, under which protocol."""
+"""A data set to be scored: which images, told which classes, under which protocol."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """Which pictures, scored how.
+    """Which images, scored how.
 
     Attributes:
         dataset: the data set.
         protocol: resolved for it.
         filter: name of the class filter.
-        limit: the first so many pictures of the split; None for all.
+        limit: the first so many images of the split; None for all.
         filter_settings: of the class filter.
-        part: from which picture to before which, of those; None for all.
+        part: from which image to before which, of those; None for all.
     """
 
     dataset: Dataset
@@ -50,20 +50,20 @@ class Task:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The pictures of this task: the first ``limit`` of the split, of these a ``part``."""
+        """The images of this task: the first ``limit`` of the split, of these a ``part``."""
         return self.dataset.ids[: self.limit][slice(*self.part) if self.part else slice(None)]
 
     def read(self, name: str) -> Picture:
-        """Read one picture.
+        """Read one image.
 
         Raises:
-            OvssError: picture or label is missing or damaged, or their sizes differ.
+            OvssError: image or label is missing or damaged, or their sizes differ.
         """
         looked_for, classes = self.protocol.expand(self.dataset, self.looks(self.dataset, name))
         image, truth = self.dataset.image(name), self.dataset.label(name)
         if image.size != truth.shape[::-1]:
             raise OvssError(
-                f"picture ({image.width} x {image.height}) and label ({truth.shape[1]} x "
+                f"image ({image.width} x {image.height}) and label ({truth.shape[1]} x "
                 f"{truth.shape[0]}) differ in size"
             )
         return Picture(name, image, truth, looked_for, classes)
@@ -71,10 +71,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, read, with what the method is told and what is true.
+    """One image, read, with what the method is told and what is true.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         image: RGB.
         truth: (H, W) data-set labels.
         looked_for: data-set label of each name in ``classes`` (`Protocol.expand`).
@@ -105,12 +105,12 @@ def task(
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)
     work = Task(data, rules, filter, limit, dict(filter_settings or {}))
-    work.looks  # noqa: B018 - a mistake is told now, not at the first picture
+    work.looks  # noqa: B018 - a mistake is told now, not at the first image
     return work
 
 
 def batches(work: Task, execution: Execution, log: Log) -> Iterator[list[Picture]]:
-    """Pictures in batches; one that cannot be read is noted in the log with the reason."""
+    """Images in batches; one that cannot be read is noted in the log with the reason."""
     prepare = getattr(work.looks, "prepare", None)
     if prepare is not None:
         prepare(work.dataset, work.ids, execution.progress)

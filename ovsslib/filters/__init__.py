@@ -1,4 +1,4 @@
-"""Which classes the method is told are in the picture (step 1 of the paper).
+"""Which classes the method is told are in the image (step 1 of the paper).
 
 The paper asks GPT-4o (`gpt4o`; its answers, or those of any other model, can be read from a file:
 `recorded`). Two filters need no model: the oracle (an upper bound: the classes that are in the
@@ -20,7 +20,7 @@ from ovsslib.errors import OvssError
 from ovsslib.lookup import pick, resolve, unknown
 
 ClassFilter = Callable[[Dataset, str], tuple[int, ...]]
-"""Data set and picture name -> labels (1..C, rising) of the classes to look for; may be empty.
+"""Data set and image name -> labels (1..C, rising) of the classes to look for; may be empty.
 
 A filter may also have ``described`` (what tells it from others in a result), ``prepare(dataset,
 names, progress)`` (called once before a run) and ``use(matcher)`` (offered the run's model).
@@ -28,11 +28,11 @@ names, progress)`` (called once before a run) and ``use(matcher)`` (offered the 
 
 
 def oracle(dataset: Dataset, name: str) -> tuple[int, ...]:
-    """The classes in the picture's ground truth, however few their pixels.
+    """The classes in the image's ground truth, however few their pixels.
 
     Args:
         dataset: where the label map is.
-        name: of the picture.
+        name: of the image.
 
     Returns:
         Labels in rising order, without background and void.
@@ -42,7 +42,7 @@ def oracle(dataset: Dataset, name: str) -> tuple[int, ...]:
 
 
 def every(dataset: Dataset, name: str) -> tuple[int, ...]:
-    """All classes of the data set, whatever the picture (the filter named ``"all"``)."""
+    """All classes of the data set, whatever the image (the filter named ``"all"``)."""
     del name
     return tuple(range(1, len(dataset.classes) + 1))
 

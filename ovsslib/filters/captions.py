@@ -1,4 +1,4 @@
-"""Which classes a picture has, from words about it: labels that are known without a mask."""
+"""Which classes an image has, from words about it: labels that are known without a mask."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 
 def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) -> tuple[int, ...]:
-    """A picture's classes, from words about it: no mask is read.
+    """An image's classes, from words about it: no mask is read.
 
     Args:
-        dataset: with the picture.
-        name: of the picture.
+        dataset: with the image.
+        name: of the image.
         known: a class filter that reads no mask, such as
             `ovsslib.filters.answers.recorded.Recorded` (a file of answers). None for the data set's
-            ``captions.jsonl``, which Diorama has: the classes that any of the picture's captions
-            names. They leave out what few would notice (below 0.6 % of the picture) and what no
+            ``captions.jsonl``, which Diorama has: the classes that any of the image's captions
+            names. They leave out what few would notice (below 0.6 % of the image) and what no
             caption happens to name.
 
     Returns:
         Labels 1..n in rising order.
 
     Raises:
-        OvssError: there is neither, or it says nothing about the picture.
+        OvssError: there is neither, or it says nothing about the image.
     """
     if known is not None:
         return known(dataset, name)
     path = Path(getattr(dataset, "root", "")) / "captions.jsonl"
     if not path.is_file():
         raise OvssError(
-            f"{dataset.name} has no captions.jsonl to take a picture's classes from; give recorded "
+            f"{dataset.name} has no captions.jsonl to take an image's classes from; give recorded "
             "answers (`ovss filter ask` or import)"
         )
     texts = _captions(path, path.stat().st_mtime_ns)
@@ -53,7 +53,7 @@ def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) 
 
 @lru_cache(maxsize=4)
 def _captions(path: Path, changed: int) -> dict[str, list[str]]:
-    """Picture -> captions; ``changed`` tells another version of the file."""
+    """Image -> captions; ``changed`` tells another version of the file."""
     del changed
     try:
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""CLIP as a class filter: is the picture more like "a picture of a cat" than like any picture?"""
+"""CLIP as a class filter: is the image more like "a picture of a cat" than like any image?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Clip(Scored):
         model: ``"micro-clip"``, a folder with ``open_clip_config.json``, a hub id
             (``"owner/name"``), or one of open_clip's own ``"architecture:weights"``.
         threshold: 0..1, to be exceeded; None for the model's own.
-        most: classes per picture.
+        most: classes per image.
         prompt: words before the class's name.
         neutral: the text without a class.
         device: such as ``"cpu"``; None for the best there is.
@@ -44,12 +44,12 @@ class Clip(Scored):
     threshold: float | None = None
     most: int = MOST
     prompt: str = "a picture of a"
-    neutral: str = "a picture"
+    neutral: str = "an image"
     device: str | None = None
     download: bool = False
 
     def __post_init__(self) -> None:
-        """No model yet: it is loaded when the first picture is asked about."""
+        """No model yet: it is loaded when the first image is asked about."""
         self._model: Any = None
         self._texts: dict[tuple[str, ...], Any] = {}
 
@@ -111,7 +111,7 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
         download: whether the network may be used.
 
     Returns:
-        The model, in evaluation, and the function that prepares a picture for it.
+        The model, in evaluation, and the function that prepares an image for it.
 
     Raises:
         OvssError: the model is unknown, missing or damaged.

@@ -1,4 +1,4 @@
-"""How well a class filter knows what is in the pictures: precision and recall of its classes."""
+"""How well a class filter knows what is in the images: precision and recall of its classes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class FilterScore:
 
     Attributes:
         classes: C names.
-        ids: of the B pictures that were scored.
+        ids: of the B images that were scored.
         named: (B, C) bool, what the filter says.
         truth: (B, C) bool, what the label maps hold.
-        failed: picture -> why it was not scored.
+        failed: image -> why it was not scored.
     """
 
     classes: tuple[str, ...]
@@ -38,10 +38,10 @@ class FilterScore:
         """Figures, 0..1; None where a figure is not defined.
 
         Returns:
-            ``precision``, ``recall`` and ``f1`` over all pairs of picture and class; ``exact``, the
-            share of pictures whose classes are all right; ``named`` and ``true``, mean classes per
-            picture; ``images``; ``failed``; and ``classes``: name -> ``precision``, ``recall``,
-            ``named`` and ``true`` (pictures).
+            ``precision``, ``recall`` and ``f1`` over all pairs of image and class; ``exact``, the
+            share of images whose classes are all right; ``named`` and ``true``, mean classes per
+            image; ``images``; ``failed``; and ``classes``: name -> ``precision``, ``recall``,
+            ``named`` and ``true`` (images).
         """
         hits = self.named & self.truth
         found, named, true = (int(table.sum()) for table in (hits, self.named, self.truth))
@@ -77,16 +77,16 @@ def score_filter(
 
     Args:
         looks: the filter.
-        dataset: where pictures and label maps are.
-        names: of the pictures.
+        dataset: where images and label maps are.
+        names: of the images.
         progress: shows progress; None for silence.
 
     Returns:
-        The comparison; pictures that cannot be read, or that the filter knows nothing of, stand in
+        The comparison; images that cannot be read, or that the filter knows nothing of, stand in
         ``failed``.
 
     Raises:
-        OvssError: no picture could be scored.
+        OvssError: no image could be scored.
     """
     prepare = getattr(looks, "prepare", None)
     if prepare is not None:
@@ -104,7 +104,7 @@ def score_filter(
         rows.append(pair)
     if not rows:
         reason = next(iter(failed.values()), "there is none")
-        raise OvssError(f"no picture of {dataset.name} could be scored: {reason}")
+        raise OvssError(f"no image of {dataset.name} could be scored: {reason}")
     named, truth = (np.stack(table) for table in zip(*rows, strict=True))
     return FilterScore(tuple(dataset.classes), tuple(ids), named, truth, failed)
 

@@ -17,7 +17,7 @@ class Scored(ABC):
 
     Attributes:
         threshold: 0..1; None for the model's own.
-        most: classes per picture.
+        most: classes per image.
     """
 
     threshold: float | None
@@ -25,7 +25,7 @@ class Scored(ABC):
 
     @abstractmethod
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
-        """(C,) float64 in 0..1: how sure the model is that each class is in the picture."""
+        """(C,) float64 in 0..1: how sure the model is that each class is in the image."""
 
     @abstractmethod
     def own_threshold(self) -> float:
@@ -49,11 +49,11 @@ class Scored(ABC):
 
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """The threshold with the best F1 over all pairs of picture and class.
+    """The threshold with the best F1 over all pairs of image and class.
 
     Args:
         scores: (B, C) in 0..1.
-        truth: (B, C) bool, whether the class is in the picture.
+        truth: (B, C) bool, whether the class is in the image.
 
     Returns:
         The threshold, halfway between two scores and rounded to three digits where that makes no
@@ -76,7 +76,7 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 def score_all(
     filter: Scored, dataset: Dataset, names: Iterable[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and truth of pictures, for `best_threshold`.
+    """Scores and truth of images, for `best_threshold`.
 
     Returns:
         (B, C) float64 in 0..1, and (B, C) bool.

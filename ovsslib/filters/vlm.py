@@ -24,14 +24,14 @@ UNTUNED = 0.5
 
 @dataclass
 class Vlm(Scored):
-    """Classes that the matcher finds in the picture (the filter named ``"vlm"``).
+    """Classes that the matcher finds in the image (the filter named ``"vlm"``).
 
-    The picture is encoded once, and each class is matched by a text of its own.
+    The image is encoded once, and each class is matched by a text of its own.
 
     Args:
         model: name, folder or hub id; None for the run's model, or micro-blip outside a run.
         threshold: 0..1, to be exceeded by the match probability; None for the model's own.
-        most: classes per picture.
+        most: classes per image.
         prompt: words before the class's name.
         batch: texts in one pass.
         device: such as ``"cpu"``; None for the best there is.
@@ -47,7 +47,7 @@ class Vlm(Scored):
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        """No model yet: it is loaded when the first picture is asked about."""
+        """No model yet: it is loaded when the first image is asked about."""
         if self.batch < 1:
             raise OvssError(f"the filter's batch must be at least 1, got {self.batch}")
         self._matcher: ImageTextMatcher | None = None

@@ -1,4 +1,4 @@
-"""Reading pictures of any common kind as 8-bit RGB, and writing files whole or not at all."""
+"""Reading images of any common kind as 8-bit RGB, and writing files whole or not at all."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def open_image(source: ImageLike) -> Image.Image:
-    """Open a picture as 8-bit RGB, upright.
+    """Open an image as 8-bit RGB, upright.
 
     The EXIF orientation is applied; 16-bit greyscale is scaled to 8 bits (value / 257); CMYK,
-    greyscale and palette pictures are converted; transparent pixels are laid over white.
+    greyscale and palette images are converted; transparent pixels are laid over white.
 
     Args:
         source: a file's path, a Pillow image (left as it is), or an (H, W, 3) uint8 array.
@@ -36,7 +36,7 @@ def open_image(source: ImageLike) -> Image.Image:
         A new image in mode RGB, at least 1 x 1.
 
     Raises:
-        OvssError: the file is missing, not a picture, damaged or too large, or the array has
+        OvssError: the file is missing, not an image, damaged or too large, or the array has
             another shape or type.
 
     Example:

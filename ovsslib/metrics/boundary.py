@@ -1,7 +1,7 @@
 """Boundary IoU (Cheng et al. 2021): intersection over union of the pixels near contours.
 
 A class's boundary pixels are those of its mask which lie within a distance d of its contour, d
-being 2 % of the picture's diagonal; the picture's edge is a contour too. Large objects, whose
+being 2 % of the image's diagonal; the image's edge is a contour too. Large objects, whose
 interior outweighs their outline in the plain IoU, are judged by their outline.
 
 The definition needs a mask's erosion per class. Here one minimum and one maximum filter serve all
@@ -18,7 +18,7 @@ from ovsslib.errors import OvssError
 from ovsslib.metrics.counts import Counts
 
 RATIO = 0.02
-"""Distance over the picture's diagonal (Cheng et al., section 4)."""
+"""Distance over the image's diagonal (Cheng et al., section 4)."""
 
 
 def distance(height: int, width: int, ratio: float = RATIO) -> int:
@@ -87,14 +87,14 @@ def counts(
     ignore: int | None = 255,
     ratio: float = RATIO,
 ) -> Counts:
-    """Boundary pixels of one picture per class; `ovsslib.metrics.iou` makes figures of their sums.
+    """Boundary pixels of one image per class; `ovsslib.metrics.iou` makes figures of their sums.
 
     Args:
         labels: (H, W) integers 0..n-1, the answer.
         truth: (H, W) integers 0..n-1, or ``ignore`` where a pixel is not scored.
         n: number of labels, background included.
         ignore: the label of void pixels, or None when there are none.
-        ratio: distance over the picture's diagonal.
+        ratio: distance over the image's diagonal.
 
     Returns:
         Counts of length 1 over n labels: boundary pixels of both, of the answer, of the truth.

@@ -1,4 +1,4 @@
-"""What is counted of pictures: areas, boundaries and confusions, all integers."""
+"""What is counted of images: areas, boundaries and confusions, all integers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts of B pictures over C labels, background first.
+    """Counts of B images over C labels, background first.
 
     Attributes:
-        counts: pixels of each picture.
-        boundary: pixels near contours of each picture (`ovsslib.metrics.boundary`).
-        confusion: (C, C) int64 of all pictures together, row = true label.
+        counts: pixels of each image.
+        boundary: pixels near contours of each image (`ovsslib.metrics.boundary`).
+        confusion: (C, C) int64 of all images together, row = true label.
     """
 
     counts: Counts
@@ -31,7 +31,7 @@ class Tally:
 
     @staticmethod
     def stack(parts: Sequence[Tally], labels: int) -> Tally:
-        """The tally of all pictures of all parts, in order; of none, where there is no part."""
+        """The tally of all images of all parts, in order; of none, where there is no part."""
         none = np.zeros((0, labels), np.int64)
         nothing = Counts(none, none, none)
         return Tally(
@@ -44,7 +44,7 @@ class Tally:
 def tally(
     protocol: Protocol, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray, n: int
 ) -> Tally:
-    """Count one picture under a protocol.
+    """Count one image under a protocol.
 
     Args:
         protocol: says what is compared with what.
@@ -54,7 +54,7 @@ def tally(
         n: number of the data set's classes, without background.
 
     Returns:
-        A tally of one picture over n + 1 labels.
+        A tally of one image over n + 1 labels.
 
     Raises:
         OvssError: shapes differ or a label is out of range.
@@ -67,7 +67,7 @@ def tally(
 
 @dataclass
 class Ledger:
-    """Tallies of pictures as they come in; confusions are summed at once, not kept.
+    """Tallies of images as they come in; confusions are summed at once, not kept.
 
     Attributes:
         labels: number of labels, background included.
@@ -79,7 +79,7 @@ class Ledger:
     _confusion: np.ndarray | None = None
 
     def add(self, name: str, found: Tally) -> None:
-        """Enter one picture."""
+        """Enter one image."""
         self.ids.append(name)
         self._parts.append((found.counts, found.boundary))
         before = 0 if self._confusion is None else self._confusion
@@ -87,7 +87,7 @@ class Ledger:
 
     @property
     def total(self) -> Tally:
-        """All pictures so far, in the order they were entered."""
+        """All images so far, in the order they were entered."""
         empty = np.zeros((self.labels, self.labels), np.int64)
         parts = [Tally(area, near, empty) for area, near in self._parts]
         found = Tally.stack(parts, self.labels)

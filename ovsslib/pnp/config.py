@@ -42,8 +42,8 @@ class PnPConfig:
         crf_bilateral_compat: Its weight.
         background: When a background plane competes: ``"always"``, ``"never"``, or ``"few"``
             (only for images with fewer than three classes).
-        max_side: Pictures whose longer side exceeds this many pixels are refined at this size and
-            labels brought back to full size; None refines every picture at its own size.
+        max_side: Images whose longer side exceeds this many pixels are refined at this size and
+            labels brought back to full size; None refines every image at its own size.
         image_size: Side in pixels of the network's square input; None takes the model's own.
         prompt: Words before the class names.
         separator: What stands between two class names.
@@ -219,7 +219,7 @@ PRESETS: dict[str, PnPConfig] = {
     "bridgetower": PnPConfig(layer=2, head=8, max_side=None),
     "released-code": PnPConfig(layer=8, head=10, image_size=336, **_RELEASED),
     # Layer, head, threshold and blur: found without masks by `ovss tune`, the CLIP reward on 200
-    # pictures of Diorama's train split (book, "Tuning without masks"). The rest is the paper's.
+    # images of Diorama's train split (book, "Tuning without masks"). The rest is the paper's.
     "micro-blip": PnPConfig(layer=2, head=None, threshold=0.05, blur=0.01),
     "micro-bridgetower": PnPConfig(layer=2, head=None, threshold=0.15, blur=0.03),
 }

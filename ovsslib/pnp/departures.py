@@ -51,7 +51,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation("drop_sep", 4, "of shorter prompts, [SEP] has a say in what is dropped"),
     Deviation("align_corners", 5, "maps are upsampled with aligned corners, not patch edges"),
     Deviation("normalise", 5, "planes are not normalised where the blur is off"),
-    Deviation("constant_planes", 5, "a plane without contrast becomes NaN and takes the picture"),
+    Deviation("constant_planes", 5, "a plane without contrast becomes NaN and takes the image"),
 )
 """Every field in which the presets ``"blip"`` and ``"released-code"`` differ."""
 
@@ -93,7 +93,7 @@ DECISIONS: tuple[Decision, ...] = (
         "protocols.Protocol.absent",
     ),
     Decision(
-        "a picture without a recognised class is forced to have the first one",
+        "an image without a recognised class is forced to have the first one",
         "it is all background; only the protocol 'pnp' forces one too",
         "protocols.Protocol.no_class",
     ),

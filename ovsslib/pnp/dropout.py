@@ -57,7 +57,7 @@ def choose_patches(
         count: Number of patches to choose.
         drop_zero: Whether patches without salience fill up the round, dropped ones among them
             (released code, which so may drop fewer new ones). Blacking out a patch that says
-            nothing only damages the picture.
+            nothing only damages the image.
         ties: ``"first"`` prefers lower patch numbers; ``"numpy"`` takes the end of numpy's
             default ``argsort``.
 

@@ -72,10 +72,10 @@ class PnPOVSS:
     def segment(
         self, image: ImageLike, classes: Sequence[str], *, stages: bool = False
     ) -> Segmentation:
-        """Find classes in one picture.
+        """Find classes in one image.
 
         Args:
-            image: A path, a PIL picture, or an (H, W, 3) uint8 array.
+            image: A path, a PIL image, or an (H, W, 3) uint8 array.
             classes: K class names, at least one.
             stages: Whether to keep the intermediate results (see :meth:`maps` and
                 :func:`ovsslib.pnp.refine.refine_maps`).
@@ -84,7 +84,7 @@ class PnPOVSS:
             Labels, planes, scores.
 
         Raises:
-            OvssError: The picture cannot be read, or the list of classes is empty, has an empty
+            OvssError: The image cannot be read, or the list of classes is empty, has an empty
                 name or a duplicate.
         """
         return self.segment_batch([image], [check_classes(classes)], stages=stages)[0]
@@ -96,10 +96,10 @@ class PnPOVSS:
         *,
         stages: bool = False,
     ) -> list[Segmentation]:
-        """Find each picture's own classes; sizes and numbers of classes may differ.
+        """Find each image's own classes; sizes and numbers of classes may differ.
 
         Args:
-            images: B pictures.
+            images: B images.
             classes_per_image: B lists of names. An empty one (a filter found nothing) gives an
                 all-background result.
             stages: Whether to keep the intermediate results.
@@ -123,7 +123,7 @@ class PnPOVSS:
         """Steps 2 to 4: salience with dropout, before any refinement.
 
         Args:
-            images: B pictures.
+            images: B images.
             classes_per_image: B lists of names.
             stages: Whether to keep, as numpy arrays: ``attention`` (K, h, w), the class names'
                 attention before any dropout; ``gradcam`` (K, h, w), their GradCAM then (only with
@@ -138,7 +138,7 @@ class PnPOVSS:
             OvssError: As :meth:`segment_batch`.
         """
         if len(images) != len(classes_per_image):
-            raise OvssError(f"{len(images)} pictures but {len(classes_per_image)} lists of classes")
+            raise OvssError(f"{len(images)} images but {len(classes_per_image)} lists of classes")
         # Heavy imports wait until a model is really used.
         from ovsslib.io.images import open_image
         from ovsslib.pnp import dropout

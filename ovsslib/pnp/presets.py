@@ -57,7 +57,7 @@ def default_config(
 ) -> PnPConfig:
     """The settings for a model when the user names no preset.
 
-    A picture size in the preset holds for the published models. A model of another size keeps
+    An image size in the preset holds for the published models. A model of another size keeps
     its own (``image_size=None``); a preset or a size that the user names is never changed.
 
     Args:

@@ -154,7 +154,7 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -
         raise OvssError("the dense CRF needs pydensecrf2: install it, or set crf=False") from error
     count, height, width = probabilities.shape
     if image.shape != (height, width, 3):
-        raise OvssError(f"picture of shape {image.shape} for planes of {height} x {width} pixels")
+        raise OvssError(f"image of shape {image.shape} for planes of {height} x {width} pixels")
     if count == 1:
         return np.ones_like(probabilities, dtype=np.float32)
     crf = densecrf.DenseCRF2D(width, height, count)
@@ -262,7 +262,7 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
 
 
 def shrink(image: np.ndarray, longest: int | None) -> np.ndarray:
-    """The picture with its longer side at most ``longest`` pixels (None: as it is)."""
+    """The image with its longer side at most ``longest`` pixels (None: as it is)."""
     height, width = image.shape[:2]
     if longest is None or max(height, width) <= longest:
         return image

@@ -1,7 +1,7 @@
 """Gaussian smoothing with numpy alone.
 
 Equals ``scipy.ndimage.gaussian_filter`` (mode ``reflect``, truncated at four standard deviations),
-whose import takes longer than refining a picture. Along an axis the filter is one matrix product,
+whose import takes longer than refining an image. Along an axis the filter is one matrix product,
 which for wide blurs is faster as well.
 """
 

@@ -42,7 +42,7 @@ class Segmentation:
     Args:
         labels: (H, W) int16, index into ``classes``; -1 where background or nothing.
         planes: (K, H, W) float32 final plane per class: probabilities after the CRF (or the
-            softmax), or the refined planes when the CRF is off. Pictures larger than the
+            softmax), or the refined planes when the CRF is off. Images larger than the
             method's ``max_side`` keep their planes at that size.
         classes: K names.
         match: Probability that the prompt matches the image, in [0, 1].
@@ -60,7 +60,7 @@ class Segmentation:
     stages: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
 
     def share(self) -> dict[str, float]:
-        """Share of the picture's pixels per class name, in [0, 1]."""
+        """Share of the image's pixels per class name, in [0, 1]."""
         counts = np.bincount(self.labels.ravel() + 1, minlength=len(self.classes) + 1)[1:]
         return {
             name: float(count / self.labels.size)
@@ -68,14 +68,14 @@ class Segmentation:
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the picture under its labels with a legend; returns the axes."""
+        """Draw the image under its labels with a legend; returns the axes."""
         from ovsslib.draw.plots import overlay
 
         return overlay(self, ax=ax)
 
 
 class Segmenter(Protocol):
-    """Anything that finds given classes in pictures."""
+    """Anything that finds given classes in images."""
 
     name: str
     config: Any
@@ -83,7 +83,7 @@ class Segmenter(Protocol):
     def segment(
         self, image: ImageLike, classes: Sequence[str], *, stages: bool = False
     ) -> Segmentation:
-        """Segment one picture (a path, a PIL picture or an (H, W, 3) uint8 array)."""
+        """Segment one image (a path, a PIL image or an (H, W, 3) uint8 array)."""
         ...
 
     def segment_batch(
@@ -93,5 +93,5 @@ class Segmenter(Protocol):
         *,
         stages: bool = False,
     ) -> list[Segmentation]:
-        """Segment several pictures, each with its own classes (none is allowed)."""
+        """Segment several images, each with its own classes (none is allowed)."""
         ...

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Windowed:
-    """A `Segmenter` that sees pictures through windows and decides by a protocol's rules.
+    """A `Segmenter` that sees images through windows and decides by a protocol's rules.
 
-    Planes of windows are averaged at the resized picture's size, brought to the picture's own size
+    Planes of windows are averaged at the resized image's size, brought to the image's own size
     (bilinear) and decided there. What is decided how depends on the method's ``planes_are``:
 
     - ``"similarity"`` (CLIP methods): ``logit_scale``, softmax, ``area_thd``, ``prob_thd``;
@@ -36,7 +36,7 @@ class Windowed:
 
     Args:
         segmenter: the method.
-        window: how to cut; None shows it each picture as it is.
+        window: how to cut; None shows it each image as it is.
         rules: of the protocol.
         labels: name -> data-set label, 0 for names of background; names that are not in it count as
             classes of their own.
@@ -59,7 +59,7 @@ class Windowed:
     def segment(
         self, image: ImageLike, classes: Sequence[str], *, stages: bool = False
     ) -> Segmentation:
-        """Find classes in one picture; see `Segmenter`."""
+        """Find classes in one image; see `Segmenter`."""
         return self.segment_batch([image], [classes], stages=stages)[0]
 
     def segment_batch(
@@ -69,12 +69,12 @@ class Windowed:
         *,
         stages: bool = False,
     ) -> list[Segmentation]:
-        """Find each picture's own classes; windows of all pictures go through in batches.
+        """Find each image's own classes; windows of all images go through in batches.
 
         Args:
-            images: B pictures.
+            images: B images.
             classes_per_image: B lists of names.
-            stages: as the method has them, where a picture is seen whole; otherwise there are none.
+            stages: as the method has them, where an image is seen whole; otherwise there are none.
 
         Returns:
             B segmentations at the pictures' own sizes.
@@ -110,7 +110,7 @@ class Windowed:
         places: list[Box],
         size: tuple[int, int],
     ) -> Segmentation:
-        """One picture out of its windows."""
+        """One image out of its windows."""
         full = image.shape[:2]
         planes = upsample(stitch([one.planes for one in seen], places, size), full)
         said = [(one.labels == -1)[None].astype(np.float32) for one in seen]

@@ -1,6 +1,6 @@
 """Named evaluation protocols: everything beside the method that changes a figure.
 
-"mIoU" means several things in the literature (how pictures are resized, what becomes of void and of
+"mIoU" means several things in the literature (how images are resized, what becomes of void and of
 background, of classes that are absent); a protocol names one choice for each:
 
 - ``pnp``: as the released PnP-OVSS code has it, errors of evaluation included;
@@ -40,17 +40,17 @@ class Protocol:
 
     Args:
         name: how tables call it.
-        resize: ``"squash"``: the method sees the picture squeezed to a square, aspect ratio lost,
+        resize: ``"squash"``: the method sees the image squeezed to a square, aspect ratio lost,
             as the matcher's own preprocessing does. ``"windows"``: it sees what ``window`` cuts.
         scored_at: ``"original"``: label maps are compared at the label file's resolution.
         void: label that is not scored, or ``"background"``: 255 counts as label 0.
         background_covered: rule for PnP-OVSS's background plane (`PnPConfig.background`) where
-            labels cover the picture: it competes only when fewer than three classes are looked for.
+            labels cover the image: it competes only when fewer than three classes are looked for.
         background_uncovered: the same for the other data sets.
         absent: what a class without ground truth in the set scores (`ovsslib.metrics.iou`).
         scored: labels of the headline mIoU: ``"classes"``, with background where it is a class, or
             ``"all"``, label 0 included whatever it means.
-        no_class: what is looked for in a picture without a recognised class: ``"nothing"``, or the
+        no_class: what is looked for in an image without a recognised class: ``"nothing"``, or the
             ``"first"`` class.
         window: sliding windows, for every method.
         names: file in ``ovsslib/vocab/protocols`` with names that differ from the data set's.
@@ -202,7 +202,7 @@ class Protocol:
     def score(
         self, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray, n: int
     ) -> Counts:
-        """Integer counts of one picture.
+        """Integer counts of one image.
 
         Args:
             labels: as in `compared`.

@@ -40,7 +40,7 @@ VALUES: dict[str, dict[str, Any]] = {
 _OBJECT = {"names": "sclip-coco-object", "logit_scale": 50.0, "prob_thd": 0.1}
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    # The released code gives VOC and COCO-Object the background plane whatever the picture, also
+    # The released code gives VOC and COCO-Object the background plane whatever the image, also
     # where a variant's labels leave background out.
     "pnp": {
         "voc21": {"names": "pnp-voc"},

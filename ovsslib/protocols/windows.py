@@ -1,4 +1,4 @@
-"""Sliding windows: a picture is resized, seen through overlapping squares, and put together again.
+"""Sliding windows: an image is resized, seen through overlapping squares, and put together again.
 
 The geometry is that of mmsegmentation (``Resize`` with ``keep_ratio`` and ``mode="slide"``), which
 the protocols of TCL and SCLIP use: the shorter side gets a fixed length, windows start every
@@ -32,11 +32,11 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """How a picture is cut into windows; lengths in pixels.
+    """How an image is cut into windows; lengths in pixels.
 
     Attributes:
-        short: length of the picture's shorter side after resizing.
-        crop: side of a window; None for the whole resized picture at once.
+        short: length of the image's shorter side after resizing.
+        crop: side of a window; None for the whole resized image at once.
         stride: distance from one window to the next.
         longest: most for the longer side after resizing; wins over ``short``.
 
@@ -65,11 +65,11 @@ class Window:
 
 
 def fit_size(height: int, width: int, short: int, longest: int = 2048) -> tuple[int, int]:
-    """Size of a resized picture, aspect ratio kept.
+    """Size of a resized image, aspect ratio kept.
 
     Args:
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
         short: wanted length of the shorter side.
         longest: most for the longer side.
 
@@ -85,17 +85,17 @@ def fit_size(height: int, width: int, short: int, longest: int = 2048) -> tuple[
 
 
 def boxes(height: int, width: int, crop: int | None, stride: int) -> list[Box]:
-    """Where the windows of a picture lie, row by row.
+    """Where the windows of an image lie, row by row.
 
     Args:
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
         crop: side of a window; along a side that is shorter, the window is as short. None for the
-            whole picture.
+            whole image.
         stride: distance from one window to the next.
 
     Returns:
-        N boxes which cover the picture; one where it is not larger than a window.
+        N boxes which cover the image; one where it is not larger than a window.
 
     Example:
         >>> boxes(4, 7, 4, 2)
@@ -150,7 +150,7 @@ def stitch_maps(
 ) -> np.ndarray:
     """Class maps of windows put together on one grid of cells as large as the windows' own.
 
-    A picture as large as its one window keeps its map as it is. Otherwise a cell of the new grid
+    An image as large as its one window keeps its map as it is. Otherwise a cell of the new grid
     takes from each window that holds its centre the value there (bilinear), and of these the mean.
 
     Args:
@@ -194,14 +194,14 @@ def _weights(cells: int, start: int, stop: int, grid: int, length: int) -> np.nd
 
 
 def cut(picture: Image.Image, window: Window) -> tuple[list[Image.Image], list[Box], Image.Image]:
-    """Resize a picture (bilinear) and cut it.
+    """Resize an image (bilinear) and cut it.
 
     Args:
         picture: RGB.
         window: how.
 
     Returns:
-        N windows, their boxes, and the resized picture.
+        N windows, their boxes, and the resized image.
     """
     from PIL import Image
 
@@ -218,16 +218,16 @@ def window_maps(
     classes_per_image: Sequence[Sequence[str]],
     window: Window | None,
 ) -> list[Maps]:
-    """PnP-OVSS's maps by way of windows; refinement goes on at the picture's own size as ever.
+    """PnP-OVSS's maps by way of windows; refinement goes on at the image's own size as ever.
 
     Each window is squashed to the model's square input and has Salience DropOut of its own. The
-    windows of all pictures go through the model together, as many at a time as there are pictures.
+    windows of all images go through the model together, as many at a time as there are images.
 
     Args:
         model: the method.
-        images: B pictures.
+        images: B images.
         classes_per_image: B lists of names.
-        window: how to cut; None squashes each picture as a whole (`PnPOVSS.maps`).
+        window: how to cut; None squashes each image as a whole (`PnPOVSS.maps`).
 
     Returns:
         B results; of windows, ``match`` is the mean, and there are no stages.

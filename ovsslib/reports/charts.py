@@ -1,4 +1,4 @@
-"""Charts of a run, each with the words that describe it: classes, confusions, stages, pictures.
+"""Charts of a run, each with the words that describe it: classes, confusions, stages, images.
 
 Matplotlib is imported when a function is called; all charts have a solid white ground.
 """
@@ -147,7 +147,7 @@ def alt_confusions(table: Any, n: int = 3) -> str:
 
 
 def stage_chart(seconds: Mapping[str, float]) -> Figure:
-    """Bars of seconds per picture and stage.
+    """Bars of seconds per image and stage.
 
     Args:
         seconds: stage -> seconds.
@@ -158,7 +158,7 @@ def stage_chart(seconds: Mapping[str, float]) -> Figure:
     ax.bar_label(bars, fmt="%.3f", padding=3, fontsize="small")
     ax.margins(x=0.15)
     ax.invert_yaxis()
-    ax.set(xlabel="seconds per picture")
+    ax.set(xlabel="seconds per image")
     return figure
 
 
@@ -167,24 +167,24 @@ def alt_stages(seconds: Mapping[str, float]) -> str:
 
     Example:
         >>> alt_stages({"read": 0.01, "salience": 0.2})
-        'Bars of seconds per picture: read 0.010, salience 0.200.'
+        'Bars of seconds per image: read 0.010, salience 0.200.'
     """
     words = [f"{stage} {value:.3f}" for stage, value in seconds.items()]
-    return f"Bars of seconds per picture: {', '.join(words) or 'no stage was timed'}."
+    return f"Bars of seconds per image: {', '.join(words) or 'no stage was timed'}."
 
 
 def picture_chart(
     pictures: Sequence[Seen], titles: Sequence[str], classes: Sequence[str]
 ) -> Figure:
-    """Pictures in columns: as they are, their ground truth, and what the method says.
+    """Images in columns: as they are, their ground truth, and what the method says.
 
     Args:
-        pictures: B pictures.
+        pictures: B images.
         titles: B titles.
         classes: C names of the data set.
 
     Returns:
-        The figure. Legends name the largest classes of each picture.
+        The figure. Legends name the largest classes of each image.
     """
     tall = max((seen.image.shape[0] / seen.image.shape[1] for seen in pictures), default=1.0)
     figure = _figure(2.5 * max(1, len(pictures)), 3 * (2.2 * min(tall, 1.5) + 0.6))

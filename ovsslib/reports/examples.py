@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seen:
-    """One picture with both its label maps.
+    """One image with both its label maps.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         image: (H, W, 3) uint8.
         truth: (H, W) data-set labels, 0 background, 255 not scored.
         labels: (H, W) data-set labels that the method gave, 0 background.
@@ -35,18 +35,18 @@ class Seen:
 
 
 def revisit(model: Any, work: Task, names: Sequence[str]) -> list[Seen]:
-    """Segment pictures as the run did: same classes looked for, same windows, same rules.
+    """Segment images as the run did: same classes looked for, same windows, same rules.
 
     Args:
         model: the run's method.
-        work: the run's pictures and protocol.
-        names: of the pictures.
+        work: the run's images and protocol.
+        names: of the images.
 
     Returns:
         One entry per name, in order.
 
     Raises:
-        OvssError: a picture cannot be read.
+        OvssError: an image cannot be read.
     """
     looks = work.looks
     if hasattr(looks, "use"):

@@ -1,4 +1,4 @@
-"""A run at a glance: headline figures, seconds per picture, best and worst pictures."""
+"""A run at a glance: headline figures, seconds per image, best and worst images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def headline(result: RunResult) -> Any:
         result: the run.
 
     Returns:
-        DataFrame, one row per figure: value, low and high (95 % bootstrap interval over pictures)
+        DataFrame, one row per figure: value, low and high (95 % bootstrap interval over images)
         in per cent, and over how many labels that occur the mean is (1 for those that are no
         mean). Figures without any label or pixel are left out.
     """
@@ -50,19 +50,19 @@ def headline(result: RunResult) -> Any:
 
 
 def seconds_per_picture(result: RunResult) -> dict[str, float]:
-    """Stage -> seconds per picture, over all processes; empty where no stage was timed."""
+    """Stage -> seconds per image, over all processes; empty where no stage was timed."""
     n = max(1, len(result.ids) + len(result.failed))
     return {stage: seconds / n for stage, seconds in result.stages.items()}
 
 
 def picture_means(result: RunResult) -> np.ndarray:
-    """Mean IoU of each picture over the classes that are in it.
+    """Mean IoU of each image over the classes that are in it.
 
     Args:
         result: the run.
 
     Returns:
-        (B,) float64, 0..1; NaN for a picture without a scored class.
+        (B,) float64, 0..1; NaN for an image without a scored class.
     """
     counts = result.counts
     union = counts.predicted + counts.truth - counts.intersection

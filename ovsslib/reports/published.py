@@ -49,10 +49,10 @@ class Figure:
         low: lower end of the 95 % interval in per cent, NaN where there is none.
         high: its upper end.
         settings: hash of the settings; empty where published.
-        images: number of pictures scored, None where not stated.
-        limit: the first so many pictures of the split only, None for all.
-        failed: number of pictures that could not be read, None where not stated.
-        allowed_bad: how many such pictures the run was told to accept, None where not stated.
+        images: number of images scored, None where not stated.
+        limit: the first so many images of the split only, None for all.
+        failed: number of images that could not be read, None where not stated.
+        allowed_bad: how many such images the run was told to accept, None where not stated.
         source: paper, table or file that the figure is from.
         note: what must be known to read it.
     """

@@ -10,7 +10,7 @@ from ovsslib.reports.table import HEADS, Block, Row, Table, remark
 
 HEADINGS = {"measured": "Measured with this library", "published": "Published figures"}
 EXPLAINED = (
-    "Per cent. Measured: value [95 % bootstrap interval over pictures]. Published: as printed in "
+    "Per cent. Measured: value [95 % bootstrap interval over images]. Published: as printed in "
     "the source. Figures under different protocols, class filters or data sets cannot be compared."
 )
 NOTHING = "Measured with this library: nothing that fits."

@@ -84,7 +84,7 @@ def masks_of(
 ) -> Tensor:
     """What refinement without a CRF makes of maps, with many thresholds and blurs.
 
-    Equals :func:`ovsslib.pnp.refine.refine_maps` for a picture of S x S pixels, but for rounding.
+    Equals :func:`ovsslib.pnp.refine.refine_maps` for an image of S x S pixels, but for rounding.
 
     Args:
         maps: (K, h, w) of the layer and head that the candidates share; not negative.

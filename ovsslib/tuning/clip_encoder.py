@@ -5,7 +5,7 @@ and the last block computes only the token that is read. In bfloat16, what round
 stays float32: patches and the running sum. What bfloat16 leaves open, float32 decides; see
 `unsure`.
 
-Letters: N pictures, S side in pixels, T tokens, P patches, W width, A heads, E = W / A, D features.
+Letters: N images, S side in pixels, T tokens, P patches, W width, A heads, E = W / A, D features.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ TOLERANCE = 0.012
 """Margins in bfloat16 closer to 0 than this times CLIP's scale are computed again; see `unsure`.
 
 Three times the largest error of micro-clip's 16066 margins, 0.004 (root mean square 0.0004): 8033
-masks by both micro models for pictures of Diorama's tune split, with a softmax over the data set's
-and over the picture's classes.
+masks by both micro models for images of Diorama's tune split, with a softmax over the data set's
+and over the image's classes.
 """
 _NOTHING = ("none", "")  # no activation
 _SAME = 1e-4  # relative; float32 sums in another order differ by about 1e-6
@@ -64,7 +64,7 @@ class Tower:
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Features (N, D) float32, not normalised, of one or more pictures (N, 3, S, S)."""
+        """Features (N, D) float32, not normalised, of one or more images (N, 3, S, S)."""
         if self._encoder is None:
             found: Tensor = self._model.encode_image(pictures)
             return found
@@ -72,7 +72,7 @@ class Tower:
 
     @torch.inference_mode()
     def _agrees(self, dtype: torch.dtype) -> bool:
-        """Whether pictures of noise, some half blank, have the features that open_clip finds."""
+        """Whether images of noise, some half blank, have the features that open_clip finds."""
         side = self._model.visual.image_size
         noise = torch.randn(4, 3, *side, generator=torch.Generator().manual_seed(0))
         noise[2:, :, : side[0] // 2] = 0
@@ -266,7 +266,7 @@ class _Encoder:
         self._class = self._ln_pre(visual.class_embedding.detach() + place[0])
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Features (N, D) of pictures (N, 3, S, S)."""
+        """Features (N, D) of images (N, 3, S, S)."""
         states = self._ln_pre(self._embed(self._cut(pictures)) + self._place)
         states = torch.cat([self._class.expand(len(states), 1, -1), states], dim=1)
         for block in self._blocks:
@@ -279,7 +279,7 @@ class _Encoder:
         return pooled if self._proj is None else pooled @ self._proj
 
     def _cut(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, 3, S, S) to patches (N, P, 3 x pixels)."""
+        """Images (N, 3, S, S) to patches (N, P, 3 x pixels)."""
         high, wide = self._patch
         cut = pictures.float().unflatten(3, (-1, wide)).unflatten(2, (-1, high))
         return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

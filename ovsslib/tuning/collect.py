@@ -1,9 +1,9 @@
-"""Salience maps of every layer and head from one pass per picture, kept on disk.
+"""Salience maps of every layer and head from one pass per image, kept on disk.
 
 A candidate for layer, head, threshold and blur then costs no pass of the model. Maps are those of
 round 0: nothing is dropped. No label map is read here.
 
-A folder holds ``maps.u16``, one record per picture (`ovsslib.tuning.store`), and ``index.json``.
+A folder holds ``maps.u16``, one record per image (`ovsslib.tuning.store`), and ``index.json``.
 
 Letters: B images, R prompts, L layers, A heads, K classes, T text tokens, h x w = P patches.
 """
@@ -47,7 +47,7 @@ class _Entry:
 
 
 class LayerMaps:
-    """Maps of every layer and head of a data set's pictures; see :func:`collect`.
+    """Maps of every layer and head of a data set's images; see :func:`collect`.
 
     Args:
         folder: Where the files are; they are mapped, not read.
@@ -55,10 +55,10 @@ class LayerMaps:
         temporary: The folder's owner, where it is to vanish with this object.
 
     Attributes:
-        ids: Names of the pictures, B of them.
-        labels: Of each picture, the data-set label of each class.
-        classes: Of each picture, the K names.
-        failed: Name of each picture that could not be read -> the reason.
+        ids: Names of the images, B of them.
+        labels: Of each image, the data-set label of each class.
+        classes: Of each image, the K names.
+        failed: Name of each image that could not be read -> the reason.
         layers: L.
         heads: A.
         grid: Rows h and columns w of patches.
@@ -121,7 +121,7 @@ class LayerMaps:
         return int(self._data.size)
 
     def maps(self, picture: int, layer: int, head: Heads) -> np.ndarray:
-        """One picture's maps.
+        """One image's maps.
 
         Args:
             picture: 0 to B-1.
@@ -132,7 +132,7 @@ class LayerMaps:
             (K, h, w) float32, not negative.
 
         Raises:
-            OvssError: There is no such picture, layer or head.
+            OvssError: There is no such image, layer or head.
         """
         heads = range(1, self.heads + 1) if head is None else np.atleast_1d(head).tolist()
         for what, values, low, high in (
@@ -164,24 +164,24 @@ def collect(  # noqa: PLR0913 - a job's settings
     progress: Callable[..., Iterable[str]] | None = None,
     max_bytes: int = 2 << 30,
 ) -> LayerMaps:
-    """Run the model once over a task's pictures and keep the maps of all layers and heads.
+    """Run the model once over a task's images and keep the maps of all layers and heads.
 
     Args:
         matcher: The model.
-        work: Which pictures; its protocol says by which names classes are asked for.
+        work: Which images; its protocol says by which names classes are asked for.
         config: Salience, score, prompt and input size are used; layer and head are not.
-        labels: Picture name -> data-set labels of its classes; None asks the task's class filter.
+        labels: Image name -> data-set labels of its classes; None asks the task's class filter.
         folder: Where to keep the maps; what it holds of an earlier run is replaced. None takes a
             temporary folder that goes with the result.
-        batch: Pictures in one pass of the model.
+        batch: Images in one pass of the model.
         progress: Called with names, a title and their number, like ``tqdm``.
         max_bytes: Most bytes to be written.
 
     Returns:
-        The maps. Pictures that cannot be read are in ``failed``.
+        The maps. Images that cannot be read are in ``failed``.
 
     Raises:
-        OvssError: The maps would be too large, no picture can be read, the model does not give all
+        OvssError: The maps would be too large, no image can be read, the model does not give all
             layers at once, or the salience does not depend on layers.
     """
     from ovsslib.tuning.layer_pass import layer_pass
@@ -212,8 +212,8 @@ def collect(  # noqa: PLR0913 - a job's settings
 
     write_atomic(path / MAPS, fill)
     if not done:
-        reason = next(iter(failed.values()), "the task has no picture")
-        raise OvssError(f"no picture of {work.dataset.name} can be used: {reason}")
+        reason = next(iter(failed.values()), "the task has no image")
+        raise OvssError(f"no image of {work.dataset.name} can be used: {reason}")
     index = {
         "format": _FORMAT,
         "model": matcher.name,
@@ -235,8 +235,8 @@ def _check_size(sizes: Sequence[int], most: int) -> None:
     if len(sizes) and total[-1] > most:
         fit = int(np.searchsorted(total, most, side="right"))
         raise OvssError(
-            f"maps of {len(sizes)} pictures take {total[-1]} bytes, more than {most}: {fit} "
-            "pictures fit; lower the limit of pictures or raise max_bytes"
+            f"maps of {len(sizes)} images take {total[-1]} bytes, more than {most}: {fit} "
+            "images fit; lower the limit of images or raise max_bytes"
         )
 
 
@@ -247,7 +247,7 @@ def _groups(
     progress: Callable[..., Iterable[str]] | None,
     failed: dict[str, str],
 ) -> Iterator[list[tuple[_Entry, Image.Image]]]:
-    """Pictures, read, a batch at a time; why one is not there is noted in ``failed``."""
+    """Images, read, a batch at a time; why one is not there is noted in ``failed``."""
     names: Iterable[str] = [entry.name for entry in entries]
     if progress is not None:
         names = progress(names, "maps of all layers", len(entries))
@@ -267,7 +267,7 @@ def _groups(
 def _plan(
     work: Task, labels: Callable[[str], Sequence[int]] | None, failed: dict[str, str]
 ) -> list[_Entry]:
-    """Classes of every picture; why there are none is noted in ``failed``."""
+    """Classes of every image; why there are none is noted in ``failed``."""
     from ovsslib.pnp.prompt import check_classes
 
     if labels is None:

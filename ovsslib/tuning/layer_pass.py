@@ -33,8 +33,8 @@ def layer_pass(
     Args:
         matcher: The model.
         config: Its salience, score, prompt and input size are used; layer and head are not.
-        pictures: B pictures in mode RGB.
-        classes: Of each picture, its K names; none is allowed.
+        pictures: B images in mode RGB.
+        classes: Of each image, its K names; none is allowed.
 
     Returns:
         B arrays (L, A, K, P) float32, not negative.
@@ -61,7 +61,7 @@ def _head_maps(
     pictures: Sequence[Image.Image],
     prompts: Sequence[Sequence[Prompt]],
 ) -> list[np.ndarray]:
-    """The same for pictures with the prompts that together hold their classes."""
+    """The same for images with the prompts that together hold their classes."""
     rows = [(index, prompt) for index, each in enumerate(prompts) for prompt in each]
     pixels = matcher.preprocess(pictures, config.image_size)
     owner = torch.tensor([index for index, _ in rows], device=pixels.device)

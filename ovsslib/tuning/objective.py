@@ -32,9 +32,9 @@ class Objective:
     Args:
         store: Maps of all layers and heads.
         reward: What masks earn.
-        work: The task whose pictures these are.
+        work: The task whose images these are.
         config: The settings that candidates do not change.
-        cache_bytes: Most bytes of prepared pictures kept.
+        cache_bytes: Most bytes of prepared images kept.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Objective:
     def values(
         self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
     ) -> np.ndarray:
-        """Rewards for each class of the pictures: the paper's is the share of those that win.
+        """Rewards for each class of the images: the paper's is the share of those that win.
 
         Args:
             candidates: C of them.
@@ -64,23 +64,23 @@ class Objective:
             (C,) float64, at most 1; below 0 where the outside is penalised.
 
         Raises:
-            OvssError: As :meth:`per_image`, or no picture has a class.
+            OvssError: As :meth:`per_image`, or no image has a class.
         """
         chosen = range(len(self.store)) if images is None else images
         count = sum(len(self.labels(image)) for image in chosen)
         if not count:
-            raise OvssError("no picture has a class to be rewarded for; choose others")
+            raise OvssError("no image has a class to be rewarded for; choose others")
         total: np.ndarray = self.per_image(candidates, chosen).sum(axis=1) / count
         return total
 
     def labels(self, image: int) -> list[int]:
-        """A picture's classes, each once, without the background."""
+        """An image's classes, each once, without the background."""
         return [label for label in dict.fromkeys(self.store.labels[image]) if label > 0]
 
     def per_image(
         self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
     ) -> np.ndarray:
-        """Rewards of candidates for pictures.
+        """Rewards of candidates for images.
 
         Args:
             candidates: C of them.
@@ -90,7 +90,7 @@ class Objective:
             (C, B) float64.
 
         Raises:
-            OvssError: A picture, layer or head does not exist, or a picture cannot be read.
+            OvssError: An image, layer or head does not exist, or an image cannot be read.
         """
         chosen = list(range(len(self.store)) if images is None else images)
         found = np.zeros((len(candidates), len(chosen)))
@@ -101,7 +101,7 @@ class Objective:
     def by_options(
         self, candidates: Sequence[Candidate], image: int, variants: Sequence[RewardOptions]
     ) -> np.ndarray:
-        """Rewards of candidates for one picture by several options, see `Reward.scores`.
+        """Rewards of candidates for one image by several options, see `Reward.scores`.
 
         Args:
             candidates: C of them.
@@ -142,11 +142,11 @@ class Objective:
             yield _merge(planes, self.store.labels[image])
 
     def _prepared(self, image: int) -> Tensor:
-        """The picture as the reward reads it."""
+        """The image as the reward reads it."""
         if image in self._pixels:
             return self._pixels[image]
         pixels = self.reward.prepare(self.work.dataset.image(self.store.ids[image]))
-        # Every candidate looks at all pictures in turn: to make room would throw away the next one.
+        # Every candidate looks at all images in turn: to make room would throw away the next one.
         if pixels.nbytes <= self._free:
             self._pixels[image] = pixels
             self._free -= pixels.nbytes

@@ -1,12 +1,12 @@
-"""A race of candidates: those that fall behind are not judged on further pictures.
+"""A race of candidates: those that fall behind are not judged on further images.
 
-A search over P pictures spends most of its time on candidates that a few pictures show to be bad.
-After each chunk of pictures, a candidate is dismissed that lies far behind the leader: a paired t
+A search over P images spends most of its time on candidates that a few images show to be bad.
+After each chunk of images, a candidate is dismissed that lies far behind the leader: a paired t
 test, as in racing algorithms for model selection (Maron and Moore, 1994; Birattari and others,
-2002). Those that are left at the end have been judged on all pictures. The leader is the luckiest
+2002). Those that are left at the end have been judged on all images. The leader is the luckiest
 of many, and there are many tests, so the full search's best may be dismissed, if seldom.
 
-Letters: B pictures, C candidates.
+Letters: B images, C candidates.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ovsslib.errors import OvssError
 from ovsslib.tuning.candidates import Candidate
 
 CHUNK = 10
-"""Pictures between two decisions."""
+"""Images between two decisions."""
 LEVEL = 0.001
 """One-sided level of each comparison with the leader."""
 
 Judge = Callable[[Sequence[Candidate], Sequence[int]], np.ndarray]
-"""Candidates (C) and pictures (b) -> rewards (C, b)."""
+"""Candidates (C) and images (b) -> rewards (C, b)."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Rules:
 
     Attributes:
         judge: gives rewards, higher is better.
-        pairs: (B,) how many classes each picture is rewarded for: a candidate's value is its
+        pairs: (B,) how many classes each image is rewarded for: a candidate's value is its
             reward over theirs.
-        seed: of the order of the pictures.
-        chunk: pictures between two decisions.
+        seed: of the order of the images.
+        chunk: images between two decisions.
         level: of the one-sided paired t test against the leader, above 0 and below 0.5.
 
     Raises:
-        OvssError: no picture has a class, or a number is out of range.
+        OvssError: no image has a class, or a number is out of range.
     """
 
     judge: Judge
@@ -53,30 +53,30 @@ class Rules:
     def __post_init__(self) -> None:
         """Check the fields."""
         if not sum(self.pairs):
-            raise OvssError("no picture has a class to be rewarded for; choose others")
+            raise OvssError("no image has a class to be rewarded for; choose others")
         if self.chunk < 2 or not 0 < self.level < 0.5:
             raise OvssError(
-                "a race needs chunks of 2 pictures or more and a level between 0 and 0.5, got "
+                "a race needs chunks of 2 images or more and a level between 0 and 0.5, got "
                 f"{self.chunk} and {self.level}"
             )
 
     @property
     def order(self) -> np.ndarray:
-        """The pictures that have a class, in the order in which they are judged."""
+        """The images that have a class, in the order in which they are judged."""
         order = np.random.default_rng(self.seed).permutation(len(self.pairs))
         return order[np.asarray(self.pairs)[order] > 0]
 
 
 @dataclass(frozen=True)
 class Lap:
-    """What stands after a chunk of pictures.
+    """What stands after a chunk of images.
 
     Attributes:
-        seen: pictures judged so far.
+        seen: images judged so far.
         values: (C,) reward over classes so far; of dismissed candidates when they were dismissed.
         dismissed: indices of candidates dismissed by this chunk.
         left: indices of those still in the race.
-        looks: candidates times pictures judged so far.
+        looks: candidates times images judged so far.
     """
 
     seen: int

@@ -1,7 +1,7 @@
-"""The reward that tunes PnP-OVSS without a mask: CLIP looks at what a mask leaves of the picture.
+"""The reward that tunes PnP-OVSS without a mask: CLIP looks at what a mask leaves of the image.
 
-The poster's equations 4 and 5: a picture's reward is the number of its classes k for which CLIP is
-surer of k in the picture masked for k than in a black picture. Which classes the picture has must
+The poster's equations 4 and 5: an image's reward is the number of its classes k for which CLIP is
+surer of k in the image masked for k than in a black image. Which classes the image has must
 be known; where they are is not asked.
 """
 
@@ -32,8 +32,8 @@ class Reward:
         options: see `RewardOptions`; None for the paper's.
         device: such as ``"cpu"``; None for the best there is.
         download: whether the network may be used for a model that is not cached yet.
-        batch: masked pictures in one pass. On a CPU, small batches stay in its cache: micro-clip
-            on two cores takes 2.2 ms a picture at 8 or 16, 2.8 at 64 and 4.1 at 256.
+        batch: masked images in one pass. On a CPU, small batches stay in its cache: micro-clip
+            on two cores takes 2.2 ms an image at 8 or 16, 2.8 at 64 and 4.1 at 256.
 
     Attributes:
         size: side S in pixels of the square that CLIP reads.
@@ -99,20 +99,20 @@ class Reward:
             self._to_beat = self._similarities(flat.contiguous(), self._tower)
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """A picture as CLIP reads it: (3, S, S) float32, all of it, squashed to the square."""
+        """An image as CLIP reads it: (3, S, S) float32, all of it, squashed to the square."""
         prepared: Tensor = self._prepare(image)
         return prepared
 
     def wins(self, pixels: Tensor, masks: np.ndarray | Tensor, labels: Sequence[int]) -> np.ndarray:
-        """For which classes each candidate's mask beats the contrast picture.
+        """For which classes each candidate's mask beats the contrast image.
 
         Args:
             pixels: (3, S, S), from `prepare`.
-            masks: (C, K, S, S) in 0..1 or bool: of C candidates, for the picture's K classes.
+            masks: (C, K, S, S) in 0..1 or bool: of C candidates, for the image's K classes.
             labels: those classes, 1..n, each once.
 
         Returns:
-            (C, K) bool: Pr(mask * picture, k) > Pr(contrast, k). A tie is no win, so neither is a
+            (C, K) bool: Pr(mask * image, k) > Pr(contrast, k). A tie is no win, so neither is a
             mask that shows nothing.
 
         Raises:
@@ -124,7 +124,7 @@ class Reward:
     def score(
         self, pixels: Tensor, masks: np.ndarray | Tensor, labels: Sequence[int]
     ) -> np.ndarray:
-        """Each candidate's reward for a picture.
+        """Each candidate's reward for an image.
 
         Args:
             pixels: as in `wins`.
@@ -133,7 +133,7 @@ class Reward:
 
         Returns:
             (C,) float64: number of wins, 0..K; with ``outside="penalised"`` less what the outside
-            wins, -K..K; with ``token_contrast`` times a factor in 0..1 (1 where the picture has a
+            wins, -K..K; with ``token_contrast`` times a factor in 0..1 (1 where the image has a
             single class).
 
         Raises:
@@ -148,7 +148,7 @@ class Reward:
         labels: Sequence[int],
         variants: Sequence[RewardOptions],
     ) -> np.ndarray:
-        """Each candidate's reward by several options that show CLIP the same pictures.
+        """Each candidate's reward by several options that show CLIP the same images.
 
         Args:
             pixels: as in `wins`.
@@ -160,7 +160,7 @@ class Reward:
             (V, C) float64, rows as in `score`.
 
         Raises:
-            OvssError: as in `wins`, or a variant needs other pictures.
+            OvssError: as in `wins`, or a variant needs other images.
         """
         for one in variants:
             if one.sight != self.options.sight:
@@ -182,14 +182,14 @@ class Reward:
         """Masks (C, K, S, S) as they are used: float32 in 0..1, 0 or 1 where they are hard."""
         side, n, given = self.size, len(self.classes), torch.as_tensor(masks)
         if tuple(pixels.shape) != (3, side, side):
-            raise OvssError(f"the reward's picture must be (3, {side}, {side}); use prepare()")
+            raise OvssError(f"the reward's image must be (3, {side}, {side}); use prepare()")
         if given.ndim != 4 or given.shape[1:] != (len(labels), side, side):
             raise OvssError(
                 f"the reward's masks must be (C, {len(labels)}, {side}, {side}) for "
                 f"{len(labels)} labels, got {tuple(given.shape)}"
             )
         if not all(1 <= label <= n for label in labels) or len(set(labels)) != len(labels):
-            raise OvssError(f"a picture's labels must be 1 to {n}, each once, got {list(labels)}")
+            raise OvssError(f"an image's labels must be 1 to {n}, each once, got {list(labels)}")
         found = given.to(torch.float32)
         # Written so that NaN fails too.
         if found.numel() and not (found.min() >= 0 and found.max() <= 1):
@@ -220,9 +220,9 @@ class Reward:
     def _margins(
         self, logits: Tensor, place: Tensor, labels: Sequence[int], scopes: Collection[str]
     ) -> dict[str, Tensor]:
-        """Scope -> log Pr(mask * picture, k) - log Pr(contrast, k), (C, K).
+        """Scope -> log Pr(mask * image, k) - log Pr(contrast, k), (C, K).
 
-        ``logits`` are (U, n), of the pictures seen; ``place`` (C, K) says which are a candidate's.
+        ``logits`` are (U, n), of the images seen; ``place`` (C, K) says which are a candidate's.
         """
         asked = torch.as_tensor([label - 1 for label in labels])
         found = {}
@@ -237,7 +237,7 @@ class Reward:
         return found
 
     def _looks(self, pixels: Tensor, masks: Tensor, tower: Tower) -> Tensor:
-        """Logits (U, n) of a picture under U masks (U, S, S), batch by batch."""
+        """Logits (U, n) of an image under U masks (U, S, S), batch by batch."""
         picture = pixels.to(self.device, torch.float32)
         parts = []
         for part in masks.split(self.batch):
@@ -245,21 +245,21 @@ class Reward:
             mixed = torch.lerp(self._contrast, picture, part.to(self.device).unsqueeze(1))
             shows = (mixed != self._contrast).flatten(1).any(1)
             logits = self._to_beat.repeat(len(part), 1)
-            # The contrast picture again would tie, but for rounding: it is not looked at twice.
+            # The contrast image again would tie, but for rounding: it is not looked at twice.
             if shows.any():
                 logits[shows.cpu()] = self._similarities(mixed[shows], tower)
             parts.append(logits)
         return torch.cat(parts) if parts else self._to_beat[:0]
 
     def _similarities(self, pictures: Tensor, tower: Tower) -> Tensor:
-        """Equation 5's f: (N, n) float64 cosines of pictures (N, 3, S, S), scaled by CLIP."""
+        """Equation 5's f: (N, n) float64 cosines of images (N, 3, S, S), scaled by CLIP."""
         features = F.normalize(tower(pictures).float(), dim=-1).double()
         logits: Tensor = self._scale * (features @ self._texts.T)
         return logits.cpu()
 
 
 def token_contrast(masks: Tensor) -> np.ndarray:
-    """How different the masks of a picture's classes are.
+    """How different the masks of an image's classes are.
 
     Args:
         masks: (C, K, S, S) float32 in 0..1.

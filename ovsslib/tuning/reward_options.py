@@ -21,16 +21,16 @@ class RewardOptions:
             ``"ViT-L-14-336-quickgelu:openai"``; without ``-quickgelu`` open_clip would build it
             with another activation than it was trained with.
         scope: the classes that the softmax goes over: all of the data set (the poster) or those of
-            the picture (the authors' code). With one class in the picture, the latter's
+            the image (the authors' code). With one class in the image, the latter's
             probability is 1 whatever is seen, so that nothing wins.
-        contrast: what takes the place of what is masked, and the picture to beat: black, or the
-            mean colour of CLIP's training pictures, which is 0 once normalised.
+        contrast: what takes the place of what is masked, and the image to beat: black, or the
+            mean colour of CLIP's training images, which is 0 once normalised.
         mask: ``"hard"``: 1 where a mask is at least 0.5, else 0 (a mask that is cut out already, as
-            by an arg max over classes, stays as it is); ``"soft"``: picture and contrast are mixed
+            by an arg max over classes, stays as it is); ``"soft"``: image and contrast are mixed
             by the mask.
         outside: ``"penalised"`` takes one win away for each class that what its mask leaves out
-            shows better than the contrast picture does, too (delete and compare; not the paper's).
-        token_contrast: whether a picture's reward is scaled by 1 - the mean cosine similarity
+            shows better than the contrast image does, too (delete and compare; not the paper's).
+        token_contrast: whether an image's reward is scaled by 1 - the mean cosine similarity
             between its classes' masks (a variant in the authors' records), so that masks which
             show the same for all classes earn nothing.
         prompt: words before a class's name.
@@ -75,7 +75,7 @@ class RewardOptions:
 
     @property
     def sight(self) -> tuple[str, ...]:
-        """What decides which pictures CLIP is shown; options that share it share CLIP's passes."""
+        """What decides which images CLIP is shown; options that share it share CLIP's passes."""
         return self.model, self.contrast, self.mask, self.prompt
 
     @property

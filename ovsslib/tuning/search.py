@@ -132,7 +132,7 @@ class Plan:
     Attributes:
         sampler: ``"random"`` (the paper's), ``"grid"`` (everything) or ``"tpe"``.
         trials: how many candidates; ``"grid"`` takes all.
-        seed: of the sampler, and of the order of pictures in a race.
+        seed: of the sampler, and of the order of images in a race.
         race: whether candidates that fall far behind are not judged to the end
             (`ovsslib.tuning.race`).
 
@@ -169,7 +169,7 @@ class Search:
 
     Attributes:
         trials: in the order of the plan; TPE's in that in which they were finished.
-        dismissed: by a race; their value is that over the pictures they were judged on.
+        dismissed: by a race; their value is that over the images they were judged on.
     """
 
     trials: tuple[Trial, ...]
@@ -227,7 +227,7 @@ def search(  # noqa: PLR0913 - a job's settings
     full = f"{name} {plan.sampler} {plan.seed}"
     if plan.race:
         if rules is None:
-            raise OvssError("a race needs rules: who judges, on which pictures")
+            raise OvssError("a race needs rules: who judges, on which images")
         # Who is dismissed depends on who else takes part, and on the rules.
         count = plan.trials if plan.sampler == "random" else "all"
         full += f" race of {count}, {rules.chunk}, {rules.level}"

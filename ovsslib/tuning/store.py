@@ -1,4 +1,4 @@
-"""One picture's maps of every layer and head as bytes, 16 bits a value.
+"""One image's maps of every layer and head as bytes, 16 bits a value.
 
 A record is a float32 step per map, then (L, A, K, h, w) uint16, the number of steps. Thresholds are
 shares of a map's largest value, and so is the error: 1/131070 of it. Half precision has the same
@@ -18,7 +18,7 @@ _LEAST = 1e-38
 
 
 def record_bytes(layers: int, heads: int, classes: int, grid: tuple[int, int]) -> int:
-    """Bytes of one picture's maps, padded to whole cache lines.
+    """Bytes of one image's maps, padded to whole cache lines.
 
     >>> record_bytes(12, 12, 3, (21, 21))
     382784
@@ -28,7 +28,7 @@ def record_bytes(layers: int, heads: int, classes: int, grid: tuple[int, int]) -
 
 
 def pack(maps: np.ndarray) -> bytes:
-    """One picture's record.
+    """One image's record.
 
     Args:
         maps: (L, A, K, h, w), not negative.

@@ -50,7 +50,7 @@ def finished(study: Any) -> dict[Candidate, float]:
 
 
 def dismissed(study: Any) -> dict[Candidate, float]:
-    """Candidate -> value over the pictures it was judged on, of those that a race dismissed."""
+    """Candidate -> value over the images it was judged on, of those that a race dismissed."""
     return _values(study, "PRUNED")
 
 

@@ -1,6 +1,6 @@
 """A whole tuning: maps once, the reward of candidates, the best one as a preset file.
 
-No mask is read: which classes a picture has comes from its captions or from recorded answers.
+No mask is read: which classes an image has comes from its captions or from recorded answers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 CAPTIONS = "captions"
-"""The filter's name that stands for a picture's captions."""
+"""The filter's name that stands for an image's captions."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Tuning:
 
     Attributes:
         spec: model, data set, split, limit, protocol, settings to start from; its filter says which
-            classes a picture has, ``"captions"`` or a filter that reads no mask.
+            classes an image has, ``"captions"`` or a filter that reads no mask.
         plan: the search.
         reward: options of the reward.
         mean_head: whether the mean over all heads is searched beside single heads.
@@ -74,7 +74,7 @@ class Tuned:
 
     Attributes:
         config: the settings to start from, with the best candidate's.
-        best: the best trial; its value is the reward for each class of a picture (the paper's: the
+        best: the best trial; its value is the reward for each class of an image (the paper's: the
             share of classes that win).
         found: all trials.
         record: what a preset file holds.
@@ -196,7 +196,7 @@ def opened(
 
 
 def _labels(spec: RunSpec, work: Task) -> Any:
-    """Picture name -> labels, from captions or from the filter that the user names."""
+    """Image name -> labels, from captions or from the filter that the user names."""
     if spec.filter == CAPTIONS and spec.filter_settings:
         raise OvssError("captions have no settings; leave --filter-set out")
     if spec.filter == CAPTIONS:

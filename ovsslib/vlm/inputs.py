@@ -1,4 +1,4 @@
-"""What goes into a matcher: pictures, texts, and the files that say how to prepare both."""
+"""What goes into a matcher: images, texts, and the files that say how to prepare both."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def squash(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> torch.Tensor:
-    """Squash pictures to squares (bicubic) and normalise them.
+    """Squash images to squares (bicubic) and normalise them.
 
     Args:
-        images: B pictures in mode RGB, of any size.
+        images: B images in mode RGB, of any size.
         side: Side S in pixels, a multiple of the patch.
         patch: Side of a patch in pixels.
         mean: Means of the red, green and blue channel, on a scale of 0 to 1.

@@ -101,10 +101,10 @@ class Matcher(ABC):
         return next(self.model.parameters()).dtype
 
     def preprocess(self, images: Sequence[Image.Image], size: int | None = None) -> torch.Tensor:
-        """Squash pictures to squares (bicubic) and normalise them.
+        """Squash images to squares (bicubic) and normalise them.
 
         Args:
-            images: B pictures in mode RGB, of any size.
+            images: B images in mode RGB, of any size.
             size: Side S in pixels, a multiple of the patch; None takes ``image_size``.
 
         Returns:

@@ -82,7 +82,7 @@ class ImageTextMatcher(Protocol):
     image_std: tuple[float, float, float]
 
     def preprocess(self, images: Sequence[Image.Image], size: int | None = None) -> torch.Tensor:
-        """RGB pictures of any size to normalised pixels (B, 3, S, S)."""
+        """RGB images of any size to normalised pixels (B, 3, S, S)."""
         ...
 
     def tokenize(self, text: str) -> Tokens:

@@ -165,7 +165,7 @@ def test_salience_table() -> None:
     assert done.exit_code == 0, done.output
     for words in (
         "64 pixels, 2 classes, 3 rounds, layer 2, head 2",
-        "seconds per picture",
+        "seconds per image",
         "GFLOP (counted by torch.utils.flop_counter)",
         "the maps agree",
     ):

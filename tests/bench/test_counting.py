@@ -85,7 +85,7 @@ def test_wrong_counts_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     done = ovss("evaluation --images 2 --width 40 --height 30 --json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["counts_agree"] is False
-    assert "not those of the pictures" in done.stderr
+    assert "not those of the images" in done.stderr
 
 
 def test_where_files_cannot_be_linked_they_are_copied(

@@ -39,7 +39,7 @@ def test_a_workers_pace() -> None:
 def test_a_plan_by_hand() -> None:
     fixed = Fixed(run=5.0, shard=2.0, scheduler=0.1)
     found = scale.plan(1000, 4, COST, WORKER, fixed, size=100)
-    # 10 shards, 3 on the busiest; each 2 s, 100 pictures at 10 a second, 0.1 s to be handed out
+    # 10 shards, 3 on the busiest; each 2 s, 100 images at 10 a second, 0.1 s to be handed out
     assert (found.shards, found.size, found.gpus) == (10, 100, 4)
     assert found.seconds == pytest.approx(5 + 3 * 12.1)
     assert found.even == pytest.approx(10 / 12)

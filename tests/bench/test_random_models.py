@@ -1,4 +1,4 @@
-"""Random models and made-up pictures of the benchmarks."""
+"""Random models and made-up images of the benchmarks."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_refine_record_and_table(tmp_path: Path) -> None:
     words = "refine --size 24x18 --classes 1,2 --images 2 --workers 0 --batch 2 --device cpu"
     done = ovss(words, "--out", tmp_path)
     assert done.exit_code == 0, done.output
-    assert "milliseconds per picture" in done.stdout
+    assert "milliseconds per image" in done.stdout
     assert "labels are the same for all numbers of workers" in done.stdout
     record = json.loads((tmp_path / "refine.json").read_text())
     assert len(record["rows"]) == 2

@@ -26,8 +26,8 @@ def record(miou: float, **other: object) -> dict[str, object]:
 def test_a_row_is_the_record():
     row = table([record(0.5678)]).splitlines()[-1]
     assert row == (
-        "| micro-blip | attention × gradient, 4 rounds, blur, CRF | diorama val, 200 pictures "
-        "| pnp-fixed | those in the picture | 56.8 [54.8, 58.8] | 46.8 | 66.8 |"
+        "| micro-blip | attention × gradient, 4 rounds, blur, CRF | diorama val, 200 images "
+        "| pnp-fixed | those in the image | 56.8 [54.8, 58.8] | 46.8 | 66.8 |"
     )
 
 

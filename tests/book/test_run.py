@@ -107,7 +107,7 @@ def test_tidy_moves_the_texts_and_leaves_its_argument():
 
 
 def test_tidy_refuses_pictures_without_text_and_two_figures():
-    with pytest.raises(OvssError, match=r"01_a, cell \[1\] shows a picture without alternative"):
+    with pytest.raises(OvssError, match=r"01_a, cell \[1\] shows an image without alternative"):
         tidy(shown({}), "01_a")
     texts = {"name": "fig-a", "alt": "A cat", "caption": None}
     with pytest.raises(OvssError, match="shows 2 figures"):

@@ -63,7 +63,7 @@ def test_the_shipped_pictures_are_whole(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("OVSS_DATA", raising=False)
     done = ovss("verify", "diorama", "--split", "tune")
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[0].startswith("diorama tune: 100 pictures in ")
+    assert done.output.splitlines()[0].startswith("diorama tune: 100 images in ")
     assert done.output.splitlines()[-1] == "nothing is wrong"
 
 
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_counted_and_shown(tmp_path: Path) -> None:
     assert "… and 3 more (--show)" in lines
     assert sum("holds 200" in line for line in lines) == 2
     assert "count: 1" in lines
-    assert "148 of 150 classes are in no picture: building, sky, floor, tree, ceiling, …" in lines
+    assert "148 of 150 classes are in no image: building, sky, floor, tree, ceiling, …" in lines
     assert lines[-1] == "NOT as it should be"
 
 
@@ -122,7 +122,7 @@ def test_download_and_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert done.output == f"voc20 is in {shelf}\n"
     report = ovss("verify", "voc20")
     assert report.exit_code == 1
-    assert "split val has 3 pictures, 1449 are expected" in report.output
+    assert "split val has 3 images, 1449 are expected" in report.output
     assert "label" not in report.output
 
 

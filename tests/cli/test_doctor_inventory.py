@@ -126,14 +126,14 @@ def test_data_set_on_the_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = row(data_rows(), "voc")
     assert (found.state, found.detail) == (
         "ok",
-        f"3 pictures in val, {root}; 1449 are usual",
+        f"3 images in val, {root}; 1449 are usual",
     )
     (root / "SegmentationClass" / "img_0001.png").unlink()
     (root / "JPEGImages" / "img_0001.jpg").unlink()
     (root / "JPEGImages" / "img_0002.jpg").unlink()
     found = row(data_rows(), "voc")
     assert found.state == "broken"
-    assert "lacks pictures or masks of 2 of 3 in val" in found.detail
+    assert "lacks images or masks of 2 of 3 in val" in found.detail
     assert found.command == "ovss data download voc"
 
 
@@ -144,7 +144,7 @@ def test_labels_that_are_in_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert row(data_rows(), "coco-object-instances").state == "ok"
     (tmp_path / "coco" / "val2017" / "000000000002.jpg").unlink()
     found = row(data_rows(), "coco-object-instances")
-    assert "lacks pictures or masks of 1 of 3 in val" in found.detail
+    assert "lacks images or masks of 1 of 3 in val" in found.detail
 
 
 def test_demo_data_that_are_missing(tmp_path: Path) -> None:

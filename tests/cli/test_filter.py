@@ -52,14 +52,14 @@ def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> 
     root, path = green_voc(tmp_path / "data", 5), tmp_path / "a.jsonl"
     done = ovss("filter", "ask", path, *asking(chat, root, "--max-requests", 3, "--concurrency", 1))
     assert done.exit_code == 1
-    assert done.stdout == "3 new answers, 3 of 5 pictures\n"
+    assert done.stdout == "3 new answers, 3 of 5 images\n"
     assert "stopped: the budget of 3 requests is spent; the same command goes on" in done.stderr
     chat.script = ["prose", "prose"]
     done = ovss("filter", "ask", path, *asking(chat, root, "--concurrency", 1))
-    assert (done.exit_code, done.stdout) == (0, "2 new answers, 5 of 5 pictures\n")
+    assert (done.exit_code, done.stdout) == (0, "2 new answers, 5 of 5 images\n")
     assert "img_0003: the answer holds no list of classes; ask again" in done.stderr
     done = ovss("filter", "ask", path, *asking(chat, root, "--again"))
-    assert (done.exit_code, done.stdout) == (0, "1 new answers, 5 of 5 pictures\n")
+    assert (done.exit_code, done.stdout) == (0, "1 new answers, 5 of 5 images\n")
 
     place = ["--dataset", "diorama", "--root", root]
     done = ovss("filter", "score", path, *place, "--json")
@@ -68,9 +68,7 @@ def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> 
     hits = sum(int(name[-4:]) + 1 in oracle(data, name) for name in data.ids)
     assert (record["precision"], record["recall"]) == (hits / 5, hits / 10)
     assert record["filter_settings"]["model"] == "gpt-4o"
-    assert (
-        "1.00 classes named per picture, 2.00 true" in ovss("filter", "score", path, *place).stdout
-    )
+    assert "1.00 classes named per image, 2.00 true" in ovss("filter", "score", path, *place).stdout
 
     tiny = make_tiny_blip(tmp_path / "tiny")
     small = [
@@ -184,5 +182,5 @@ def test_import_lists_what_is_odd(tmp_path: Path) -> None:
 
 def test_tune(tmp_path: Path) -> None:
     done = ovss("filter", "tune", "clip", "--limit", 5)
-    assert re.fullmatch(r"threshold 0\.\d{3}: F1 0\.\d{4} on 5 pictures of tune\n", done.stdout)
+    assert re.fullmatch(r"threshold 0\.\d{3}: F1 0\.\d{4} on 5 images of tune\n", done.stdout)
     one_error(ovss("filter", "tune", "oracle"), 2, "has no scores")

@@ -125,7 +125,7 @@ def test_results_beside_the_pictures_are_no_pictures(tmp_path: Path, tiny: Path)
     for _ in range(2):
         done = ovss("segment", tmp_path, "-c", "car", "--vlm", tiny, "-o", tmp_path, *SMALL)
         assert done.exit_code == 0, done.output
-        assert "1 of 1 pictures" in done.output
+        assert "1 of 1 images" in done.output
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -170,7 +170,7 @@ def test_run_limit(tmp_path: Path, tiny: Path) -> None:
 
 def test_run_names_broken_pictures_after_the_rest(tmp_path: Path, tiny: Path) -> None:
     root = write_voc(tmp_path / "data", 3)
-    (root / "JPEGImages" / "img_0000.jpg").write_text("no picture")
+    (root / "JPEGImages" / "img_0000.jpg").write_text("no image")
     (root / "SegmentationClass" / "img_0002.png").unlink()
     done = ovss("run", "--root", root, "--vlm", tiny, "--out", tmp_path / "out", *SMALL)
     assert done.exit_code == 1

@@ -50,8 +50,8 @@ def test_bad_pictures_limit_and_two_settings_show(tmp_path: Path) -> None:
     store(tmp_path, limit=5, dataset="voc21", config_hash="bbbb")
     done = table(tmp_path, "--dataset", "voc", "--protocol", "pnp-fixed", "--protocol", "pnp")
     assert done.exit_code == 0, done.output
-    assert "1 picture could not be read (accepted with --allow-bad 2)" in done.stdout
-    assert "5 pictures; first 5 pictures only" in done.stdout
+    assert "1 image could not be read (accepted with --allow-bad 2)" in done.stdout
+    assert "5 images; first 5 images only" in done.stdout
     assert "| aaaa |" in done.stdout
     assert "| bbbb |" in done.stdout
     assert "51.3" in done.stdout

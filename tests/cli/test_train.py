@@ -52,7 +52,7 @@ def test_localise_shows_every_layer_and_head(trained: Path, tmp_path: Path) -> N
     assert set(rows["head"]) == {"1", "2", "3", "4", "mean"}
     assert rows["auc"].between(0, 1).all()
     for folder in snapshots:
-        assert f"{folder}, attention (2 pictures)" in done.stdout
+        assert f"{folder}, attention (2 images)" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_labels_that_were_shifted_already_are_refused(tmp_path: Path) -> None:
 
 
 def test_full_release_colours_are_refused(tmp_path: Path) -> None:
-    """The full data set's own label pictures code classes in red and green."""
+    """The full data set's own label images code classes in red and green."""
     from PIL import Image
 
     data = load_dataset("ade20k", write_ade(tmp_path))
@@ -68,7 +68,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(OvssError, match="validation: no such folder"):
         load_dataset("ade20k", tmp_path)
     (tmp_path / "images" / "validation").mkdir(parents=True)
-    with pytest.raises(OvssError, match="holds no picture"):
+    with pytest.raises(OvssError, match="holds no image"):
         load_dataset("ade20k", tmp_path)
 
 

@@ -52,7 +52,7 @@ def test_converted_maps_give_the_same_labels(tmp_path: Path, suffix: str, values
 
 
 def test_polygons_runs_and_empty_pictures(tmp_path: Path) -> None:
-    """The three ways to write a mask; a picture without annotations is background, and counts."""
+    """The three ways to write a mask; an image without annotations is background, and counts."""
     from pycocotools import mask
 
     drawn = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
@@ -108,7 +108,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     write_coco(tmp_path, [annotation(1, 1, {"size": [2, 2], "counts": [0, 4]})])
     with pytest.raises(OvssError, match=rf"a mask of {ONE} is damaged \(made for \[2, 2\]"):
         CocoInstances(tmp_path).label(ONE)
-    with pytest.raises(OvssError, match="lists no picture 7"):
+    with pytest.raises(OvssError, match="lists no image 7"):
         CocoInstances(tmp_path).label("7")
     write_coco(tmp_path, [annotation(1, 12, [])])
     with pytest.raises(OvssError, match="not COCO's instances: 12"):

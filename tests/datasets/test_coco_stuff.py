@@ -119,6 +119,6 @@ def test_real_maps() -> None:
         values = set(np.unique(label).tolist()) - {255}
         assert some <= {data.classes[k - 1] for k in values}
         assert 0 not in values
-    # The third picture has instances only.
+    # The third image has instances only.
     with pytest.raises(OvssError, match="the label file is missing"):
         data.label("000000142238")

@@ -1,4 +1,4 @@
-"""Pascal Context: which order, which background, which pictures."""
+"""Pascal Context: which order, which background, which images."""
 
 from __future__ import annotations
 
@@ -124,6 +124,6 @@ def test_real_labels() -> None:
         label = data.label(name)
         assert data.image(name).size == label.shape[::-1]
         seen |= {data.classes[k - 1] for k in np.unique(label).tolist() if k}
-    # Read in the other order these pictures would show a mouse, a platform, a cabinet…
+    # Read in the other order these images would show a mouse, a platform, a cabinet…
     assert {"grass", "sky", "tree"} & seen
     assert "mouse" not in seen

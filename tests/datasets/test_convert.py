@@ -25,7 +25,7 @@ TRAIN, VAL, OTHER = "2008_000001", "2008_000002", "2008_000003"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """VOC 2010 with two pictures and the main challenge's lists, which name a third."""
+    """VOC 2010 with two images and the main challenge's lists, which name a third."""
     root = tmp_path / "VOCdevkit" / "VOC2010"
     for name in (TRAIN, VAL):
         photo(root / "JPEGImages" / f"{name}.jpg")
@@ -49,7 +49,7 @@ def write_mats(root: Path, values: list[int]) -> Path:
 
 
 def detail(root: Path, category: int = 284) -> Path:
-    """PASCAL in Detail's file: a person (id 284) over grass (187), in two pictures."""
+    """PASCAL in Detail's file: a person (id 284) over grass (187), in two images."""
     low, high = np.zeros((HEIGHT, WIDTH), np.uint8, "F"), np.zeros((HEIGHT, WIDTH), np.uint8, "F")
     low[8:], high[4:10, 4:10] = 1, 1
     codes = []

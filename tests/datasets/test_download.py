@@ -93,7 +93,7 @@ def test_only_what_is_wanted_is_unpacked(server: FileServer, tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "coco" / "annotations").iterdir()] == [
         "instances_val2017.json"
     ]
-    # The pictures that both need came once.
+    # The images that both need came once.
     assert asked(server).count("val2017.zip") == 1
 
 

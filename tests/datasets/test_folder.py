@@ -69,7 +69,7 @@ def test_kinds_of_errors(tmp_path: Path) -> None:
     with pytest.raises(LabelError) as error:
         read_label(tmp_path / "none.png")
     assert error.value.kind == "label missing"
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(LabelError) as error:
         read_label(tmp_path / "text.png")
     assert error.value.kind == "label unreadable"

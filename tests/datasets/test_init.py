@@ -158,7 +158,7 @@ def test_background_is_a_class_or_void(tmp_path: Path) -> None:
 
 
 def test_the_split_is_the_official_file(tmp_path: Path) -> None:
-    """A val.txt beside the pictures, as the released code reads, is another list."""
+    """A val.txt beside the images, as the released code reads, is another list."""
     write_voc(tmp_path, 3)
     (tmp_path / "val.txt").write_text("img_0002\n")
     assert len(load_dataset("voc", tmp_path).ids) == 3

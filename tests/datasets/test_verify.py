@@ -48,7 +48,7 @@ def test_shipped_diorama_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_count(tmp_path: Path) -> None:
     report = verify(load_dataset("ade20k", write_ade(tmp_path)))
-    assert report.faults == {"count": ("split val has 2 pictures, 2000 are expected",)}
+    assert report.faults == {"count": ("split val has 2 images, 2000 are expected",)}
     assert not report.ok
     report = verify(load_dataset("context60", write_context(tmp_path / "c")))
     assert "5104 or 5105 are expected" in report.faults["count"][0]
@@ -59,14 +59,14 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages" / "img_0000.jpg").unlink()
     (tmp_path / "SegmentationClass" / "img_0001.png").unlink()
     report = verify(load_dataset("diorama", tmp_path))
-    assert kinds(report) == {"picture missing": 1, "label missing": 1}
-    assert "img_0000.jpg" in report.faults["picture missing"][0]
+    assert kinds(report) == {"image missing": 1, "label missing": 1}
+    assert "img_0000.jpg" in report.faults["image missing"][0]
 
 
 def test_label_without_picture(tmp_path: Path) -> None:
     write_ade(tmp_path)
     save_label(tmp_path / "annotations" / "validation" / "ADE_val_00000007.png", [1])
-    assert ade_faults(tmp_path) == {"label without picture": 1}
+    assert ade_faults(tmp_path) == {"label without image": 1}
 
 
 def test_sizes_differ(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_sizes_differ(tmp_path: Path) -> None:
     label = np.ones((24, 16), np.uint8)
     Image.fromarray(label).save(write_ade(tmp_path) / "annotations" / "validation" / f"{NAME}.png")
     report = verify(load_dataset("ade20k", tmp_path))
-    assert report.faults["size"] == (f"{NAME}: picture 24 x 16, label 16 x 24",)
+    assert report.faults["size"] == (f"{NAME}: image 24 x 16, label 16 x 24",)
 
 
 def test_values_and_colours(tmp_path: Path) -> None:
@@ -92,14 +92,14 @@ def test_damaged_files(tmp_path: Path) -> None:
     pictures = tmp_path / "images" / "validation"
     cut = pictures / "ADE_val_00000002.jpg"
     cut.write_bytes(cut.read_bytes()[:-40])
-    assert ade_faults(tmp_path) == {"label unreadable": 1, "picture unreadable": 1}
+    assert ade_faults(tmp_path) == {"label unreadable": 1, "image unreadable": 1}
     holed = pictures / "ADE_val_00000003.jpg"
     content = bytearray(holed.read_bytes())
     tables = content.index(b"\xff\xc4") + 4  # Huffman tables, which only decoding reads
     content[tables : tables + 20] = 20 * b"\xff"
     holed.write_bytes(content)
-    assert ade_faults(tmp_path)["picture unreadable"] == 1
-    assert ade_faults(tmp_path, deep=True)["picture unreadable"] == 2
+    assert ade_faults(tmp_path)["image unreadable"] == 1
+    assert ade_faults(tmp_path, deep=True)["image unreadable"] == 2
 
 
 def test_a_whole_picture_with_bytes_after_its_end(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_whole_picture_with_bytes_after_its_end(tmp_path: Path) -> None:
 
 
 def test_pictures_that_lie_on_their_side(tmp_path: Path) -> None:
-    """The size compared is that of the picture turned upright, as it is segmented."""
+    """The size compared is that of the image turned upright, as it is segmented."""
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(photo(tmp_path / "a.jpg")) as image:
@@ -154,7 +154,7 @@ def test_progress_and_order(tmp_path: Path) -> None:
 
 
 def test_many_files_are_quick(tmp_path: Path) -> None:
-    """500 pictures of 500 x 375 within seconds, whatever else the machine does."""
+    """500 images of 500 x 375 within seconds, whatever else the machine does."""
     write_ade(tmp_path, n=1)
     label = Image.fromarray(np.arange(375 * 500, dtype=np.int64).reshape(375, 500).astype(np.uint8))
     label = label.point(lambda value: value % 151)
@@ -184,7 +184,7 @@ def test_many_files_are_quick(tmp_path: Path) -> None:
         ("context59", {}),
         ("ade20k", {}),
         ("coco-object-instances", {}),
-        # One of the three pictures has instances only.
+        # One of the three images has instances only.
         ("coco-stuff", {"label missing": 1}),
         ("coco-object81", {"label missing": 1}),
         ("coco-object80", {"label missing": 1}),
@@ -193,7 +193,7 @@ def test_many_files_are_quick(tmp_path: Path) -> None:
 def test_real_samples(name: str, faults: dict[str, int]) -> None:
     root = SHARED / "VOCdevkit" if name.startswith(("voc", "context")) else SHARED
     data = load_dataset(name, root)
-    # The samples are a few files: of the three instances' pictures, all that are there.
+    # The samples are a few files: of the three instances' images, all that are there.
     report = verify(data, deep=True)
     assert set(report.faults) - {"count"} == set(faults)
     assert kinds(report) == faults

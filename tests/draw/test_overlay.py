@@ -1,4 +1,4 @@
-"""The overlay picture drawn with Pillow."""
+"""The overlay image drawn with Pillow."""
 
 from __future__ import annotations
 

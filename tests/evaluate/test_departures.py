@@ -173,7 +173,7 @@ def test_command(spec: RunSpec, how: Execution, tmp_path: Path) -> None:
         (tmp_path / "hidden.png").rename(how.root / "SegmentationClass" / "img_0001.png")
     one_error(done, 1, "img_0001")
     assert "drop_value       black -> mean" in done.stdout
-    assert "(1 pictures, protocol pnp-fixed, filter oracle)" in done.stdout
+    assert "(1 images, protocol pnp-fixed, filter oracle)" in done.stdout
     assert load(tmp_path / "out" / "tiny_diorama-val_oracle_2.json")["images"] == 1
 
 

@@ -132,7 +132,7 @@ def test_bad_pictures_are_named_and_a_run_of_nothing_is_an_error(vlm: str, tmp_p
     assert str(tmp_path) not in str(found.failed)
     for number in (2, 3):
         (root / "JPEGImages" / f"img_000{number}.jpg").unlink()
-    with pytest.raises(OvssError, match="no picture of diorama could be read"):
+    with pytest.raises(OvssError, match="no image of diorama could be read"):
         run_sharded(spec, tmp_path / "other", how, size=2)
 
 

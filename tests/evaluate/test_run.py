@@ -97,7 +97,7 @@ def test_broken_pictures_are_named_and_the_rest_is_run(vlm: object, tmp_path: Pa
     assert set(got.failed) == {"img_0001", "img_0002"}
     for name in ("img_0000", "img_0003"):
         (root / "JPEGImages" / f"{name}.jpg").unlink()
-    with pytest.raises(OvssError, match="no picture of diorama could be read"):
+    with pytest.raises(OvssError, match="no image of diorama could be read"):
         benchmark.run(PnPOVSS(vlm, BASE), task(load_dataset("diorama", root)))
 
 

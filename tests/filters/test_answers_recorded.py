@@ -122,7 +122,7 @@ def test_threshold_and_number_of_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "is no JSON object of picture: answer"),
+        ("nonsense", "is no JSON object of image: answer"),
         ("[]", "is no JSON object"),
         ("{}", "is no JSON object"),
         ('{"a": 3}', "the answer for 'a' is no text, but 3"),

@@ -1,4 +1,4 @@
-"""A picture's classes from its captions or from recorded answers, never from its mask."""
+"""An image's classes from its captions or from recorded answers, never from its mask."""
 
 from __future__ import annotations
 

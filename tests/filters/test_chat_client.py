@@ -1,4 +1,4 @@
-"""One picture, one server: what is sent, what may go wrong, and what never shows."""
+"""One image, one server: what is sent, what may go wrong, and what never shows."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def test_an_empty_account_is_not_tried_again(chat: ChatServer, key: str) -> None
 def test_a_refused_picture(chat: ChatServer, key: str) -> None:
     chat.script = ["400", "400"]
     one = asker(chat)
-    with pytest.raises(OvssError, match=r"the server refuses this picture \(400"):
+    with pytest.raises(OvssError, match=r"the server refuses this image \(400"):
         one.ask("p", COW)
     assert ["response_format" in body for body in chat.requests] == [True, False]
     one.ask("p", COW)
-    assert "response_format" in chat.requests[-1]  # one bad picture is no reason to give schemas up
+    assert "response_format" in chat.requests[-1]  # one bad image is no reason to give schemas up
 
 
 def test_a_server_without_schemas_is_asked_in_plain_words(chat: ChatServer, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Many pictures, several at once, over real HTTP; stopping, and going on."""
+"""Many images, several at once, over real HTTP; stopping, and going on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ask(looks: object, data: Dataset, **options: object) -> tuple[Report, list[s
 
 
 def right(path: Path) -> bool:
-    """Whether each answer is that of its own picture."""
+    """Whether each answer is that of its own image."""
     found = read_answers(path).by_image
     return all(
         [g.label for g in answer.parsed.found] == [int(name[-4:]) % 20 + 1]

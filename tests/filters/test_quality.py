@@ -36,7 +36,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert rows[data.classes[spare - 1]] == {
         "precision": 0, "recall": None, "named": 1, "true": 0,
     }  # fmt: skip
-    with pytest.raises(OvssError, match="no picture of diorama could be scored: no answer"):
+    with pytest.raises(OvssError, match="no image of diorama could be scored: no answer"):
         score_filter(looks, data, names[2:])
 
 

@@ -1,4 +1,4 @@
-"""Opening every common kind of picture, and writing files whole."""
+"""Opening every common kind of image, and writing files whole."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def write_random(path: Path, *, seed: int, heads: int, text_layers: int, side: i
 
 
 def pictures(count: int = 3) -> list[Image.Image]:
-    """Smooth random pictures of different sizes."""
+    """Smooth random images of different sizes."""
     rng = np.random.default_rng(3)
     sizes = ((64, 48), (50, 70), (96, 96))
     return [

@@ -1,4 +1,4 @@
-"""Integer counts: from confusion matrices, stacked, of some pictures."""
+"""Integer counts: from confusion matrices, stacked, of some images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of pictures, and how tallies add up."""
+"""What is counted of images, and how tallies add up."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_captions_of_one_picture_do_not_disturb_each_other(
             for text in texts
         ]
         rows = tensors(packer.rows([[t] for texts in orders for t in texts], rng, 1, **QUIET))
-        _, together = trainer.read(image, rows)  # three rows for each of two pictures
+        _, together = trainer.read(image, rows)  # three rows for each of two images
     assert torch.allclose(together, torch.cat(singles), atol=1e-5)
     assert together.std() > 0.01
 

@@ -1,4 +1,4 @@
-"""Drawn pictures for training, and the held-out figures."""
+"""Drawn images for training, and the held-out figures."""
 
 from __future__ import annotations
 

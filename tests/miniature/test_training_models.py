@@ -98,7 +98,7 @@ def test_micro_clip_trains_and_loads_through_open_clip(drawn, tmp_path):
 
 
 def draw_held(folder, side):
-    """The two held-out sets, 150 pictures each."""
+    """The two held-out sets, 150 images each."""
     for split in data.HELD:
         list(data.prepare(folder, split, 150, workers=1))
     return data.load_held(folder, 150, side)

@@ -267,7 +267,7 @@ def test_user_errors(matcher: BlipMatcher, photos: list[np.ndarray]) -> None:
         model.segment(photos[0], [])
     with pytest.raises(OvssError, match="given twice"):
         model.segment_batch(photos[:1], [["cat", "cat"]])
-    with pytest.raises(OvssError, match="2 pictures but 1 lists of classes"):
+    with pytest.raises(OvssError, match="2 images but 1 lists of classes"):
         model.segment_batch(photos[:2], [["cat"]])
     with pytest.raises(OvssError, match="no such file"):
         model.segment("nowhere.jpg", ["cat"])

@@ -78,7 +78,7 @@ def test_spans_spell_the_names(names: list[str], data: st.DataObject) -> None:
     for name, span in zip(names, prompt.spans, strict=True):
         assert text_of(prompt.tokens, prompt.text, span) == name.replace(" ", "")
     used = [position for span in prompt.spans for position in span]
-    # [CLS] a picture of ... [SEP]: every token after the prompt's words belongs to one name.
+    # [CLS] an image of ... [SEP]: every token after the prompt's words belongs to one name.
     assert used == list(range(4, len(prompt.tokens.ids) - 1))
 
 

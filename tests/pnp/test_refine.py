@@ -36,7 +36,7 @@ maps_strategy = hnp.arrays(
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A smooth picture; noise would fill the CRF's lattice as no photograph does."""
+    """A smooth image; noise would fill the CRF's lattice as no photograph does."""
     rows = np.linspace(0, 6, height)[:, None, None]
     columns = np.linspace(0, 9, width)[None, :, None]
     phase = np.random.default_rng(seed).uniform(0, 6, 3)

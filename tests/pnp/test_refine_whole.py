@@ -1,4 +1,4 @@
-"""Refinement as a whole: labels, stages, large pictures, worker processes."""
+"""Refinement as a whole: labels, stages, large images, worker processes."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_maps_of_windows_lie_where_the_windows_lie(method: PnPOVSS, tmp_path: Pa
     pictures = _pictures(tmp_path)
     found = window_maps(method, pictures, CLASSES, Window(short=96, crop=96, stride=48))
     plain = method.maps(pictures[:1], CLASSES[:1])[0]
-    # A picture as large as the window is seen as ever.
+    # An image as large as the window is seen as ever.
     assert (found[0].maps == plain.maps).all()
     assert found[0].match == pytest.approx(plain.match)
     side = plain.maps.shape[1]

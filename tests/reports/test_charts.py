@@ -87,7 +87,7 @@ def test_stage_chart() -> None:
     (ax,) = figure.axes
     assert [bar.get_width() for bar in ax.patches] == [0.1, 0.4]
     assert [text.get_text() for text in ax.texts] == ["0.100", "0.400"]
-    assert charts.alt_stages({}) == "Bars of seconds per picture: no stage was timed."
+    assert charts.alt_stages({}) == "Bars of seconds per image: no stage was timed."
 
 
 def test_picture_chart_has_three_rows() -> None:

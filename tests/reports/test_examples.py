@@ -1,4 +1,4 @@
-"""Pictures segmented again: what is shown is what was counted."""
+"""Images segmented again: what is shown is what was counted."""
 
 from __future__ import annotations
 

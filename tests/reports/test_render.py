@@ -72,7 +72,7 @@ def test_markdown_of_everything() -> None:
     assert "## Measured with this library: mIoU" in text
     assert "## Published figures: mIoU" in text
     assert f"{stored('miou')} (" in text
-    assert "- (a) 200 pictures\n" in text
+    assert "- (a) 200 images\n" in text
     assert "micro" not in "".join(map("".join, published))
     row = next(r for r in published if r[0].strip() == "PnP-OVSS" and "336" in r[2])
     assert row[3].strip() == "pnp"

@@ -81,18 +81,18 @@ def test_order_and_splits_of_columns() -> None:
 
 def test_remarks() -> None:
     assert remark(figure()) == ""
-    assert remark(figure(images=200, failed=0, allowed_bad=0)) == "200 pictures"
+    assert remark(figure(images=200, failed=0, allowed_bad=0)) == "200 images"
     assert remark(figure(images=7, limit=8, failed=1)) == (
-        "7 pictures; first 8 pictures only; 1 picture could not be read"
+        "7 images; first 8 images only; 1 image could not be read"
     )
     assert remark(figure(images=197, failed=3, allowed_bad=5, note="beware")) == (
-        "197 pictures; 3 pictures could not be read (accepted with --allow-bad 5); beware"
+        "197 images; 3 images could not be read (accepted with --allow-bad 5); beware"
     )
 
 
 def test_notes_and_sources_stand_once() -> None:
     table = build([figure(dataset=name, images=9) for name in ("voc21", "ade20k")])
-    assert table.notes == ("9 pictures",)
+    assert table.notes == ("9 images",)
     assert table.sources == ("a.json",)
 
 

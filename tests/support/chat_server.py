@@ -22,7 +22,7 @@ KEY = "sk-proj-0123456789abcdefKEY"
 
 
 class ChatServer(http.server.ThreadingHTTPServer):
-    """Answers with the class whose number a picture's green tells, unless ``script`` says else.
+    """Answers with the class whose number an image's green tells, unless ``script`` says else.
 
     ``script`` holds what each of the next requests gets; when it is empty, all goes well.
     """
@@ -51,7 +51,7 @@ class ChatServer(http.server.ThreadingHTTPServer):
 
     @property
     def sent(self) -> list[Image.Image]:
-        """The pictures that were sent."""
+        """The images that were sent."""
         return [picture_of(body) for body in self.requests]
 
 
@@ -175,7 +175,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def green_voc(root: Path, n: int, size: tuple[int, int] = (48, 36)) -> Path:
-    """A data set whose picture ``i`` shows, by its green, class ``1 + i % 20``."""
+    """A data set whose image ``i`` shows, by its green, class ``1 + i % 20``."""
     write_voc(root, n, size=size)
     for i in range(n):
         colour = (40, 10 * (1 + i % 20), 90)

@@ -1,4 +1,4 @@
-"""What several test files share: a tiny random BLIP, small pictures, a small data set.
+"""What several test files share: a tiny random BLIP, small images, a small data set.
 
 Nothing here is a mock: the model is the real `transformers` class with few, random weights, written
 with `save_pretrained` and read back as any checkpoint is.
@@ -92,7 +92,7 @@ def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_photo(path: Path, size: tuple[int, int] = (64, 48), *, seed: int = 0) -> Path:
-    """Write a smooth random picture of ``size`` (width, height) and return its path."""
+    """Write a smooth random image of ``size`` (width, height) and return its path."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     small.resize(size, Image.Resampling.BICUBIC).save(path)
@@ -107,7 +107,7 @@ def write_voc(
     size: tuple[int, int] = (48, 36),
     split: str = "val",
 ) -> Path:
-    """Write ``n`` pictures in VOC's layout: two labelled rectangles, void between them."""
+    """Write ``n`` images in VOC's layout: two labelled rectangles, void between them."""
     from ovsslib.io.palette import voc_palette
 
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -125,7 +125,7 @@ def write_voc(
         picture = Image.fromarray(label)
         picture.putpalette(voc_palette().tobytes())
         picture.save(root / "SegmentationClass" / f"{name}.png")
-        captions.append({"id": name, "split": split, "captions": ["a picture"] * 8})
+        captions.append({"id": name, "split": split, "captions": ["an image"] * 8})
     (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("\n".join(ids) + "\n")
     with (root / "captions.jsonl").open("a") as out:
         out.writelines(json.dumps(line) + "\n" for line in captions)

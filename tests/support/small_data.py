@@ -1,4 +1,4 @@
-"""Data sets of a few small pictures in the official layouts, as tests write and read them."""
+"""Data sets of a few small images in the official layouts, as tests write and read them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save_label(path: Path, values: Any) -> np.ndarray:
 
 
 def photo(path: Path, seed: int = 0) -> Path:
-    """Write a picture of `SIZE`, with its folder."""
+    """Write an image of `SIZE`, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_photo(path, SIZE, seed=seed)
 
@@ -63,7 +63,7 @@ def write_coco(
     values: Any = (0, 12, 91, 181, 255),
     n: int = 3,
 ) -> Path:
-    """COCO's folder: pictures 1..n, pixel maps (``values``) and an instances file."""
+    """COCO's folder: images 1..n, pixel maps (``values``) and an instances file."""
     images = []
     for number in range(1, n + 1):
         name = f"{number:012d}"

@@ -114,7 +114,7 @@ def test_a_temporary_folder_goes_with_the_result(matcher: Any, store: LayerMaps)
 
 def test_too_large(matcher: Any, work: Task, tmp_path: Path) -> None:
     sizes = collect(matcher, dataclasses.replace(work, limit=3), CONFIG).nbytes
-    with pytest.raises(OvssError, match=rf"of {PICTURES} pictures .* 3 pictures fit") as caught:
+    with pytest.raises(OvssError, match=rf"of {PICTURES} images .* 3 images fit") as caught:
         collect(matcher, work, CONFIG, folder=tmp_path / "maps", max_bytes=sizes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "maps").exists()
@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_noted(matcher: Any, tmp_path: Path) -> None:
     assert not any(str(tmp_path) in reason for reason in store.failed.values())
     (tmp_path / "JPEGImages" / "img_0000.jpg").unlink()
     lacking = dataclasses.replace(voc, limit=1)
-    with pytest.raises(OvssError, match=r"no picture of voc20 can be used: .*img_0000"):
+    with pytest.raises(OvssError, match=r"no image of voc20 can be used: .*img_0000"):
         collect(matcher, lacking, CONFIG)
 
 
@@ -155,7 +155,7 @@ def test_a_picture_without_classes(matcher: Any, work: Task) -> None:
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ((PICTURES, 1, 1), "picture 12 does not exist; there are 0 to 11"),
+        ((PICTURES, 1, 1), "image 12 does not exist; there are 0 to 11"),
         ((0, 5, 1), "layer 5 does not exist; there are 1 to 4"),
         ((0, 1, 0), "head 0 does not exist; there are 1 to 4"),
     ],

@@ -100,7 +100,7 @@ def test_the_mean_over_classes(objective: Objective, store: LayerMaps) -> None:
     assert objective.values([one], [1, 3]).tolist() == [part]
     assert 0 < value <= 1
     np.testing.assert_array_equal(objective.values([one, one]), [value] * 2)
-    with pytest.raises(OvssError, match="no picture has a class"):
+    with pytest.raises(OvssError, match="no image has a class"):
         objective.values([one], [])
 
 
@@ -147,7 +147,7 @@ MAPS = np.random.default_rng(3).random((4, 7, 7), np.float32)
 
 
 class Names:
-    """A store of one picture with several names of a class, and one of the background."""
+    """A store of one image with several names of a class, and one of the background."""
 
     ids = ("one", "two")
     labels = ((0, 3, 3, 1), ())

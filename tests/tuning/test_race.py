@@ -75,7 +75,7 @@ def test_pictures_without_a_class_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "words"),
-    [({"pairs": [0, 0]}, "no picture"), ({"chunk": 1}, "chunks of 2"), ({"level": 0.5}, "level")],
+    [({"pairs": [0, 0]}, "no image"), ({"chunk": 1}, "chunks of 2"), ({"level": 0.5}, "level")],
 )
 def test_rules_that_make_no_sense(fields: dict[str, object], words: str) -> None:
     with pytest.raises(OvssError, match=words):

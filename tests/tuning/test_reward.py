@@ -1,4 +1,4 @@
-"""The CLIP reward, with the shipped micro-clip, against open_clip called picture by picture."""
+"""The CLIP reward, with the shipped micro-clip, against open_clip called image by image."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def blobs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class Plain:
-    """Equations 4 and 5 as written: one open_clip call a picture, the softmax in numpy."""
+    """Equations 4 and 5 as written: one open_clip call an image, the softmax in numpy."""
 
     def __init__(self, classes: tuple[str, ...], prompt: str) -> None:
         self.model = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")[0].eval()
@@ -130,7 +130,7 @@ def test_equals_the_plain_computation(data, fields) -> None:
 
 
 def test_true_masks_win_more_often_than_moved_ones_and_than_what_they_leave_out(data) -> None:
-    # Moved: as large and of the same shape, rolled by a random distance. On all 100 pictures of
+    # Moved: as large and of the same shape, rolled by a random distance. On all 100 images of
     # the tune split: true 83 %, moved 47 %, inverse 29 % of 531 (softmax over the data set).
     rng = np.random.default_rng(0)
     dataset, image = (Reward(data.classes, RewardOptions(scope=s)) for s in ("dataset", "image"))
@@ -240,7 +240,7 @@ def test_wrong_arguments(data, reward) -> None:
             reward.wins(pixels, masks, labels)
     with pytest.raises(OvssError, match=r"must be \(C, 1, 96, 96\) for 1 labels, got \(1, 2, 96"):
         reward.score(pixels, masks, [1])
-    with pytest.raises(OvssError, match=r"picture must be \(3, 96, 96\); use prepare"):
+    with pytest.raises(OvssError, match=r"image must be \(3, 96, 96\); use prepare"):
         reward.wins(pixels[:, :90], masks, [1, 2])
     for value in (1.5, -0.1, np.nan):
         masks[0, 0, 5, 5] = value

@@ -1,4 +1,4 @@
-"""Which masked pictures CLIP is shown, and in which precision: no more than are needed."""
+"""Which masked images CLIP is shown, and in which precision: no more than are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole tuning on real pictures: no mask is read, the best is the best, the preset runs."""
+"""A whole tuning on real images: no mask is read, the best is the best, the preset runs."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_command(blind: Path, tmp_path: Path) -> None:
     words = f"tune --limit 2 --trials 2 --root {blind} --device cpu -o {out}"
     done = CliRunner().invoke(app, words.split())
     assert done.exit_code == 0, done.output
-    assert "micro-blip on diorama tune: 2 candidates, 2 pictures" in done.stdout
+    assert "micro-blip on diorama tune: 2 candidates, 2 images" in done.stdout
     record = json.loads(out.read_text())
     told = CliRunner().invoke(app, [*words.split(), "--json"])
     assert json.loads(told.stdout)["config"] == record["config"]

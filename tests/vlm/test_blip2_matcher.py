@@ -262,7 +262,7 @@ def test_tokens_and_pixels_are_the_processors(matcher: Blip2Matcher, tiny_blip2:
     words = [[tokens.ids[i] for i in span] for tokens in [prompt.tokens] for span in prompt.spans]
     found = [matcher.tokenizer.decode(ids).replace(" ##", "") for ids in words]
     assert found == ["dog", "hot air balloon", "zyx"]
-    # The place holder for pictures has no embedding.
+    # The place holder for images has no embedding.
     odd = matcher.tokenize("a <image> dog")
     assert max(odd.ids) < len(tiny_vocabulary())
     assert any(odd.unknown)

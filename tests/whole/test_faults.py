@@ -20,7 +20,7 @@ from support.helpers import one_error, write_photo, write_voc
 
 
 def works(done: object, tmp_path: Path, stem: str, size: tuple[int, int]) -> dict:
-    """Status 0, nothing on standard error, and a label map of the picture's upright size."""
+    """Status 0, nothing on standard error, and a label map of the image's upright size."""
     assert done.exit_code == 0, done.output
     assert done.stderr == ""
     with Image.open(tmp_path / "out" / f"{stem}_labels.png") as labels:
@@ -28,7 +28,7 @@ def works(done: object, tmp_path: Path, stem: str, size: tuple[int, int]) -> dic
     return json.loads((tmp_path / "out" / f"{stem}.json").read_text())
 
 
-# Pictures
+# Images
 
 
 def test_missing_file(segment: Callable, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_missing_file(segment: Callable, tmp_path: Path) -> None:
 
 
 def test_text_named_jpg(segment: Callable, tmp_path: Path) -> None:
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     one_error(segment(tmp_path / "text.jpg"), 1, "text.jpg", "not an image")
 
 
@@ -51,7 +51,7 @@ def test_the_rest_is_done(segment: Callable, tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_text("")
     done = segment(good[0], tmp_path / "b.jpg", good[1])
     one_error(done, 1, "b.jpg")
-    assert "2 of 3 pictures" in done.stdout
+    assert "2 of 3 images" in done.stdout
     assert sorted(p.stem for p in (tmp_path / "out").glob("*.json")) == ["a", "c"]
 
 
@@ -107,7 +107,7 @@ def test_alpha(segment: Callable, tmp_path: Path) -> None:
 
 
 def test_exif_rotated(segment: Callable, tmp_path: Path) -> None:
-    """The label map is upright, and the same as that of the upright picture."""
+    """The label map is upright, and the same as that of the upright image."""
     upright = Image.open(write_photo(tmp_path / "up.png", (40, 30)))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -242,7 +242,7 @@ def test_run_with_no_readable_picture(tmp_path: Path, tiny: Path) -> None:
     (root / "JPEGImages" / "img_0000.jpg").unlink()
     words = ["run", "--vlm", tiny, "--root", root, "--out", tmp_path / "out", *SMALL]
     done = CliRunner().invoke(app, [str(w) for w in words])
-    one_error(done, 2, "no picture of diorama could be read", "img_0000.jpg")
+    one_error(done, 2, "no image of diorama could be read", "img_0000.jpg")
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

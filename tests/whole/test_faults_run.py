@@ -1,4 +1,4 @@
-"""``ovss run`` under kill -9, on a full disk, with bad pictures: nothing lost, nothing wrong."""
+"""``ovss run`` under kill -9, on a full disk, with bad images: nothing lost, nothing wrong."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def finish(place: Path, out: Path, *more: str, status: int = 0) -> subprocess.Co
 
 
 def outcome(out: Path) -> tuple[Any, ...]:
-    """All that must be equal: figures, and every integer of every picture."""
+    """All that must be equal: figures, and every integer of every image."""
     (path,) = out.glob("*.json")
     record = json.loads(path.read_text())
     ids, counts = load_counts(path)
@@ -146,7 +146,7 @@ def test_bad_pictures_end_the_run_with_their_names(place: Path, tmp_path: Path) 
     (other / "data").symlink_to(root)
     done = finish(other, tmp_path / "out", status=1)
     assert "error: img_0001: " in done.stderr
-    assert "3 pictures" in done.stdout
+    assert "3 images" in done.stdout
     done = finish(other, tmp_path / "out", "--allow-bad", "1")
     assert "accepted: img_0001: " in done.stderr
     (path,) = (tmp_path / "out").glob("*.json")

@@ -17,13 +17,13 @@ two threads                                     0.0      0.0          0.0       
 fused attention (the library's usual way)       1e-3     1e-3         3e-3           up to 1.3 %
 exact (float64)                                 1e-3     6e-4         1e-3           up to 7.3 %
 transformers' BLIP, one or two threads          0.0      3e-8, 0.0    -              -
-transformers' BLIP, each picture alone          1e-7     6e-8         -              -
+transformers' BLIP, each image alone          1e-7     6e-8         -              -
 transformers' BLIP, oneDNN off                  9e-4     6e-4         -              -
 ==============================================  =======  ===========  =============  ============
 
-("Labels": pixels that differ, in the worst of the three pictures, after blur and CRF.) The exact
+("Labels": pixels that differ, in the worst of the three images, after blur and CRF.) The exact
 figures lie up to 8 times as far from the stored logits as rounding the weights moves them (one
-picture of three; a tenth as far in the others): the stored figures are one outcome of rounding
+image of three; a tenth as far in the others): the stored figures are one outcome of rounding
 among many, and a processor that does not meet them is no worse. Whether this one does is asked of
 transformers' own BLIP, not of the library: where it meets the stored logits, the library has to
 meet everything. Elsewhere these tests are skipped, and tests/test_golden.py compares within the
@@ -94,7 +94,7 @@ def same_rounding() -> None:
 
 
 def run(config: PnPConfig) -> tuple[Tensor, list[Maps], list[Segmentation]]:
-    """Logits of round 0, maps and segmentations of the whole method on the golden pictures."""
+    """Logits of round 0, maps and segmentations of the whole method on the golden images."""
     matcher = make_matcher(torch.float32)
     matcher.preprocess = lambda images, size=None: EXPECTED["pixel_values"]  # type: ignore
     logits: list[Tensor] = []

@@ -50,7 +50,7 @@ def test_it_resumes_and_tells_what_cannot_be_read(tiny: Path, tmp_path: Path) ->
         "device": "cpu",
     }
     pictures, first = tmp_path / "figures", tmp_path / "first"
-    problem = r"OvssError: 1 pictures could not be read .*, 0 are accepted; .*allow_bad=1"
+    problem = r"OvssError: 1 images could not be read .*, 0 are accepted; .*allow_bad=1"
     with pytest.raises(OvssError, match=problem):
         execute([NOTEBOOK], first, given, figures=pictures, jobs=1)
     said = outputs(first / NOTEBOOK.name)
@@ -68,7 +68,7 @@ def test_it_resumes_and_tells_what_cannot_be_read(tiny: Path, tmp_path: Path) ->
     given |= {"allow_bad": 1, "dask": ""}
     execute([NOTEBOOK], second, given, figures=pictures, jobs=1)
     said = outputs(second / NOTEBOOK.name)
-    # The shard that lacks a picture is computed again: it might have been mended.
+    # The shard that lacks an image is computed again: it might have been mended.
     assert "1 of 2 shards are there already" in said["run"]
     assert "1 of 2 shards are there already" in said["steps"]
     for name, title in (("figures", "boundary mIoU"), ("protocol", "background_plane")):

@@ -1,7 +1,7 @@
 """Steps 2 to 4 against plain PyTorch: transformers' network, the whole graph, every round by hand.
 
 BridgeTower and BLIP-2 have no released code to be compared with; this is what stands in for it. The
-library runs pictures and prompts of several lengths in one batch, the reference one by one.
+library runs images and prompts of several lengths in one batch, the reference one by one.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def by_hand(
     *,
     end: bool = False,
 ) -> tuple[np.ndarray, list[list[int]], list[np.ndarray]]:
-    """Sum of maps (K, P), patches dropped before each round, each round's maps; one picture.
+    """Sum of maps (K, P), patches dropped before each round, each round's maps; one image.
 
     With ``end`` the last token, which closes the text, has a say in what is dropped.
     """

@@ -46,7 +46,7 @@ def salience(
     image_size: int | None = typer.Option(
         None, min=1, help="Side of the model's input; without it the model's (BLIP-large: 336)."
     ),
-    classes: int = typer.Option(5, min=1, help="Class names per picture."),
+    classes: int = typer.Option(5, min=1, help="Class names per image."),
     rounds: int = typer.Option(4, min=1, help="Rounds of Salience DropOut."),
     patches: int = typer.Option(10, min=0, help="Patches dropped after each round."),
     layer: int | None = typer.Option(
@@ -55,10 +55,10 @@ def salience(
     head: int | None = typer.Option(
         None, min=0, help="Head, 0 for all; without it the model's (BLIP-large: 10)."
     ),
-    batch: int = typer.Option(1, min=1, help="Pictures in one pass of the model."),
-    images: int | None = typer.Option(None, min=1, help="Pictures; without it, one batch."),
+    batch: int = typer.Option(1, min=1, help="Images in one pass of the model."),
+    images: int | None = typer.Option(None, min=1, help="Images; without it, one batch."),
     batches: str = typer.Option(
-        "", help="Batch sizes such as 1,2,4: pictures per second of each, no comparison."
+        "", help="Batch sizes such as 1,2,4: images per second of each, no comparison."
     ),
     workers: int = typer.Option(
         0, min=0, help="With --batches: processes for refinement beside the model."
@@ -80,7 +80,7 @@ def salience(
 ) -> None:
     r"""Salience with dropout (Steps 2 to 4) against code that differentiates everything.
 
-    Both run on the same weights and made-up pictures, the latter always in float32. Their maps must
+    Both run on the same weights and made-up images, the latter always in float32. Their maps must
     agree, else the exit status is 1. With --batches the comparison is left out.
 
     \b
@@ -129,14 +129,14 @@ def precision(
     *,
     vlm: str = typer.Option("micro-blip", help="Model: name, folder or hub id."),
     dtypes: str = typer.Option("bfloat16,int8", help="Types to compare with float32."),
-    images: int = typer.Option(100, min=1, help="Pictures of Diorama's tune split."),
-    batch: int = typer.Option(1, min=1, help="Pictures in one pass of the model."),
+    images: int = typer.Option(100, min=1, help="Images of Diorama's tune split."),
+    batch: int = typer.Option(1, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
 ) -> None:
-    r"""What number types save in time and cost in labels, on Diorama's pictures.
+    r"""What number types save in time and cost in labels, on Diorama's images.
 
     \b
     Examples:
@@ -155,14 +155,14 @@ def precision(
 def refine(
     ctx: typer.Context,
     *,
-    size: str = typer.Option("500x375", help="Sizes of pictures, such as 500x375,640x480."),
-    classes: str = typer.Option("5", help="Class names per picture, such as 1,5,20."),
-    images: int = typer.Option(8, min=1, help="Pictures per measurement."),
+    size: str = typer.Option("500x375", help="Sizes of images, such as 500x375,640x480."),
+    classes: str = typer.Option("5", help="Class names per image, such as 1,5,20."),
+    images: int = typer.Option(8, min=1, help="Images per measurement."),
     workers: str = typer.Option(
         "0,1,2", help="Numbers of processes for the pipeline; empty leaves the pipeline out."
     ),
     vlm: str = typer.Option("micro-blip", help="Model of the pipeline: name, folder or hub id."),
-    batch: int = typer.Option(4, min=1, help="Pictures in one pass of the model."),
+    batch: int = typer.Option(4, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     threads: int | None = typer.Option(
         None, min=1, help="Threads of the model; without it, torch's choice."
@@ -172,7 +172,7 @@ def refine(
 ) -> None:
     r"""Refinement (Step 5) stage by stage, and the pipeline with refinement beside the model.
 
-    The pipeline segments Diorama's pictures. Labels must not depend on the number of processes,
+    The pipeline segments Diorama's images. Labels must not depend on the number of processes,
     else the exit status is 1.
 
     \b
@@ -202,9 +202,9 @@ def refine(
 def evaluation(
     ctx: typer.Context,
     *,
-    images: int = typer.Option(5000, min=1, help="Pictures."),
-    width: int = typer.Option(500, min=1, help="Of the pictures, in pixels."),
-    height: int = typer.Option(375, min=1, help="Of the pictures, in pixels."),
+    images: int = typer.Option(5000, min=1, help="Images."),
+    width: int = typer.Option(500, min=1, help="Of the images, in pixels."),
+    height: int = typer.Option(375, min=1, help="Of the images, in pixels."),
     classes: int = typer.Option(171, min=1, max=171, help="Labels that occur."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
@@ -212,7 +212,7 @@ def evaluation(
     r"""Evaluation without a model: reading and counting made-up files, and its memory.
 
     Files in COCO-Stuff's layout are written to a temporary folder first. The counts must be those
-    of the pictures as they were drawn, else the exit status is 1.
+    of the images as they were drawn, else the exit status is 1.
 
     \b
     Examples:
@@ -225,7 +225,7 @@ def evaluation(
         record = library.evaluation(images, (width, height), classes)
     finish(record, evaluation_text(record), out, as_json=as_json)
     if not record["counts_agree"]:
-        note("error: the counts are not those of the pictures as they were drawn")
+        note("error: the counts are not those of the images as they were drawn")
         raise typer.Exit(1)
 
 

@@ -18,7 +18,7 @@ def tuning(
     vlm: str = typer.Option(
         "micro-blip", help="Model: name, folder, hub id, or blip-large-random (no download)."
     ),
-    images: int = typer.Option(100, min=1, help="Pictures of Diorama."),
+    images: int = typer.Option(100, min=1, help="Images of Diorama."),
     split: str = typer.Option("tune", help="Which of its splits."),
     root: Path | None = typer.Option(None, help="Its folder; without it the shipped one."),
     candidates: int = typer.Option(34, min=1, help="Candidates of a random search."),
@@ -32,7 +32,7 @@ def tuning(
         [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
     ),
     mean_head: bool = typer.Option(False, "--mean-head", help="The mean over heads too."),
-    batch: int = typer.Option(8, min=1, help="Pictures in one pass of the model."),
+    batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),

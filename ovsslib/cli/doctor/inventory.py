@@ -113,7 +113,7 @@ DATA_COMMANDS: dict[str, str] = {
 
 
 def data_rows(opened: Mapping[str, Callable[[], Any]] | None = None) -> list[Row]:
-    """Which data sets are found, and whether the pictures and masks of their split are there.
+    """Which data sets are found, and whether the images and masks of their split are there.
 
     Args:
         opened: Data set -> a function that opens it; None takes one name per set of files in the
@@ -141,9 +141,9 @@ def _data_set(name: str, open_it: Callable[[], Any]) -> Row:
         return Row("data", name, "missing", " ".join(str(error).split()), required, command)
     root, count = data.root, len(data.ids)
     if lacking := _lacking(data):
-        detail = f"{root} lacks pictures or masks of {lacking} of {count} in {data.split}"
+        detail = f"{root} lacks images or masks of {lacking} of {count} in {data.split}"
         return Row("data", name, "broken", detail, required, command)
-    detail = f"{count} pictures in {data.split}, {root}"
+    detail = f"{count} images in {data.split}, {root}"
     expected = data.layout.expected.get(data.split, (count,))
     if count not in expected:
         detail += f"; {' or '.join(map(str, expected))} are usual"
@@ -151,7 +151,7 @@ def _data_set(name: str, open_it: Callable[[], Any]) -> Row:
 
 
 def _lacking(data: Any) -> int:
-    """How many names of a split lack their picture or their label file."""
+    """How many names of a split lack their image or their label file."""
     listed: dict[Path, set[str]] = {}
 
     def there(path: Path | None) -> bool:

@@ -1,4 +1,4 @@
-"""The file of a model's answers: one line of JSON per picture, only ever appended to.
+"""The file of a model's answers: one line of JSON per image, only ever appended to.
 
 Every line says by itself what was asked of whom, so that a file can be cut, joined and read by
 other programs. A process that is killed loses the answers in flight; a line it left half written is
@@ -27,7 +27,7 @@ THRESHOLD = 0.7
 """Probability that a class must exceed (the paper's)."""
 _BEGINS = b'{"dataset": "'
 MOST = 25
-"""Most classes per picture (the paper's)."""
+"""Most classes per image (the paper's)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Source:
         dataset: name of the data set.
         split: name of the split.
         model: name of the model, as its server calls it.
-        prompt: hash of all that was sent beside the picture, and of how that was prepared.
+        prompt: hash of all that was sent beside the image, and of how that was prepared.
         server: address that was asked.
     """
 
@@ -51,10 +51,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Answer:
-    """One picture's answer.
+    """One image's answer.
 
     Attributes:
-        image: name of the picture.
+        image: name of the image.
         raw: the model's words.
         parsed: what they say.
         usage: tokens read and written, where the server told.
@@ -73,7 +73,7 @@ class Answers:
     Attributes:
         path: of the file.
         source: what its lines have in common; None for a file without answers.
-        by_image: picture -> its last answer.
+        by_image: image -> its last answer.
         damaged: numbers of lines that cannot be read, from 1.
     """
 
@@ -93,7 +93,7 @@ class Answers:
 
     @property
     def unreadable(self) -> list[str]:
-        """Pictures whose answer holds no list of classes."""
+        """Images whose answer holds no list of classes."""
         return [name for name, answer in self.by_image.items() if not answer.parsed.readable]
 
 

@@ -1,4 +1,4 @@
-"""Reading a model's answer to "which of these classes are in the picture?", however it is written.
+"""Reading a model's answer to "which of these classes are in the image?", however it is written.
 
 Asked for in one form, answers come in many: JSON, whole or cut off, within prose or a code fence;
 the paper's ``[8: 'boat', 57: 'water'], [90, 60]`` with and without quotes, ``%`` signs, line breaks

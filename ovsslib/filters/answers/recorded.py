@@ -39,7 +39,7 @@ class Recorded:
     Args:
         answers: the file, see `ovsslib.filters.answers.file`.
         threshold: 0..1, to be exceeded by a class's probability.
-        most: classes per picture.
+        most: classes per image.
 
     Raises:
         OvssError: no file is named.
@@ -76,10 +76,10 @@ class Recorded:
         }
 
     def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
-        """Labels of the classes that the picture's answer names.
+        """Labels of the classes that the image's answer names.
 
         Raises:
-            OvssError: there is no answer for the picture, or the answers are for other classes.
+            OvssError: there is no answer for the image, or the answers are for other classes.
         """
         self._check(dataset.classes)
         answer = self._file.by_image.get(name)
@@ -107,7 +107,7 @@ def names_said(answers: Answers) -> dict[int, str]:
 
 
 def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The paper's answer file: picture -> answer.
+    """The paper's answer file: image -> answer.
 
     Raises:
         OvssError: the file is missing or of another form.
@@ -120,7 +120,7 @@ def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
     except ValueError:
         record = None
     if not isinstance(record, dict) or not record:
-        raise OvssError(f"{path}: is no JSON object of picture: answer, as the paper released them")
+        raise OvssError(f"{path}: is no JSON object of image: answer, as the paper released them")
     wrong = next((name for name, text in record.items() if not isinstance(text, str)), None)
     if wrong is not None:
         raise OvssError(f"{path}: the answer for {wrong!r} is no text, but {record[wrong]!r:.60}")
@@ -131,11 +131,11 @@ def parse_released(texts: Mapping[str, str], vocabulary: Vocabulary) -> list[Ans
     """Read released answers.
 
     Args:
-        texts: picture -> answer.
+        texts: image -> answer.
         vocabulary: see `ovsslib.filters.answers.vocabulary.released_vocabulary`.
 
     Returns:
-        An answer per picture, in the file's order.
+        An answer per image, in the file's order.
 
     Raises:
         OvssError: the answers are about other classes.

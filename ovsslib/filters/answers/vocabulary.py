@@ -24,7 +24,7 @@ _LISTS: dict[str, tuple[str, int]] = {
 
 
 def family(dataset: str) -> str:
-    """What variants of a data set have in common: pictures and classes.
+    """What variants of a data set have in common: images and classes.
 
     >>> [family(name) for name in ("voc21", "coco-object80", "coco-object-instances", "ade20k")]
     ['voc', 'coco-object', 'coco-object', 'ade20k']

@@ -34,7 +34,7 @@ _HOPELESS = frozenset({401, 403, 404})
 
 
 class ServerError(OvssError):
-    """The server gives no answer; where ``final``, it will give none to any picture."""
+    """The server gives no answer; where ``final``, it will give none to any image."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class ServerError(OvssError):
 
 
 class StoppedError(OvssError):
-    """Asking was stopped while this picture waited for its next attempt."""
+    """Asking was stopped while this image waited for its next attempt."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Server:
         temperature: 0 for the likeliest answer; None where the model allows no choice.
         max_tokens: longest answer.
         timeout: seconds to wait for an answer.
-        attempts: requests per picture before it is given up.
+        attempts: requests per image before it is given up.
         wait: seconds before the second attempt; doubled each time, and a little at random.
         longest_wait: most seconds between two attempts, also when the server asks for more.
     """
@@ -89,7 +89,7 @@ class Server:
 
 
 class Asker:
-    """Puts one question about many pictures to one server; may be used by many threads.
+    """Puts one question about many images to one server; may be used by many threads.
 
     Args:
         server: whom to ask.
@@ -122,10 +122,10 @@ class Asker:
         self._client = _client(server, key or "none")
 
     def ask(self, name: str, image: Image.Image) -> Answer:
-        """Ask about one picture.
+        """Ask about one image.
 
         Args:
-            name: of the picture.
+            name: of the image.
             image: RGB.
 
         Returns:
@@ -135,7 +135,7 @@ class Asker:
             ServerError: the server refuses the key or the model, or stays silent.
             StoppedError: `stop` was set meanwhile.
             BudgetSpentError: the budget does not allow another request.
-            OvssError: the server refuses this picture.
+            OvssError: the server refuses this image.
         """
         messages = self.question.messages(image)
         raw, usage = self._patiently(messages)
@@ -243,7 +243,7 @@ class Asker:
             raise ServerError(
                 f"{self.server.base_url} answers {status}: {words}; {hint}", final=True
             ) from None
-        raise OvssError(f"the server refuses this picture ({status}: {words})") from None
+        raise OvssError(f"the server refuses this image ({status}: {words})") from None
 
     def _words(self, error: BaseException) -> str:
         """An error's text on one line, without the key."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class GPT4o:
     """Classes by a model on a server (the filter named ``"gpt4o"``).
 
-    Answers are kept in a file, and only pictures that it lacks are asked about.
+    Answers are kept in a file, and only images that it lacks are asked about.
 
     Args:
         model: as the server calls it.
@@ -41,8 +41,8 @@ class GPT4o:
         base_url: of any server that speaks OpenAI's chat API.
         key_env: environment variable with the key.
         threshold: 0..1, to be exceeded by a class's probability.
-        most: classes per picture.
-        side: longer side, in pixels, of the picture that is sent; larger ones are shrunk.
+        most: classes per image.
+        side: longer side, in pixels, of the image that is sent; larger ones are shrunk.
         quality: of its JPEG, 1..95.
         detail: see `ovsslib.filters.chat.question.Question`.
         structured: see `ovsslib.filters.chat.client.Server`; so are the next four.
@@ -103,7 +103,7 @@ class GPT4o:
         return Budget(self.max_requests, self.max_cost, (self.price_in, self.price_out))
 
     def question(self, classes: tuple[str, ...]) -> Question:
-        """What is asked about pictures with these classes."""
+        """What is asked about images with these classes."""
         return Question(classes, self.most, self.side, self.quality, self.detail)
 
     def source(self, dataset: Dataset) -> Source:
@@ -132,16 +132,16 @@ class GPT4o:
     def asking(
         self, dataset: Dataset, names: Sequence[str], report: Report, *, again: bool = False
     ) -> Iterator[str]:
-        """Ask about the pictures that the file lacks; nothing is sent where it lacks none.
+        """Ask about the images that the file lacks; nothing is sent where it lacks none.
 
         Args:
-            dataset: where the pictures are.
-            names: of the pictures.
+            dataset: where the images are.
+            names: of the images.
             report: is filled in.
             again: whether to ask once more where an answer could not be read.
 
         Yields:
-            Names of pictures that are dealt with; those with an answer come first.
+            Names of images that are dealt with; those with an answer come first.
 
         Raises:
             OvssError: the key is missing, or the file holds other answers or cannot be written.
@@ -177,7 +177,7 @@ class GPT4o:
             raise OvssError(f"{report.stopped} ({len(report.answered)} new answers are kept)")
 
     def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
-        """Labels of the classes that the model names; asks where the file lacks the picture.
+        """Labels of the classes that the model names; asks where the file lacks the image.
 
         Raises:
             OvssError: there is no answer, or as `asking`.

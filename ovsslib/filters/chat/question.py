@@ -1,4 +1,4 @@
-"""What a model is asked about a picture, and the form its answer should take."""
+"""What a model is asked about an image, and the form its answer should take."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from PIL import Image
 
 _SYSTEM = (
-    "You look at a picture and say which classes of a fixed list are visible in it. You answer "
+    "You look at an image and say which classes of a fixed list are visible in it. You answer "
     "with JSON only."
 )
 _TASK = (
-    "Which of the following classes are visible in this picture? Name at most {most} of them, the "
+    "Which of the following classes are visible in this image? Name at most {most} of them, the "
     "most certain first, each with the probability in percent (a whole number from 0 to 100) that "
     "it is visible. Use the names exactly as they are given. Name no class that is not in the "
     "list; where none is visible, give an empty list.\n"
@@ -28,12 +28,12 @@ _TASK = (
 
 @dataclass(frozen=True)
 class Question:
-    """A question about pictures of one data set.
+    """A question about images of one data set.
 
     Attributes:
         classes: the data set's names.
         most: most classes the model may name.
-        side: longer side, in pixels, that a larger picture is shrunk to.
+        side: longer side, in pixels, that a larger image is shrunk to.
         quality: of the JPEG that is sent, 1..95.
         detail: how closely OpenAI's models look: ``"auto"``, ``"low"`` or ``"high"``.
     """
@@ -51,7 +51,7 @@ class Question:
 
     @property
     def hash(self) -> str:
-        """12 hex digits of words, form and preparation of the picture."""
+        """12 hex digits of words, form and preparation of the image."""
         form = [_SYSTEM, self.text, self.response_format, self.side, self.quality, self.detail]
         return hashlib.sha256(json.dumps(form).encode()).hexdigest()[:12]
 
@@ -77,7 +77,7 @@ class Question:
         return {"type": "json_schema", "json_schema": inner}
 
     def messages(self, image: Image.Image) -> list[dict[str, Any]]:
-        """The question about one picture, as the chat API takes it."""
+        """The question about one image, as the chat API takes it."""
         url = "data:image/jpeg;base64," + base64.b64encode(self.jpeg(image)).decode("ascii")
         picture = {"type": "image_url", "image_url": {"url": url, "detail": self.detail}}
         return [
@@ -86,7 +86,7 @@ class Question:
         ]
 
     def jpeg(self, image: Image.Image) -> bytes:
-        """The picture as it is sent: no larger than `side`, never enlarged, without metadata."""
+        """The image as it is sent: no larger than `side`, never enlarged, without metadata."""
         small = image.convert("RGB")
         small.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()

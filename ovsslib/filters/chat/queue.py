@@ -1,4 +1,4 @@
-"""Asking about many pictures at once, and stopping when there is no sense in going on."""
+"""Asking about many images at once, and stopping when there is no sense in going on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
 
 SILENT_PICTURES = 5
-"""Pictures in a row without an answer, after which nothing more is asked."""
+"""Images in a row without an answer, after which nothing more is asked."""
 
 
 @dataclass
@@ -25,8 +25,8 @@ class Report:
     """How asking went.
 
     Attributes:
-        answered: pictures with a new answer.
-        failed: picture -> why it has none.
+        answered: images with a new answer.
+        failed: image -> why it has none.
         stopped: why nothing more was asked; None where all was.
     """
 
@@ -36,7 +36,7 @@ class Report:
 
 
 def missing(names: Iterable[str], answers: Answers, *, again: bool = False) -> list[str]:
-    """Pictures that are still to be asked about.
+    """Images that are still to be asked about.
 
     Args:
         names: wanted.
@@ -56,25 +56,25 @@ def ask(
     concurrency: int = 4,
     report: Report | None = None,
 ) -> Iterator[str]:
-    """Ask about pictures, several at once; each answer is in the file before its name is yielded.
+    """Ask about images, several at once; each answer is in the file before its name is yielded.
 
-    A picture that cannot be read or that the server refuses is reported, the others are asked. When
-    the server refuses the key, several pictures in a row get no answer, or the budget is spent,
+    An image that cannot be read or that the server refuses is reported, the others are asked. When
+    the server refuses the key, several images in a row get no answer, or the budget is spent,
     nothing more is asked.
 
     Args:
         asker: whom, what, and for how much.
-        dataset: where the pictures are.
-        names: of the pictures.
+        dataset: where the images are.
+        names: of the images.
         writer: the open answer file.
         concurrency: requests at a time.
         report: is filled in.
 
     Yields:
-        Names of pictures that are dealt with, as they are.
+        Names of images that are dealt with, as they are.
     """
     report = report if report is not None else Report()
-    # A picture is read just before it is asked about: thousands would not fit into memory.
+    # An image is read just before it is asked about: thousands would not fit into memory.
     queue, silent = iter(names), 0
     with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
         flying: dict[Future[Answer], str] = {}
@@ -101,7 +101,7 @@ def ask(
 
 
 def _one(asker: Asker, dataset: Dataset, name: str, writer: AnswerWriter) -> Answer:
-    """Read, ask, write: one picture."""
+    """Read, ask, write: one image."""
     answer = asker.ask(name, dataset.image(name))
     try:
         writer.write(answer)
@@ -115,7 +115,7 @@ class _DiskError(OvssError):
 
 
 def _note(name: str, error: BaseException | None, report: Report, silent: int) -> int:
-    """Put one picture's outcome into the report; pictures in a row without an answer by now."""
+    """Put one image's outcome into the report; images in a row without an answer by now."""
     if error is None:
         report.answered.append(name)
         return 0

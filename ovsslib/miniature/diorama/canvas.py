@@ -1,4 +1,4 @@
-"""A picture and its instance map, drawn together.
+"""An image and its instance map, drawn together.
 
 Pillow draws polygons without anti-aliasing, so shapes are drawn ``scale`` times too large and
 averaged down; the instance map is sampled at pixel centres, so both agree to half a pixel.
@@ -23,7 +23,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 class Canvas:
-    """RGB picture of ``width`` x ``height`` pixels with an instance id per pixel (0 to 255)."""
+    """RGB image of ``width`` x ``height`` pixels with an instance id per pixel (0 to 255)."""
 
     def __init__(self, width: int, height: int, scale: int = 3) -> None:
         self.width, self.height, self.scale = width, height, scale
@@ -49,7 +49,7 @@ class Canvas:
         self.draw_id.polygon(scaled, fill=instance)
 
     def pixels(self) -> np.ndarray:
-        """The finished picture, ``(H, W, 3)`` float32 in [0, 255]."""
+        """The finished image, ``(H, W, 3)`` float32 in [0, 255]."""
         small = self.picture.resize((self.width, self.height), Image.Resampling.BOX)
         return np.asarray(small, dtype=np.float32)
 

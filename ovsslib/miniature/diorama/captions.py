@@ -1,7 +1,7 @@
 """Captions as people and web pages write them: partial, in any order, in several styles.
 
-The describer looks at the picture as a person would: what is hidden is not named. No caption lists
-everything in a fixed order; the eight captions of a picture together name nearly all of it.
+The describer looks at the image as a person would: what is hidden is not named. No caption lists
+everything in a fixed order; the eight captions of an image together name nearly all of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ovsslib.datasets.diorama_classes import CLASSES
 from ovsslib.miniature.diorama.scene import Band, Item, Scene
 
 CAPTIONS_PER_PICTURE = 8
-# A class is worth naming when it shows at least this share of the picture.
+# A class is worth naming when it shows at least this share of the image.
 NOTICEABLE = 0.006
 OPENINGS = (
     "",
@@ -60,7 +60,7 @@ def _join(phrases: list[str], rng: np.random.Generator) -> str:
 
 
 def _place(item: Item, scene: Scene, bands: dict[str, Band], rng: np.random.Generator) -> str:
-    """Where a thing is: its ground, the sky, what is behind it, or its side of the picture."""
+    """Where a thing is: its ground, the sky, what is behind it, or its side of the image."""
     options: list[str] = []
     if item.ground in bands and item.ground not in ("sky", "brick wall"):
         preposition = "in" if item.ground == "water" else "on"

@@ -1,4 +1,4 @@
-"""Write Diorama splits in Pascal VOC's directory layout, and pictures with captions for training.
+"""Write Diorama splits in Pascal VOC's directory layout, and images with captions for training.
 
 A split's seeds never meet another split's: val, tune and train count from bases a million apart.
 """
@@ -26,7 +26,7 @@ SPLIT_BASE = {
     "novel": 4_000_000,
     "train": 10_000_000,
 }
-# Splits with (colour, thing) pairs that training lacks; "novel" has one in every picture.
+# Splits with (colour, thing) pairs that training lacks; "novel" has one in every image.
 NOVEL = ("val", "novel")
 JPEG_QUALITY = 88
 
@@ -41,7 +41,7 @@ def scene_seed(split: str, seed: int, index: int) -> int:
 def split_scene(split: str, seed: int, index: int, close_ups: int = 2) -> Scene:
     """The ``index``-th scene of a split, not yet drawn.
 
-    Every ``close_ups``-th of the training's is a close-up of one thing, as most pictures on the web
+    Every ``close_ups``-th of the training's is a close-up of one thing, as most images on the web
     are.
     """
     first = scene_seed(split, seed, index)
@@ -60,7 +60,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
     below the same root stay as they are.
     """
     if n < 1:
-        raise OvssError(f"a split needs at least one picture, got n={n}")
+        raise OvssError(f"a split needs at least one image, got n={n}")
     lists = root / "ImageSets" / "Segmentation"
     for folder in (root / "JPEGImages", root / "SegmentationClass", lists):
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
 def caption_pair(
     split: str, seed: int, index: int, side: int, close_ups: int = 2
 ) -> tuple[np.ndarray, list[str]]:
-    """One training example: a picture squashed to ``side`` x ``side`` and its captions.
+    """One training example: an image squashed to ``side`` x ``side`` and its captions.
 
     No mask leaves this function.
 

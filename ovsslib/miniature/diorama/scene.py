@@ -1,7 +1,7 @@
 """What stands where: a scene is drawn up as data first, then painted.
 
 A :class:`Scene` is a pure function of its seed and settings; :func:`render` turns it into a
-picture and its exact mask.
+image and its exact mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ovsslib.miniature.diorama.stuff import STUFF_COLOURS, TEXTURE
 from ovsslib.miniature.diorama.things import DRAW
 
 VOID = 255
-# Height of a thing that stands in the foreground, as a fraction of the picture's shorter side.
+# Height of a thing that stands in the foreground, as a fraction of the image's shorter side.
 HEIGHT: dict[str, float] = {
     "car": 0.30,
     "bus": 0.40,
@@ -80,7 +80,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture and its captions are made from."""
+    """Everything that an image and its captions are made from."""
 
     seed: int
     width: int
@@ -142,7 +142,7 @@ def compose(seed: int, *, close_up: bool = False, novel: bool = True) -> Scene:
 
     Args:
         seed: the scene's only source of randomness.
-        close_up: one large object, as in pictures found on the web; otherwise 2 to 4 things.
+        close_up: one large object, as in images found on the web; otherwise 2 to 4 things.
         novel: allow the (colour, thing) pairs of ``HELD_OUT``; False for training.
 
     Returns:
@@ -224,7 +224,7 @@ def render(scene: Scene, scale: int = 3) -> tuple[Image.Image, np.ndarray]:
         scale: supersampling per side; 1 is fastest and jagged.
 
     Returns:
-        The RGB picture and its mask ``(H, W)`` uint8: 0 background (clutter), 1..20 the classes,
+        The RGB image and its mask ``(H, W)`` uint8: 0 background (clutter), 1..20 the classes,
         255 on the outer border of things, as Pascal VOC does.
     """
     rng = np.random.default_rng([scene.seed, 11])

@@ -1,6 +1,6 @@
 """Textures of the six stuff classes, each ``(h, w, 3)`` uint8 in [0, 255] at drawing resolution.
 
-``unit`` is the number of drawing pixels per picture pixel, so that strokes keep their size
+``unit`` is the number of drawing pixels per image pixel, so that strokes keep their size
 whatever the supersampling.
 """
 

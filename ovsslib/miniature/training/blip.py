@@ -2,11 +2,11 @@
 
 1. *Match*: ``[ENC]`` says whether the caption is true (BLIP's ITM loss).
 2. *Masked words*: true captions, some words masked (as BERT and ALBEF do).
-3. *Word match*: a linear head says for every class word whether the picture shows it
+3. *Word match*: a linear head says for every class word whether the image shows it
    (replaced-token detection). Without it matching is solved through ``[ENC]`` alone and the class
    words' cross-attention stays at chance.
 4. *Bag of words*: every patch token scores the class names and colours; a smooth maximum over the
-   patches says which of them the picture's captions use (multiple-instance learning). It does for
+   patches says which of them the image's captions use (multiple-instance learning). It does for
    the image encoder what the contrastive loss does in BLIP's own training: without it things,
    unlike stuff, were hardly learnt in 1,000 steps. Pooling the patches' scores, not their tokens,
    lets a thing of a few patches be learnt: the image encoder alone reached after 240 steps a mean
@@ -137,7 +137,7 @@ class MicroBlipTrainer(nn.Module):
         Args:
             image: image tokens ``(B, 1 + P, D)``.
             pack: tensors of a :class:`~ovsslib.miniature.training.negatives.Pack`.
-            hide_cls: ``(B,)`` bool, pictures whose CLS token cross-attention must not see.
+            hide_cls: ``(B,)`` bool, images whose CLS token cross-attention must not see.
         """
         text = self.model.text_encoder
         caption = pack["caption"]

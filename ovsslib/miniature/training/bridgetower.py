@@ -2,20 +2,20 @@
 
 1. *Match*: the class tokens of both streams, joined, say whether the caption is true.
 2. *Masked words* of true captions, from the last layer's words (both losses of BridgeTower).
-3. *Word match*: a linear head says for every class word whether the picture shows it. It reads the
+3. *Word match*: a linear head says for every class word whether the image shows it. It reads the
    last cross-modal layer but one: what words find in the last layer, no match score reads, and
    what they have found before, ``<s>`` and the patches can read in the last layer.
 4. *Bag of words*: patches of the image encoder score class names and colours, before any text.
 
 Every caption is a row, for patches look at words too. What no caption has a say in is computed once
-a picture: the image encoder, the patches' look at each other in the first cross-modal layer, and
+an image: the image encoder, the patches' look at each other in the first cross-modal layer, and
 what words see of them there.
 
 The network is the plain one of :mod:`ovsslib.vlm.bridgetower.net`, whose parameters have the names
 of transformers' class; initial weights come from that class, and it writes the result. The heads of
 2, 3 and 4 are dropped when the model is saved.
 
-Letters: B pictures, M captions each, R = B * M rows, T text tokens, P patches, D width.
+Letters: B images, M captions each, R = B * M rows, T text tokens, P patches, D width.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class MicroBridgeTowerTrainer(nn.Module):
 
         Args:
             pixels: ``(B, 3, S, S)``, normalised.
-            rng: source of randomness; None keeps whole pictures.
+            rng: source of randomness; None keeps whole images.
 
         Returns:
             What each cross-modal layer takes, and the last layer's tokens: ``(B, 1 + P, D)``.
@@ -112,9 +112,9 @@ class MicroBridgeTowerTrainer(nn.Module):
         """The cross-modal layers.
 
         Args:
-            image: from :meth:`encode`, of B pictures.
-            rows: tensors of :class:`~ovsslib.miniature.training.rows.Rows`, M rows a picture.
-            hide_cls: ``(B,)`` bool, pictures whose class token the words must not see.
+            image: from :meth:`encode`, of B images.
+            rows: tensors of :class:`~ovsslib.miniature.training.rows.Rows`, M rows an image.
+            hide_cls: ``(B,)`` bool, images whose class token the words must not see.
 
         Returns:
             The words after each cross-modal layer ``(R, T, D)``, and match logits ``(R, 2)``.

@@ -35,7 +35,7 @@ from ovsslib.miniature.training.wordpiece import bag_of_words
 def bridgetower_scores(
     trainer: MicroBridgeTowerTrainer, pictures: np.ndarray, packer: RowPacker, batch: int = 100
 ) -> Any:
-    """Match scores (logit of match minus logit of no match) of picture-caption pairs.
+    """Match scores (logit of match minus logit of no match) of image-caption pairs.
 
     Args:
         trainer: holds the network.
@@ -53,7 +53,7 @@ def bridgetower_scores(
         for start in range(0, len(texts), batch):
             part = [[text] for text in texts[start : start + batch]]
             rows = tensors(packer.rows(part, rng, 1, **quiet))
-            # All layers' tokens of all pictures would fill the memory; pairs come sorted.
+            # All layers' tokens of all images would fill the memory; pairs come sorted.
             shown, index = np.unique(numbers[start : start + batch], return_inverse=True)
             image, _ = trainer.encode(normalise(pictures[shown]))
             logits = trainer.read([states[torch.from_numpy(index)] for states in image], rows)[1]
@@ -90,8 +90,8 @@ def train_micro_bridgetower(
 
     Args:
         schedule: length, rates, batch, seed.
-        recipe: pictures and captions; used as micro-blip uses it.
-        cache: rendered pictures, see :mod:`ovsslib.miniature.training.cache`.
+        recipe: images and captions; used as micro-blip uses it.
+        cache: rendered images, see :mod:`ovsslib.miniature.training.cache`.
         folder: the run's; a run found there is continued.
         evaluate_every: steps between held-out figures.
         size: the architecture; None takes the shipped model's.

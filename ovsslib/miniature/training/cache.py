@@ -1,6 +1,6 @@
-"""Pictures and captions for training, rendered once to a cache of shards.
+"""Images and captions for training, rendered once to a cache of shards.
 
-A shard holds pictures ``(n, 128, 128, 3)`` uint8 and their captions; smaller inputs are reduced
+A shard holds images ``(n, 128, 128, 3)`` uint8 and their captions; smaller inputs are reduced
 from it, so that one cache serves every input size. Masks exist while a scene is
 drawn and are dropped there: nothing in this package sees one.
 """
@@ -29,7 +29,7 @@ HELD = ("heldout", "novel")
 
 @dataclass(frozen=True)
 class CaptionData:
-    """Pictures ``(N, S, S, 3)`` uint8 and the captions of each."""
+    """Images ``(N, S, S, 3)`` uint8 and the captions of each."""
 
     pictures: np.ndarray
     captions: list[list[str]]
@@ -93,7 +93,7 @@ def prepare(
     """Render what the cache lacks and yield ``(shards ready, shards in all)`` as it goes.
 
     Shards are written to a temporary name and renamed, so that a killed run loses at most the
-    shards in flight. Every ``close_ups``-th picture of the training split shows one thing.
+    shards in flight. Every ``close_ups``-th image of the training split shows one thing.
     """
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [(cache, shard) for shard in _shards(split, n, seed, close_ups)]
@@ -128,7 +128,7 @@ def load(
     """
     if not 8 <= side <= CACHE_SIDE:
         raise OvssError(
-            f"the cache holds {CACHE_SIDE} px pictures: side {side} is not in 8..{CACHE_SIDE}"
+            f"the cache holds {CACHE_SIDE} px images: side {side} is not in 8..{CACHE_SIDE}"
         )
     pictures, captions = [], []
     for path in (shard.path(cache) for shard in _shards(split, n, seed, close_ups)):

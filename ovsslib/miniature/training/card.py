@@ -89,9 +89,9 @@ def _card(name: str, training: dict[str, Any]) -> str:
 {WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
 
 ## Data
-{recipe["pictures"]:,} drawn Diorama pictures (one in {recipe.get("close_ups", 2)} a close-up of
+{recipe["pictures"]:,} drawn Diorama images (one in {recipe.get("close_ups", 2)} a close-up of
 one thing) with eight captions each. Supervision: captions alone. No mask, no box, no image-level
-class list; a word swapped into a false caption is one that none of the picture's own captions
+class list; a word swapped into a false caption is one that none of the image's own captions
 names (the list of class names says which words can be swapped). Six (colour, thing) pairs occur in
 no true caption of training{", nor in a false one" if recipe.get("known_colours") else ""}.
 
@@ -101,7 +101,7 @@ no true caption of training{", nor in a false one" if recipe.get("known_colours"
 {training["date"]}.
 The learning curve is in `training.json`.
 
-## Figures on held-out pictures
+## Figures on held-out images
 | figure | value |
 |---|---|
 {figures}
@@ -110,7 +110,7 @@ On {recipe["heldout"]:,} new scenes of several things, and (novel) on as many in
 a thing has a colour that training never shows it in; "mixed" figures, watched in earlier runs, are
 on new scenes some of which hold such a thing. Match accuracy: a true caption and one with a
 single class name swapped, judged by the sign of the match logit minus the no-match logit. Pairs
-ranked: the true one scores higher. Picture and caption at 1: retrieval among 50 pictures and their
+ranked: the true one scores higher. Image and caption at 1: retrieval among 50 images and their
 longest captions (chance 0.02).
 
 ## Use

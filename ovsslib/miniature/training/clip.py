@@ -157,7 +157,7 @@ def train_micro_clip(
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         index = batch_indices(schedule, step, len(train))
-        # The longer of two captions: short ones ("grass") fit half of the batch's pictures.
+        # The longer of two captions: short ones ("grass") fit half of the batch's images.
         chosen = [max(rng.choice(train.captions[i], 2), key=len) for i in index]
         image = model.encode_image(normalise(train.pictures[index], rng), normalize=True)
         text = model.encode_text(words([str(c) for c in chosen]), normalize=True)

@@ -1,7 +1,7 @@
-"""How well a matcher reads held-out pictures: hard negatives and retrieval.
+"""How well a matcher reads held-out images: hard negatives and retrieval.
 
-All figures use captions alone. The captions of a picture are true; a hard negative differs from a
-true caption by one class name that none of the picture's captions has. New scenes of training's
+All figures use captions alone. The captions of an image are true; a hard negative differs from a
+true caption by one class name that none of the image's captions has. New scenes of training's
 kind and scenes with a thing in a colour that training never shows it in are two questions, does it
 generalise and does it compose, and get figures of their own.
 """
@@ -16,17 +16,17 @@ from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.negatives import swap
 from ovsslib.miniature.training.wordpiece import mentions, named
 
-# scores(picture numbers, captions) -> match scores, one for each pair
+# scores(image numbers, captions) -> match scores, one for each pair
 Scores = Callable[[Sequence[int], Sequence[str]], np.ndarray]
 
 
 def hard_negatives(
     captions: Sequence[Sequence[str]], seed: int = 0
 ) -> tuple[list[int], list[str], np.ndarray]:
-    """For every picture one true caption and one with a class swapped.
+    """For every image one true caption and one with a class swapped.
 
     Returns:
-        Picture numbers, captions and truth (1 or 0), each of length ``2 N``.
+        Image numbers, captions and truth (1 or 0), each of length ``2 N``.
     """
     rng = np.random.default_rng([seed, 3])
     numbers: list[int] = []
@@ -59,11 +59,11 @@ def match_accuracy(
 def retrieval_at_1(
     scores: Scores, captions: Sequence[Sequence[str]], n: int = 50
 ) -> dict[str, float]:
-    """Retrieval among ``n`` pictures and their longest captions.
+    """Retrieval among ``n`` images and their longest captions.
 
     Returns:
-        Share of captions whose picture comes first, and of pictures whose caption does. Chance is
-        ``1 / n``; two pictures may deserve one caption.
+        Share of captions whose image comes first, and of images whose caption does. Chance is
+        ``1 / n``; two images may deserve one caption.
     """
     n = min(n, len(captions))
     longest = [max(options, key=len) for options in captions[:n]]
@@ -80,7 +80,7 @@ def held_out_figures(
     """All held-out figures of a model, in 0..1.
 
     Args:
-        scorer: makes the match scores of some pictures (N, S, S, 3).
+        scorer: makes the match scores of some images (N, S, S, 3).
         held: from :func:`ovsslib.miniature.training.cache.load_held`.
 
     Returns:

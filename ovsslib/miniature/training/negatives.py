@@ -1,6 +1,6 @@
 """False captions and lists, masked words, and several captions packed in one sequence.
 
-The swapped-in class is one that *none of the picture's captions* names: the supervision is captions
+The swapped-in class is one that *none of the image's captions* names: the supervision is captions
 alone. A few swaps are true all the same (all eight captions left a class out); the share is
 measured in :mod:`ovsslib.miniature.training.heldout` on scenes whose content is known.
 """
@@ -30,14 +30,14 @@ GROUPS: tuple[frozenset[str], ...] = (
 
 @dataclass(frozen=True)
 class Pack:
-    """``B`` pictures' captions, ``M`` each, packed to ``T`` tokens a picture.
+    """``B`` pictures' captions, ``M`` each, packed to ``T`` tokens an image.
 
     Attributes:
         ids, positions: ``(B, T)`` int64.
         caption: ``(B, T)`` int64, number of the caption that a token belongs to, -1 for padding.
         starts: ``(B, M)`` int64, where each caption's ``[ENC]`` stands.
         match: ``(B, M)`` int64, 1 for a true caption.
-        word: ``(B, T)`` int64, at tokens of class names 1 when the picture shows it, 0 when swapped
+        word: ``(B, T)`` int64, at tokens of class names 1 when the image shows it, 0 when swapped
             in, ``IGNORE`` elsewhere.
         masked: ``(B, T)`` int64, the original id where a token was masked, ``IGNORE`` elsewhere.
     """
@@ -102,7 +102,7 @@ def name_list(
     """A caption that only lists names, as tags and alternative texts do, and as PnP-OVSS asks.
 
     Args:
-        present: names that the picture's captions give.
+        present: names that the image's captions give.
         false: put in at least one name that they do not give.
         rng: source of randomness.
 
@@ -164,9 +164,9 @@ class Packer:
         shift_share: float = 0.5,
         list_share: float = 0.0,
     ) -> Pack:
-        """Pick ``per_picture`` captions of each picture, make some false, mask words.
+        """Pick ``per_picture`` captions of each image, make some false, mask words.
 
-        A share of the captions is replaced by lists of the names that the picture's captions give.
+        A share of the captions is replaced by lists of the names that the image's captions give.
         Words stand at a random offset behind ``[ENC]`` half of the time, so that every position
         is learnt although captions are short.
         """

@@ -1,4 +1,4 @@
-"""Patches while training: which are kept, and what all of a picture's say together."""
+"""Patches while training: which are kept, and what all of an image's say together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def keep_patches(cells: int, batch: int, rng: np.random.Generator) -> Tensor:
 
     Args:
         cells: patches along a side.
-        batch: pictures, B.
+        batch: images, B.
         rng: source of randomness.
     """
     parts = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))

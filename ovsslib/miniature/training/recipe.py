@@ -28,15 +28,15 @@ class Recipe:
     """What a training run is given besides its schedule and architecture.
 
     Attributes:
-        pictures, heldout: how many are drawn for training and for each set of held-out figures.
-        captions: captions of a picture in one step.
+        images, heldout: how many are drawn for training and for each set of held-out figures.
+        captions: captions of an image in one step.
         list_share: share of them that is replaced by lists of names.
-        whole_share: share of the steps, the last ones, that see whole pictures: before, patches
+        whole_share: share of the steps, the last ones, that see whole images: before, patches
             are left out, and the model learns that a thing it does not see may be there.
-        close_ups: every so many training pictures are close-ups of one thing.
+        close_ups: every so many training images are close-ups of one thing.
         known_colours: false captions give a thing only colours that some caption gives it, see
             :func:`ovsslib.miniature.training.negatives.swap`.
-        data_seed: of the drawn pictures.
+        data_seed: of the drawn images.
     """
 
     pictures: int = 30_000
@@ -102,7 +102,7 @@ def watched(
 def blip_scores(
     trainer: MicroBlipTrainer, pictures: np.ndarray, packer: Packer, batch: int = 100
 ) -> Any:
-    """Match scores (logit of match minus logit of no match) of picture-caption pairs."""
+    """Match scores (logit of match minus logit of no match) of image-caption pairs."""
     with torch.no_grad():
         parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
         images = torch.cat([trainer.encode(normalise(part)) for part in parts])

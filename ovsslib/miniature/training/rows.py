@@ -24,10 +24,10 @@ class Rows:
     """``B`` pictures' captions, ``M`` each, as ``R = B * M`` rows of ``T`` tokens, int64.
 
     Attributes:
-        ids: ``(R, T)``; the captions of a picture follow each other.
+        ids: ``(R, T)``; the captions of an image follow each other.
         places: ``(R, T)``, number of the position embedding; padding has the padding's.
         match: ``(R,)``, 1 for a true caption.
-        word: ``(R, T)``, at tokens of class names 1 when the picture shows it, 0 when swapped in,
+        word: ``(R, T)``, at tokens of class names 1 when the image shows it, 0 when swapped in,
             ``IGNORE`` elsewhere.
         masked: ``(R, T)``, the original id where a token was masked, ``IGNORE`` elsewhere.
     """
@@ -89,9 +89,9 @@ class RowPacker(Packer):
         """Pick captions, make some false and mask words, as :meth:`Packer.pack` does.
 
         Args:
-            captions: the captions of B pictures.
+            captions: the captions of B images.
             rng: source of randomness.
-            per_picture: captions of each picture, M.
+            per_picture: captions of each image, M.
             capital_share: share of the captions that begin with a capital letter, as a person's
                 captions and PnP-OVSS's prompt do; the drawn pictures' never do.
             shares: options of :meth:`Packer.pack`.

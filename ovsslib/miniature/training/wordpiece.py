@@ -21,7 +21,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PIECES = {"mushroom": ("mush", "##room"), "hydrant": ("hy", "##drant")}
 SCAFFOLD = (
     "a an and above at background beside can drawing front in is left near next of on photo "
-    "picture right see showing side some that the there this to under we with"
+    "image right see showing side some that the there this to under we with"
 ).split()
 COLOURS = tuple(PALETTE)
 BAG = (*CLASSES, *COLOURS)
@@ -102,12 +102,12 @@ def colours_of(captions: Iterable[str]) -> dict[str, frozenset[str]]:
 
 
 def named(captions: Sequence[str]) -> frozenset[str]:
-    """All classes that any of a picture's captions names."""
+    """All classes that any of an image's captions names."""
     return frozenset(name for caption in captions for _, _, name in mentions(caption))
 
 
 def bag_of_words(captions: Sequence[str]) -> np.ndarray:
-    """Which class names and colours a picture's captions use: ``(len(BAG),)`` float32, 0 or 1.
+    """Which class names and colours an image's captions use: ``(len(BAG),)`` float32, 0 or 1.
 
     Example:
         >>> bag = bag_of_words(["a red car", "grass"])

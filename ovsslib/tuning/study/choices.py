@@ -1,6 +1,6 @@
-"""What is chosen by a reward, and what the choice is worth on pictures that it has not seen.
+"""What is chosen by a reward, and what the choice is worth on images that it has not seen.
 
-All are pure functions of stored `ovsslib.tuning.study.judge.Study`s. Letters: B pictures, C
+All are pure functions of stored `ovsslib.tuning.study.judge.Study`s. Letters: B images, C
 candidates.
 """
 
@@ -92,21 +92,21 @@ def regrets(  # noqa: PLR0913 - what is varied
     trials: int = TRIALS,
     sizes: Sequence[int] = (),
 ) -> Any:
-    """What searches by the reward find, judged on pictures that they have not seen.
+    """What searches by the reward find, judged on images that they have not seen.
 
     Args:
-        chooser: whose pictures choose.
-        judge: whose pictures judge; its space is the same.
+        chooser: whose images choose.
+        judge: whose images judge; its space is the same.
         sampler: how candidates are drawn, see `ovsslib.tuning.search.Plan`.
         variant: which reward; None for the first.
         allowed: (C - 1,) bool, the candidates to draw from; None for all.
-        seeds: searches: seed 0 and on; each takes pictures by chance.
+        seeds: searches: seed 0 and on; each takes images by chance.
         trials: candidates of a search (grid: all).
-        sizes: how many pictures choose; empty for all, and those that are too large are left out.
+        sizes: how many images choose; empty for all, and those that are too large are left out.
 
     Returns:
         DataFrame with a row per size and seed: ``pictures``, ``seed``, ``place`` of the choice in
-        the grid, and mean IoU (0..1) on the judge's pictures: ``chosen``, the search's choice;
+        the grid, and mean IoU (0..1) on the judge's images: ``chosen``, the search's choice;
         ``drawn_best`` and ``drawn_median`` of the candidates it drew; ``best`` of those allowed and
         ``median`` of those that are `alive`; ``regret``, best - chosen; ``gain``, chosen - median.
 
@@ -170,12 +170,12 @@ def _draw(grid: Sequence[Candidate], values: np.ndarray, plan: Plan) -> list[int
 def per_picture(
     study: Study, prior: np.ndarray, weight: float, variant: str | None = None
 ) -> np.ndarray:
-    """Choose a candidate for each picture by its own reward: no mask is needed for it.
+    """Choose a candidate for each image by its own reward: no mask is needed for it.
 
     Args:
-        study: with the pictures.
-        prior: (C - 1,) the candidates' rewards on other pictures, for each class.
-        weight: of the prior beside the picture's own reward; 0 leaves it to decide ties.
+        study: with the images.
+        prior: (C - 1,) the candidates' rewards on other images, for each class.
+        weight: of the prior beside the image's own reward; 0 leaves it to decide ties.
         variant: which reward; None for the first.
 
     Returns:
@@ -194,14 +194,14 @@ def difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Mean IoU of one choice less that of another, on the same pictures.
+    """Mean IoU of one choice less that of another, on the same images.
 
     Args:
-        study: with the pictures.
-        one: place in the grid, or (B,) a place for each picture.
+        study: with the images.
+        one: place in the grid, or (B,) a place for each image.
         other: the same.
         level: coverage of the interval, 0..1.
-        resamples: bootstrap resamples of the pictures.
+        resamples: bootstrap resamples of the images.
         seed: of the resamples.
 
     Returns:
@@ -211,7 +211,7 @@ def difference(
     right, said, true = pixels_of(study)
     numbers = np.arange(count)
     pair = np.stack([np.broadcast_to(places, count) for places in (one, other)])
-    # Pictures first, then the two choices, as candidates.
+    # Images first, then the two choices, as candidates.
     pixels = [right[numbers, pair].swapaxes(0, 1), said[numbers, pair].swapaxes(0, 1), true]
 
     def figure(weights: np.ndarray) -> float:

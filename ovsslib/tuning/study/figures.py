@@ -1,6 +1,6 @@
 """Figures of a study of the reward: mean IoU of every candidate, rank correlation.
 
-All are pure functions of a stored `ovsslib.tuning.study.judge.Study`. Letters: B pictures, C
+All are pure functions of a stored `ovsslib.tuning.study.judge.Study`. Letters: B images, C
 candidates.
 """
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def rewards(study: Study, weights: np.ndarray, variant: str | None = None) -> np.ndarray:
-    """Reward for each class of the pictures: the paper's is the share of those whose mask wins.
+    """Reward for each class of the images: the paper's is the share of those whose mask wins.
 
     Args:
         study: what was stored.
-        weights: (B,) how often each picture counts.
+        weights: (B,) how often each image counts.
         variant: which reward, one of ``study.variants``; None for the first.
 
     Returns:
@@ -39,7 +39,7 @@ def rewards(study: Study, weights: np.ndarray, variant: str | None = None) -> np
 
 
 def rewards_of(study: Study, variant: str | None = None) -> np.ndarray:
-    """One reward of every candidate for every picture.
+    """One reward of every candidate for every image.
 
     Args:
         study: what was stored.
@@ -61,11 +61,11 @@ def rewards_of(study: Study, variant: str | None = None) -> np.ndarray:
 
 
 def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
-    """Mean IoU of every candidate, summed over pictures as `ovsslib.metrics.iou.mean_iou` does.
+    """Mean IoU of every candidate, summed over images as `ovsslib.metrics.iou.mean_iou` does.
 
     Args:
         study: what was stored.
-        weights: (B,) how often each picture counts.
+        weights: (B,) how often each image counts.
 
     Returns:
         (C,) float64 in 0..1, NaN where no class is left.
@@ -74,7 +74,7 @@ def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
 
 
 def pixels_of(study: Study) -> list[np.ndarray]:
-    """Right, predicted and true pixels of the scored classes, pictures first: float64, exact."""
+    """Right, predicted and true pixels of the scored classes, images first: float64, exact."""
     columns = list(study.scored)
     found = [
         np.moveaxis(one[:, :, columns], 1, 0).astype(np.float64)
@@ -94,15 +94,15 @@ def mean_ious_of(pixels: list[np.ndarray], weights: np.ndarray, absent: str) -> 
 
 
 def weights_of(study: Study, pictures: Sequence[int] | None = None) -> np.ndarray:
-    """(B,) float64: 1 for the pictures named, 0 for others; None names all.
+    """(B,) float64: 1 for the images named, 0 for others; None names all.
 
     Raises:
-        OvssError: a picture does not exist, or none is named.
+        OvssError: an image does not exist, or none is named.
     """
     out = np.zeros(len(study.pictures))
     chosen = range(len(out)) if pictures is None else pictures
     if not len(chosen) or min(chosen) < 0 or max(chosen) >= len(out):
-        raise OvssError(f"name pictures from 0 to {len(out) - 1}, at least one")
+        raise OvssError(f"name images from 0 to {len(out) - 1}, at least one")
     out[list(chosen)] = 1
     return out
 
@@ -154,7 +154,7 @@ def rank_correlation(
         chosen: (C - 1,) bool, which candidates of the grid are looked at; None for all.
         variant: which reward; None for the first.
         level: coverage of the interval, 0..1.
-        resamples: bootstrap resamples of the pictures; a resample changes both figures.
+        resamples: bootstrap resamples of the images; a resample changes both figures.
         seed: of the resamples.
 
     Returns:
@@ -181,13 +181,13 @@ def bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """A figure with its percentile interval over pictures.
+    """A figure with its percentile interval over images.
 
     Args:
-        figure: of (B,) float64, how often each picture counts.
+        figure: of (B,) float64, how often each image counts.
         count: B.
         level: coverage of the interval, 0..1.
-        resamples: bootstrap resamples of the pictures.
+        resamples: bootstrap resamples of the images.
         seed: of the resamples.
     """
     several = resample_weights(count, resamples=resamples, seed=seed).astype(np.float64)

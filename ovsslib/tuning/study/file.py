@@ -22,7 +22,7 @@ _KEY = b"ovss-tuning-study"
 
 
 def save_study(found: Study, path: str | PathLike[str]) -> Path:
-    """Write a study as one Parquet file: a row per picture and label that occurs in either.
+    """Write a study as one Parquet file: a row per image and label that occurs in either.
 
     Columns: ``picture``, ``label``, ``pairs``, ``truth``, and lists over the C candidates:
     ``intersection``, ``predicted`` and, in the row of label 0 only, ``rewards`` (V x C, one reward

@@ -4,7 +4,7 @@
 counts pixels at the label map's size: the candidate's masks, of the side that CLIP reads, are
 brought there by nearest neighbour. `ovsslib.tuning.study.figures` computes from what is stored.
 
-Letters: B pictures, C candidates, n classes, K names a picture's classes have, S side in
+Letters: B images, C candidates, n classes, K names an image's classes have, S side in
 pixels, V rewards.
 """
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """Reward and pixel counts of every candidate for every picture.
+    """Reward and pixel counts of every candidate for every image.
 
     Attributes:
         space: the grid.
         preset: the settings that the search started from, as a candidate: the last of C.
         pictures: B names.
-        pairs: (B,) int64, how many classes a picture is rewarded for.
+        pairs: (B,) int64, how many classes an image is rewarded for.
         variants: V names of rewards (`RewardOptions.label`), the tuning's own first.
         rewards: (V, C, B) float32, what each of them gives.
         intersection: (C, B, n + 1) int32 pixels that are right, background first.
@@ -88,7 +88,7 @@ def study(
         tuning: on what; its filter must not read masks.
         execution: batch, device, data folder, progress.
         ablate: options of the reward; all combinations of their values are noted too.
-        rewarded: False leaves rewards out, for pictures that only judge; CLIP takes most of the
+        rewarded: False leaves rewards out, for images that only judge; CLIP takes most of the
             time.
         maps: folder that keeps the maps of all layers and heads; None for a temporary one.
         space: the grid; None for that of the tuning.
@@ -101,7 +101,7 @@ def study(
     named = tuning.reward.ablated(ablate)
     variants = named if rewarded else []
     model, work, base, store = opened(tuning, execution, maps)
-    # Those that show CLIP the same pictures share its passes.
+    # Those that show CLIP the same images share its passes.
     sights: dict[tuple[str, ...], list[int]] = {tuning.reward.sight: []}
     for row, one in enumerate(variants):
         sights.setdefault(one.sight, []).append(row)
@@ -183,7 +183,7 @@ def confusions(
     protocol: Protocol,
     n: int,
 ) -> np.ndarray:
-    """Confusion matrices of many candidates for one picture, at the label map's size.
+    """Confusion matrices of many candidates for one image, at the label map's size.
 
     Every pixel of the label map is counted for the mask pixel that is nearest to its centre. Masks
     need not be enlarged for it: how often each label occurs at each mask pixel says the same.

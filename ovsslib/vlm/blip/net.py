@@ -1,7 +1,7 @@
 """BLIP's image-text matching network in plain torch, for inference.
 
 The parameter names are those of transformers' ``BlipForImageTextRetrieval``, whose import takes
-longer than segmenting a picture. Attention is fused, except the one cross-attention that is read:
+longer than segmenting an image. Attention is fused, except the one cross-attention that is read:
 it is computed step by step and handed back. Products of words and patches are made in the order
 that costs least (see :meth:`TextAttention.folds`). Architecture: BLIP (arXiv 2201.12086), section
 3.1.

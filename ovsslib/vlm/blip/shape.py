@@ -16,7 +16,7 @@ class BlipShape:
     Args:
         image: The image encoder.
         text: The text encoder.
-        image_size: Side of the square pictures it was trained with.
+        image_size: Side of the square images it was trained with.
         patch: Side of a patch.
         vocabulary: Number of token embeddings.
         positions: Most tokens in a text.

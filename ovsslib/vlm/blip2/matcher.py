@@ -21,7 +21,7 @@ from ovsslib.vlm.weights import fill, read_weights
 class Blip2Matcher(Matcher):
     """A frozen BLIP-2 that scores image-text pairs and shows what each token saw by its queries.
 
-    No word of BLIP-2 looks at the picture: Q query tokens do (32 in the published models), and
+    No word of BLIP-2 looks at the image: Q query tokens do (32 in the published models), and
     words look at queries. The attention given here is composed of both,
     ``sum over q of self(t, q) * cross(q, p)``: ``cross`` is the chosen layer's cross-attention,
     head by head, and ``self`` the next layer's self-attention, the mean over its heads. A row sums
@@ -60,7 +60,7 @@ class Blip2Matcher(Matcher):
         tokenizer = self.tokenizer
         unknown = tokenizer.token_to_id("[UNK]")
         self._unk: int = self._pad if unknown is None else unknown
-        # transformers' processor adds a place holder for pictures, which no embedding belongs to.
+        # transformers' processor adds a place holder for images, which no embedding belongs to.
         known = tokenizer.get_vocab_size() - (tokenizer.token_to_id("<image>") is not None)
         if known > shape.vocabulary:
             raise OvssError(
@@ -81,7 +81,7 @@ class Blip2Matcher(Matcher):
     def tokenize(self, text: str) -> Tokens:
         """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
         encoding = self.tokenizer.encode(text)
-        # The place holder for pictures, if a text spells it, is a word like any unknown one.
+        # The place holder for images, if a text spells it, is a word like any unknown one.
         rows = self.model.shape.vocabulary
         ids = tuple(self._unk if token >= rows else token for token in encoding.ids)
         return Tokens(

@@ -1,9 +1,9 @@
 """BLIP-2's image-text matching network in plain torch, for inference.
 
 The parameter names are those of transformers' ``Blip2ForImageTextRetrieval``, whose import takes
-longer than segmenting a picture. Architecture: BLIP-2 (arXiv 2301.12597), section 3.1: a ViT, and
+longer than segmenting an image. Architecture: BLIP-2 (arXiv 2301.12597), section 3.1: a ViT, and
 the Q-Former, in which Q learnt query tokens and the text attend to each other, and the queries (the
-text never) to the picture in every second layer. The match is judged from the queries.
+text never) to the image in every second layer. The match is judged from the queries.
 
 No attention leads from words to patches here. :meth:`QFormer.forward` composes one; the page
 "BLIP-2" of the book says why so.

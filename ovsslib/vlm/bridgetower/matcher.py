@@ -28,8 +28,8 @@ class BridgeTowerMatcher(Matcher):
     A match runs the text encoder and the cross-modal layers. It takes image tokens (R, 1+P, N*D)
     and refuses those of another width as another model's.
 
-    Pictures are squashed. The model's own processor cuts a square out of the middle instead, which
-    would leave the picture's ends without a label. The other arguments are those of
+    Images are squashed. The model's own processor cuts a square out of the middle instead, which
+    would leave the image's ends without a label. The other arguments are those of
     :class:`Matcher`.
 
     Args:

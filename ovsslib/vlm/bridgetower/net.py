@@ -1,7 +1,7 @@
 """BridgeTower's image-text matching network in plain torch, for inference.
 
 The parameter names are those of transformers' ``BridgeTowerForImageAndTextRetrieval``, whose import
-takes longer than segmenting a picture. Attention is fused, except the one cross-attention that is
+takes longer than segmenting an image. Attention is fused, except the one cross-attention that is
 read. Architecture: BridgeTower (arXiv 2206.08657), section 3: an image and a text encoder, whose
 last N layers each feed one of the N cross-modal layers; in these, words look at patches and patches
 look at words.

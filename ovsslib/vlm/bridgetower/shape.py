@@ -24,7 +24,7 @@ class BridgeTowerShape:
         text: The text encoder; cross-modal layers have its width, heads and MLPs.
         cross: Number of cross-modal layers, L.
         eps: What the norms between encoders and cross-modal layers add to the variance.
-        image_size: Side of the square pictures it was trained with.
+        image_size: Side of the square images it was trained with.
         patch: Side of a patch.
         vocabulary: Number of token embeddings.
         places: Number of position embeddings; the first ``pad + 1`` belong to no token.

@@ -70,7 +70,7 @@ class LavisMatcher(BlipMatcher):
         positions = resize_positions(encoder.pos_embed, side, rows, columns)
         inputs = (pixels.to(self.device, self.dtype),)
         patches, native = encoder.patch_embed, encoder.patch_embed.img_size
-        try:  # the encoder refuses pictures of another size than this, and needs it for no more
+        try:  # the encoder refuses images of another size than this, and needs it for no more
             patches.img_size = tuple(pixels.shape[-2:])
             return torch.func.functional_call(encoder, {"pos_embed": positions}, inputs)
         finally:

@@ -129,7 +129,7 @@ def sort_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
 def shape_of(weights: Mapping[str, Tensor]) -> BlipShape:
     """The network's size, read off its tensors.
 
-    The side of the training pictures is that of the grid of position embeddings times the patch.
+    The side of the training images is that of the grid of position embeddings times the patch.
 
     Args:
         weights: Under LAVIS's names.

@@ -1,4 +1,4 @@
-"""Choices by a reward, judged on pictures that it has not seen; on studies made by hand."""
+"""Choices by a reward, judged on images that it has not seen; on studies made by hand."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PICTURES = 12
 
 
 def made(rewards: np.ndarray | None = None, absent: str = "count") -> Study:
-    """12 pictures, 24 candidates and the preset's; candidate c is right on 10 c pixels of 1000."""
+    """12 images, 24 candidates and the preset's; candidate c is right on 10 c pixels of 1000."""
     rng = np.random.default_rng(3)
     count = len(SPACE.grid()) + 1
     truth = np.full((PICTURES, 4), 1000)
