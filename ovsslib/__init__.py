@@ -1,8 +1,9 @@
 """Open-vocabulary semantic segmentation out of frozen vision-language models.
 
->>> import ovsslib
->>> ovsslib.preset("blip").layer
-8
+Example:
+    >>> import ovsslib
+    >>> ovsslib.preset("blip").layer
+    8
 """
 
 from __future__ import annotations

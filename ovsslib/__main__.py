@@ -1,4 +1,4 @@
-"""``python -m ovsslib`` is the ``ovss`` command."""
+"""`python -m ovsslib` is the `ovss` command."""
 
 from __future__ import annotations
 

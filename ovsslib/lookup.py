@@ -16,15 +16,16 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> OvssError:
     """The error for a name that is not among the known ones.
 
     Args:
-        kind: What the name stands for, such as ``"preset"``.
+        kind: What the name stands for, such as `"preset"`.
         name: The name the user gave.
         known: The names that would have been right.
 
     Returns:
         An error (to be raised by the caller) that proposes the nearest name and lists all.
 
-    >>> print(unknown("preset", "blib", ["blip", "bridgetower"]))
-    unknown preset 'blib'; did you mean 'blip'? Known: blip, bridgetower
+    Example:
+        >>> print(unknown("preset", "blib", ["blip", "bridgetower"]))
+        unknown preset 'blib'; did you mean 'blip'? Known: blip, bridgetower
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
@@ -46,8 +47,9 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
     Raises:
         OvssError: The name is unknown.
 
-    >>> pick("rule", "few", {"few": 3})
-    3
+    Example:
+        >>> pick("rule", "few", {"few": 3})
+        3
     """
     try:
         return table[name]
@@ -56,10 +58,11 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def resolve(target: str) -> Any:
-    """Import the object behind a ``"module:attribute"`` registry entry.
+    """Import the object behind a `"module:attribute"` registry entry.
 
-    >>> resolve("math:sqrt")(9.0)
-    3.0
+    Example:
+        >>> resolve("math:sqrt")(9.0)
+        3.0
     """
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -7,14 +7,15 @@ from typing import Any
 from ovsslib.lookup import pick, resolve
 
 METHODS: dict[str, str] = {"pnp-ovss": "ovsslib.pnp:build"}
-"""Name -> ``"module:function"`` of its builder; a string, so that listing methods imports none."""
+"""Name -> `"module:function"` of its builder; a string, so that listing methods imports none."""
 
 
 def list_methods() -> list[str]:
-    """Names that :func:`ovsslib.load` accepts as its first argument.
+    """Names that `ovsslib.load` accepts as its first argument.
 
-    >>> "pnp-ovss" in list_methods()
-    True
+    Example:
+        >>> "pnp-ovss" in list_methods()
+        True
     """
     return sorted(METHODS)
 
@@ -23,13 +24,13 @@ def load(method: str, **options: Any) -> Any:
     """Build a segmentation method by name.
 
     Args:
-        method: A name out of :func:`list_methods`, such as ``"pnp-ovss"``.
-        **options: Passed to the method's builder; for ``"pnp-ovss"`` see
-            :func:`ovsslib.pnp.build` (``vlm``, ``preset``, ``device``, ``dtype``, ``download``
-            and any field of :class:`ovsslib.pnp.config.PnPConfig`).
+        method: A name out of `list_methods`, such as `"pnp-ovss"`.
+        **options: Passed to the method's builder; for `"pnp-ovss"` see
+            `ovsslib.pnp.build` (`vlm`, `preset`, `device`, `dtype`, `download`
+            and any field of `ovsslib.pnp.config.PnPConfig`).
 
     Returns:
-        A :class:`ovsslib.pnp.result.Segmenter`.
+        A `ovsslib.pnp.result.Segmenter`.
 
     Raises:
         OvssError: The method, the model or an option is unknown.

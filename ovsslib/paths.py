@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).resolve().parent
 def data(*parts: str) -> Path:
     """A shipped file or folder: checkpoints, Diorama, published figures, stored results.
 
-    The wheel carries a copy of the checkout's ``data/`` as ``ovsslib/_data``.
+    The wheel carries a copy of the checkout's `data/` as `ovsslib/_data`.
 
     Args:
-        *parts: Names below ``data/``, such as ``"checkpoints", "micro-blip"``.
+        *parts: Names below `data/`, such as `"checkpoints", "micro-blip"`.
 
     Returns:
         Its path; it need not exist.

@@ -15,4 +15,4 @@ if TYPE_CHECKING:
     """An image: a path, a PIL image, or an (H, W, 3) uint8 array."""
 
 Progress = Callable[..., Iterable[Any]]
-"""``progress(items, description, total)`` gives the items and shows how far they are."""
+"""`progress(items, description, total)` gives the items and shows how far they are."""

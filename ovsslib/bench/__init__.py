@@ -1,1 +1,1 @@
-"""Measuring speed and memory: what ``ovss bench`` runs."""
+"""Measuring speed and memory: what `ovss bench` runs."""

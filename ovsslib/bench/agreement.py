@@ -30,10 +30,10 @@ class Agreement:
 
     Differences are the largest absolute one over the reference's largest value, the worst image's
     in each case. A round after which an image dropped other patches than the reference is not
-    comparable any more, as the model saw another image; it is left out of ``rounds`` and
-    ``sums``.
+    comparable any more, as the model saw another image; it is left out of `rounds` and
+    `sums`.
 
-    Args:
+    Attributes:
         agree: Whether every comparable figure is within the tolerance and patches were picked
             rightly.
         tolerance: See `TOLERANCE`.
@@ -53,7 +53,7 @@ class Agreement:
     wrong_patches: int
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values; a difference that is no number is ``"not finite"``."""
+        """All fields as plain JSON values; a difference that is no number is `"not finite"`."""
         found = asdict(self)
         found["rounds"] = [_plain(value) for value in self.rounds]
         return found | {"sums": _plain(self.sums)}

@@ -32,7 +32,7 @@ def sweep(
     """Images per second by batch size, of salience and of the whole pipeline.
 
     Args:
-        spec: What to measure; ``batch`` is replaced, and ``images`` is the least number of
+        spec: What to measure; `batch` is replaced, and `images` is the least number of
             images (rounded up to whole batches).
         batches: Batch sizes, each at least 1.
         repeats: Timed turns of salience; the pipeline runs once.
@@ -40,11 +40,11 @@ def sweep(
         matmul_size: See `ovsslib.bench.machine.matmul_rate`.
 
     Returns:
-        ``settings``, ``matmul_rate`` in FLOP per second, ``flops`` per image, ``provenance``, and
-        ``rows``: per batch size ``batch``, ``images``, ``salience`` and ``pipeline`` in images
-        per second, ``share`` of the matmul rate that salience reaches, and on a GPU the ``peak``
+        `settings`, `matmul_rate` in FLOP per second, `flops` per image, `provenance`, and
+        `rows`: per batch size `batch`, `images`, `salience` and `pipeline` in images
+        per second, `share` of the matmul rate that salience reaches, and on a GPU the `peak`
         bytes allocated. A batch that does not fit into memory ends the list with a row that holds
-        ``error`` instead.
+        `error` instead.
 
     Raises:
         OvssError: See `ovsslib.bench.case.prepare`; or a batch size is below 1.

@@ -24,7 +24,7 @@ PICTURE = (500, 375)
 class Spec:
     """A measurement of salience as plain data, so that another process can repeat it.
 
-    Args:
+    Attributes:
         vlm: Model, see `ovsslib.bench.random_models.open_model`.
         image_size: Side of the network's square input in pixels; None takes the model's preset.
         classes: Class names per image, K.
@@ -35,9 +35,9 @@ class Spec:
         batch: Images in one pass of the model.
         images: Images; None takes one batch.
         dtype: What the model computes in, see `ovsslib.vlm.load_vlm`.
-        compiled: Whether ``torch.compile`` is put to the image encoder.
+        compiled: Whether `torch.compile` is put to the image encoder.
         packed: Whether its weights may be packed (see `ovsslib.vlm.linear`; not where compiled).
-        device: Such as ``"cpu"``; None takes a GPU where there is one.
+        device: Such as `"cpu"`; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
         seed: Of images and random weights.
 
@@ -81,7 +81,7 @@ class Work:
     compiled: bool = False
 
     def batches(self) -> Iterator[tuple[list[np.ndarray], list[tuple[str, ...]]]]:
-        """Images and class names, ``batch`` at a time."""
+        """Images and class names, `batch` at a time."""
         for start in range(0, len(self.pictures), self.batch):
             part = slice(start, start + self.batch)
             yield self.pictures[part], self.classes[part]
@@ -113,18 +113,20 @@ def made_up_picture(seed: int, size: tuple[int, int] | None = None) -> np.ndarra
     Returns:
         (H, W, 3) uint8.
 
-    >>> made_up_picture(1, (40, 30)).shape
-    (30, 40, 3)
+    Example:
+        >>> made_up_picture(1, (40, 30)).shape
+        (30, 40, 3)
     """
     cells = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(cells).resize(size or PICTURE, Image.Resampling.BICUBIC))
 
 
 def class_names(count: int, first: int = 0) -> tuple[str, ...]:
-    """Different class names; from another ``first``, others or in another order.
+    """Different class names; from another `first`, others or in another order.
 
-    >>> class_names(2, first=8)
-    ('bird', 'traffic light')
+    Example:
+        >>> class_names(2, first=8)
+        ('bird', 'traffic light')
     """
     period = max(len(CLASSES), count)
     turns = [divmod((first + index) % period, len(CLASSES)) for index in range(count)]

@@ -139,7 +139,7 @@ def evaluation(
     *,
     distinct: int = DISTINCT,
 ) -> dict[str, Any]:
-    """The record of ``ovss bench evaluation``: one thread reads and counts made-up images.
+    """The record of `ovss bench evaluation`: one thread reads and counts made-up images.
 
     Args:
         images: Images, in COCO-Stuff's layout in a temporary folder; each is read from its file,
@@ -149,12 +149,12 @@ def evaluation(
         distinct: Different images at most.
 
     Returns:
-        ``milliseconds`` per image: ``label`` (file to labels), ``confusion`` (prediction and
-        label to counts), ``picture`` (file to RGB); ``rate``, images per second: ``label``
-        alone, ``evaluation`` (label and confusion), ``with_picture`` (all three); ``memory`` in
-        bytes: resident ``after`` so many images (``first``), after all (``last``), ``growth``;
-        ``counts_agree``: whether the sums are those of the images as they were drawn;
-        ``settings``; ``provenance``.
+        `milliseconds` per image: `label` (file to labels), `confusion` (prediction and
+        label to counts), `picture` (file to RGB); `rate`, images per second: `label`
+        alone, `evaluation` (label and confusion), `with_picture` (all three); `memory` in
+        bytes: resident `after` so many images (`first`), after all (`last`), `growth`;
+        `counts_agree`: whether the sums are those of the images as they were drawn;
+        `settings`; `provenance`.
 
     Raises:
         OvssError: A number is out of range, or the files cannot be written.

@@ -49,10 +49,10 @@ def precisions(
         threads: Threads of torch; None leaves them as they are.
 
     Returns:
-        ``settings``; ``rows``, float32 first: ``dtype``, ``seconds`` of salience per image,
-        ``ratio`` of float32's to them, ``labels`` (mean share of pixels labelled as in float32),
-        ``worst`` (that of the worst image), ``kept`` (whether the mean is enough);
-        ``provenance``.
+        `settings`; `rows`, float32 first: `dtype`, `seconds` of salience per image,
+        `ratio` of float32's to them, `labels` (mean share of pixels labelled as in float32),
+        `worst` (that of the worst image), `kept` (whether the mean is enough);
+        `provenance`.
 
     Raises:
         OvssError: The model, a type or the images cannot be had.

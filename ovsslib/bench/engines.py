@@ -47,9 +47,9 @@ def dry_jobs(shards: int, pictures: int, folder: Path) -> list[ShardJob]:
     """Jobs as `ovsslib.evaluate.resume.run_sharded` hands them out.
 
     Args:
-        shards: how many.
-        pictures: of each.
-        folder: where their files shall lie.
+        shards: How many.
+        pictures: Of each.
+        folder: Where their files shall lie.
     """
     specs = dumps({"run": plain(dataclasses.asdict(_SPEC))})
     how = dumps({"batch": 8, "workers": 0, "device": None, "root": str(folder)})
@@ -75,7 +75,7 @@ def store(job: ShardJob) -> tuple[int, int]:
         The shard's number and the process's id.
 
     Raises:
-        OvssError: it cannot be written.
+        OvssError: It cannot be written.
     """
     write(made_up_result(job.shard.stop - job.shard.start), Path(job.files["run"]))
     return job.shard.index, os.getpid()
@@ -86,7 +86,7 @@ def made_up_result(pictures: int) -> RunResult:
     """A part of a run on COCO-Stuff (171 classes and background), counted from made-up images.
 
     Args:
-        pictures: how many, of 500 x 375 pixels.
+        pictures: How many, of 500 x 375 pixels.
     """
     rules, n = get_protocol(PROTOCOL).resolved(_SPEC.dataset), len(COCO_CLASSES)
     ledger, told, config = Ledger(n + 1), tuple(range(1, n + 1)), preset("blip")
@@ -123,14 +123,14 @@ def timed(
 
     Args:
         function: `nothing` or `store`.
-        jobs: at least 2.
-        engine: who computes; Dask's scheduler runs in this process.
+        jobs: At least 2.
+        engine: Who computes; Dask's scheduler runs in this process.
 
     Returns:
-        ``shards``; ``start``, seconds until every worker has answered once; ``seconds`` per shard
-        from then on, and ``rate``, shards per second; ``cpu``, processor seconds of this process
-        per shard from then on; ``total``, seconds with the engine's end; ``memory`` of this
-        process in bytes, ``before`` and ``most``; ``complete``, whether each job was done once.
+        `shards`; `start`, seconds until every worker has answered once; `seconds` per shard
+        from then on, and `rate`, shards per second; `cpu`, processor seconds of this process
+        per shard from then on; `total`, seconds with the engine's end; `memory` of this
+        process in bytes, `before` and `most`; `complete`, whether each job was done once.
     """
     before = most = resident(peak=False)
     begun = time.perf_counter()
@@ -165,15 +165,15 @@ def timed(
 
 
 def refinement_processes(workers: int, repeats: int = 5) -> dict[str, Any]:
-    """What a shard pays for refinement processes beside its model (``--refine-workers``).
+    """What a shard pays for refinement processes beside its model (`--refine-workers`).
 
     Args:
-        workers: processes.
-        repeats: of the measurement.
+        workers: Processes.
+        repeats: Of the measurement.
 
     Returns:
-        ``workers``; ``start``, median seconds from handing in a tiny image per process to the
-        last answer and the processes' end; ``memory``, bytes that a process has at most for 20
+        `workers`; `start`, median seconds from handing in a tiny image per process to the
+        last answer and the processes' end; `memory`, bytes that a process has at most for 20
         classes at 500 x 375 pixels.
     """
     tiny = [_refinement((16, 16), 1)] * workers
@@ -204,23 +204,23 @@ def _refinement(size: tuple[int, int], classes: int) -> Job:
 def overhead(
     shards: int = 5000, workers: int = 2, *, pictures: int = 4, compared: int = 500
 ) -> dict[str, Any]:
-    """The record of ``ovss bench dask``.
+    """The record of `ovss bench dask`.
 
     Args:
-        shards: dry shards on Dask.
-        workers: processes of Dask and of the pool.
-        pictures: of a written shard.
-        compared: shards for this process and the pool, at most ``shards``.
+        shards: Dry shards on Dask.
+        workers: Processes of Dask and of the pool.
+        pictures: Of a written shard.
+        compared: Shards for this process and the pool, at most `shards`.
 
     Returns:
-        ``rows``, one per ``job`` (``nothing``, ``store``) and ``engine`` (``serial``,
-        ``processes``, ``dask``): `timed`'s figures and ``overhead``, seconds per shard beyond the
-        serial time divided by the workers; ``job_bytes``, a job as it travels; ``file``,
-        ``pictures`` and ``bytes`` of a shard of the usual size; ``refinement``, see
-        `refinement_processes`; ``complete``, ``settings``, ``provenance``.
+        `rows`, one per `job` (`nothing`, `store`) and `engine` (`serial`,
+        `processes`, `dask`): `timed`'s figures and `overhead`, seconds per shard beyond the
+        serial time divided by the workers; `job_bytes`, a job as it travels; `file`,
+        `pictures` and `bytes` of a shard of the usual size; `refinement`, see
+        `refinement_processes`; `complete`, `settings`, `provenance`.
 
     Raises:
-        OvssError: a number is out of range, or files cannot be written.
+        OvssError: A number is out of range, or files cannot be written.
     """
     if min(shards, compared) < 2 or min(workers, pictures) < 1:
         raise OvssError(

@@ -28,7 +28,7 @@ from ovsslib.vlm.blip.net import BlipNet
 class Found:
     """One image's rounds.
 
-    Args:
+    Attributes:
         maps: (N, K, P) class maps of each round, 0 at patches dropped before.
         dropped: (N, P) bool, patches each round did not see.
         aggregate: (N, P) salience summed over all class tokens, 0 at dropped patches.
@@ -44,7 +44,7 @@ class Everything:
 
     Args:
         net: The network whose weights are used (shared, not copied).
-        enc: Id of the ``[ENC]`` token.
+        enc: Id of the `[ENC]` token.
     """
 
     def __init__(self, net: BlipNet, enc: int) -> None:

@@ -69,7 +69,7 @@ _FORMULAS = {**flop_registry, torch.ops.aten._int_mm: flop_registry[torch.ops.at
 class _FlopCount(TorchDispatchMode):
     """Sums the FLOPs of the operations that run inside.
 
-    torch's own ``FlopCounterMode`` cannot be used: it hooks into modules and refuses a gradient
+    torch's own `FlopCounterMode` cannot be used: it hooks into modules and refuses a gradient
     that stops at a leaf, which is what salience needs.
     """
 
@@ -96,7 +96,7 @@ class _FlopCount(TorchDispatchMode):
 def count_flops(call: Callable[[], object]) -> int:
     """Floating-point operations of matrix products and convolutions during a call.
 
-    Counted with the formulas of ``torch.utils.flop_counter`` on the operations that really run, the
+    Counted with the formulas of `torch.utils.flop_counter` on the operations that really run, the
     backward pass included; a multiply-add counts as two, and sums, norms and softmax do not count.
     Attention is taken apart into its products for this, as not every torch has formulas for all
     fused kernels.

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def resident(*, peak: bool) -> int:
     """Bytes of this process in memory, now or at most since it began.
 
-    Linux says so under ``/proc``. Its ``getrusage`` would not do: a new process inherits its
-    parent's peak. Elsewhere ``getrusage`` is all there is, and *now* is the peak as well.
+    Linux says so under `/proc`. Its `getrusage` would not do: a new process inherits its
+    parent's peak. Elsewhere `getrusage` is all there is, and *now* is the peak as well.
 
     Raises:
         OvssError: The system tells neither.

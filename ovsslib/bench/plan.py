@@ -27,13 +27,13 @@ class Cost:
     """What one image costs.
 
     Attributes:
-        flops: floating-point operations of salience, all rounds; a multiply-add counts as two.
-        read: seconds that the model's process needs to read image and label.
-        refine: core seconds of refinement.
-        score: core seconds of counting.
+        flops: Floating-point operations of salience, all rounds; a multiply-add counts as two.
+        read: Seconds that the model's process needs to read image and label.
+        refine: Core seconds of refinement.
+        score: Core seconds of counting.
 
     Raises:
-        OvssError: a value is negative, or nothing costs anything.
+        OvssError: A value is negative, or nothing costs anything.
     """
 
     flops: float
@@ -55,11 +55,11 @@ class Worker:
 
     Attributes:
         peak: FLOP/s of the GPU, by its data sheet.
-        share: which part of it salience reaches, above 0 and up to 1.
-        cores: of refinement, 1 or more.
+        share: Which part of it salience reaches, above 0 and up to 1.
+        cores: Of refinement, 1 or more.
 
     Raises:
-        OvssError: a value is out of range.
+        OvssError: A value is out of range.
     """
 
     peak: float
@@ -107,9 +107,9 @@ class Fixed:
     """What a run costs besides its images, in seconds.
 
     Attributes:
-        run: once: workers start, and their refinement processes.
-        shard: of each shard on its worker: its last image is refined, and nothing beside it.
-        scheduler: of each shard on the one scheduler.
+        run: Once: workers start, and their refinement processes.
+        shard: Of each shard on its worker: its last image is refined, and nothing beside it.
+        scheduler: Of each shard on the one scheduler.
     """
 
     run: float = 0.0
@@ -122,14 +122,14 @@ class Plan:
     """A data set on some GPUs.
 
     Attributes:
-        gpus: workers.
-        size: pictures of a shard.
-        shards: how many.
-        seconds: from start to end.
-        busy: share of the time in which GPUs compute, 0..1.
-        even: images per worker on average over those of the worker that has most, 0..1.
-        demand: shards per second that the scheduler sees.
-        load: share of what the scheduler can do, 0..1.
+        gpus: Workers.
+        size: Pictures of a shard.
+        shards: How many.
+        seconds: From start to end.
+        busy: Share of the time in which GPUs compute, 0..1.
+        even: Images per worker on average over those of the worker that has most, 0..1.
+        demand: Shards per second that the scheduler sees.
+        load: Share of what the scheduler can do, 0..1.
     """
 
     gpus: int
@@ -148,15 +148,15 @@ def plan(
     """Time and load of a run; workers are alike, and a last, smaller shard counts as whole.
 
     Args:
-        images: images of the data set.
-        gpus: workers.
-        cost: of an image.
-        worker: what one is.
-        fixed: what else takes time.
-        size: pictures of a shard.
+        images: Images of the data set.
+        gpus: Workers.
+        cost: Of an image.
+        worker: What one is.
+        fixed: What else takes time.
+        size: Pictures of a shard.
 
     Raises:
-        OvssError: a number is below 1.
+        OvssError: A number is below 1.
 
     Example:
         >>> half = plan(1000, 2, Cost(1e12, 0, 1, 0), Worker(1e14, 0.5, 10), size=100)
@@ -190,7 +190,7 @@ def best(
     """The quickest of several shard sizes; of equally quick ones the largest.
 
     Raises:
-        OvssError: there is no size, or a number is below 1.
+        OvssError: There is no size, or a number is below 1.
     """
     found = [plan(images, gpus, cost, worker, fixed, size) for size in sizes]
     if not found:
@@ -201,17 +201,17 @@ def best(
 def refine_seconds(
     rows: Sequence[Mapping[str, Any]], classes: float, size: str = "500x375"
 ) -> float:
-    """Core seconds of refinement for a number of classes, out of ``ovss bench refine``'s rows.
+    """Core seconds of refinement for a number of classes, out of `ovss bench refine`'s rows.
 
     Straight lines between the measured numbers, and beyond them the nearest line's continuation.
 
     Args:
-        rows: of the results file: ``size``, ``classes``, ``total`` (milliseconds).
-        classes: per image, background not counted.
-        size: of the images.
+        rows: Of the results file: `size`, `classes`, `total` (milliseconds).
+        classes: Per image, background not counted.
+        size: Of the images.
 
     Raises:
-        OvssError: fewer than two numbers of classes were measured at this size.
+        OvssError: Fewer than two numbers of classes were measured at this size.
 
     Example:
         >>> rows = [{"size": "9x9", "classes": k, "total": 100.0 * k} for k in (1, 5, 20)]
@@ -233,7 +233,7 @@ def pictures(dataset: str, split: str = "val") -> int:
     """Number of pictures of a data set's split, by its authors; the largest if they differ.
 
     Raises:
-        OvssError: the data set or the split is unknown.
+        OvssError: The data set or the split is unknown.
 
     Example:
         >>> pictures("coco-stuff"), pictures("coco-stuff", "train")
@@ -247,10 +247,10 @@ def command(dataset: str, *, workers: int = 0, refine: int = 0, where: str = "")
     """How to run the paper's method on a data set of its table, with recorded answers of GPT-4o.
 
     Args:
-        dataset: its name.
-        workers: processes or SLURM jobs, one a GPU; 0 for the calling process alone.
-        refine: refinement processes of each.
-        where: further options, such as ``--dask-slurm slurm.yml``.
+        dataset: Its name.
+        workers: Processes or SLURM jobs, one a GPU; 0 for the calling process alone.
+        refine: Refinement processes of each.
+        where: Further options, such as `--dask-slurm slurm.yml`.
 
     Example:
         >>> command("voc21", workers=8).partition("--workers")[1:]

@@ -58,16 +58,17 @@ def word_tokenizer(words: Iterable[str], vocabulary: int) -> Tokenizer:
 
     Args:
         words: Words with a token of their own, in lower case.
-        vocabulary: Number of token embeddings; ``[ENC]`` is the last, as in BLIP.
+        vocabulary: Number of token embeddings; `[ENC]` is the last, as in BLIP.
 
     Returns:
-        A tokenizer that writes ``[CLS] … [SEP]`` around a text.
+        A tokenizer that writes `[CLS] … [SEP]` around a text.
 
     Raises:
         OvssError: The vocabulary is too small for the words.
 
-    >>> word_tokenizer(["cat"], 100).encode("Cat ox").tokens
-    ['[CLS]', 'cat', 'o', '##x', '[SEP]']
+    Example:
+        >>> word_tokenizer(["cat"], 100).encode("Cat ox").tokens
+        ['[CLS]', 'cat', 'o', '##x', '[SEP]']
     """
     signs = string.ascii_lowercase + string.digits
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -84,7 +85,7 @@ def word_tokenizer(words: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def random_weight(name: str, value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One parameter's random values in float32, of the shape of ``value``.
+    """One parameter's random values in float32, of the shape of `value`.
 
     The scales keep states, attention and gradients far from constant: a comparison of maps that
     are all alike would prove nothing. What a layer adds to the image tokens is small, as in trained
@@ -148,7 +149,7 @@ def open_model(
     Args:
         name: A key of `SHAPES`, a model's name, a folder or a hub id.
         dtype: See `ovsslib.vlm.load_vlm`.
-        device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
+        device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
         seed: Of random weights.
         packed: See `ovsslib.vlm.load_vlm`.
 

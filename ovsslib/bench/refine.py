@@ -59,9 +59,9 @@ def stage_times(size: tuple[int, int], classes: int, images: int, config: PnPCon
         config: Settings.
 
     Returns:
-        ``size`` ("500x375"), ``classes``, ``planes``, and in milliseconds per image
-        ``upsample`` (threshold and background plane included), ``blur``, ``crf`` (softmax included)
-        and ``total``, the time of `ovsslib.pnp.refine.refine_maps` as a whole.
+        `size` ("500x375"), `classes`, `planes`, and in milliseconds per image
+        `upsample` (threshold and background plane included), `blur`, `crf` (softmax included)
+        and `total`, the time of `ovsslib.pnp.refine.refine_maps` as a whole.
     """
     times: dict[str, list[float]] = {"upsample": [], "blur": [], "crf": [], "total": []}
     for seed in range(images):
@@ -85,7 +85,7 @@ def stage_times(size: tuple[int, int], classes: int, images: int, config: PnPCon
 def stages(
     sizes: Sequence[tuple[int, int]], classes: Sequence[int], images: int
 ) -> list[dict[str, Any]]:
-    """`stage_times` of every size and number of classes, with the settings of preset ``blip``.
+    """`stage_times` of every size and number of classes, with the settings of preset `blip`.
 
     Raises:
         OvssError: A size or number is below 1.
@@ -177,11 +177,11 @@ def pipeline(
         threads: Threads of the model; None leaves them as they are.
 
     Returns:
-        ``settings``; ``salience`` and ``refinement`` (one process) in images per second; ``rows``
-        with ``workers``, ``pipeline``, ``slower_stage`` (the rate if the stages overlap fully, the
-        refinement ``workers`` times as fast) and ``sum`` (the rate if nothing overlaps), all in
-        images per second; ``same_labels``, whether all numbers of workers gave the same;
-        ``provenance``.
+        `settings`; `salience` and `refinement` (one process) in images per second; `rows`
+        with `workers`, `pipeline`, `slower_stage` (the rate if the stages overlap fully, the
+        refinement `workers` times as fast) and `sum` (the rate if nothing overlaps), all in
+        images per second; `same_labels`, whether all numbers of workers gave the same;
+        `provenance`.
 
     Raises:
         OvssError: The model or the images are missing, or a number is out of range.
@@ -264,7 +264,7 @@ def everything_about(
     images: int,
     streams: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The record of ``ovss bench refine``: `stages`, and `pipeline`'s result if there is one."""
+    """The record of `ovss bench refine`: `stages`, and `pipeline`'s result if there is one."""
     return {
         "kind": "bench-refine",
         "settings": {"grid": GRID, "images": images, "config": preset("blip").to_dict()},

@@ -52,7 +52,7 @@ def versus(
 ) -> dict[str, Any]:
     """Both ways on the same weights and images in one run: results, time, memory, FLOPs.
 
-    The costly way always computes in float32, as code of its kind does; ours in what ``spec`` says.
+    The costly way always computes in float32, as code of its kind does; ours in what `spec` says.
 
     Args:
         spec: What to measure.
@@ -62,13 +62,13 @@ def versus(
         matmul_size: See `ovsslib.bench.machine.matmul_rate`.
 
     Returns:
-        ``settings``; ``agreement`` (see `ovsslib.bench.agreement.Agreement`); ``labels``, the
-        share of pixels labelled alike after refinement, of each image; ``seconds`` per
-        image of each way and their ``ratio``; ``memory`` (None if not wanted): per way the bytes
-        at the ``peak``, at the ``start`` before the model was loaded, and ``net`` of that, and
-        ``share``, ours over the other's; ``flops`` per image of our way; ``matmul_rate`` and
-        ``rate``, both in FLOP per second, and ``share`` of the former that ours reaches;
-        ``provenance``.
+        `settings`; `agreement` (see `ovsslib.bench.agreement.Agreement`); `labels`, the
+        share of pixels labelled alike after refinement, of each image; `seconds` per
+        image of each way and their `ratio`; `memory` (None if not wanted): per way the bytes
+        at the `peak`, at the `start` before the model was loaded, and `net` of that, and
+        `share`, ours over the other's; `flops` per image of our way; `matmul_rate` and
+        `rate`, both in FLOP per second, and `share` of the former that ours reaches;
+        `provenance`.
 
     Raises:
         OvssError: See `ovsslib.bench.case.prepare`; or the model is no BLIP.
@@ -148,7 +148,7 @@ def peak_memory(task: tuple[Spec, str]) -> dict[str, int]:
         task: What to measure, and one of `WAYS`.
 
     Returns:
-        Bytes ``start`` (before the model is loaded), ``peak`` and ``net``, their difference: the
+        Bytes `start` (before the model is loaded), `peak` and `net`, their difference: the
         process's memory, or the memory allocated on the GPU where the model is on one.
     """
     spec, way = task

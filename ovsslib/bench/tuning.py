@@ -1,9 +1,9 @@
 """What stored maps save a search: candidates per minute against running the pipeline for each.
 
-Four ways, in one run, on the same images with the same reward. ``stored``: maps of all layers
-and heads from one pass per image, then candidates. ``race``: the same, but candidates that fall
-far behind are not judged to the end. ``fair``: for each candidate a pass with its layer and head,
-and only what its masks need. ``usual``: for each candidate the whole pipeline with the preset's
+Four ways, in one run, on the same images with the same reward. `stored`: maps of all layers
+and heads from one pass per image, then candidates. `race`: the same, but candidates that fall
+far behind are not judged to the end. `fair`: for each candidate a pass with its layer and head,
+and only what its masks need. `usual`: for each candidate the whole pipeline with the preset's
 rounds and CRF, as one would without a search in mind.
 """
 
@@ -89,9 +89,9 @@ def tuning(  # noqa: PLR0913 - what is measured
     Args:
         vlm: Model: a name, a folder, a hub id, or one of `ovsslib.bench.random_models.SHAPES`.
         images: Images of Diorama; their classes are those in their captions.
-        candidates: Of a random search over Table 2's space, for ``stored`` and ``race``.
-        fair: The first so many of them for ``fair``; None for all.
-        usual: The first so many of them for ``usual``; 0 leaves that way out. Take several: one
+        candidates: Of a random search over Table 2's space, for `stored` and `race`.
+        fair: The first so many of them for `fair`; None for all.
+        usual: The first so many of them for `usual`; 0 leaves that way out. Take several: one
             of a layer with empty maps costs less than others.
         split: Which of Diorama's splits.
         root: Its folder; None for the shipped one.
@@ -102,16 +102,16 @@ def tuning(  # noqa: PLR0913 - what is measured
         threads: Threads of torch; None leaves them as they are.
 
     Returns:
-        ``settings``; ``collect``, seconds of the one pass over all images, and ``bytes`` of its
-        maps; ``rows``, one per way: ``way``, ``candidates``, ``seconds`` per candidate, ``rate``
-        in candidates per minute, ``clip``, the share of the time that the reward's model takes, and
-        ``ratio`` of its seconds to those of ``stored``; ``with_collect``, the ratio of ``fair`` if
-        the one pass counts as well; ``looks``, the share of candidates times images that the race
-        judged; ``agreement``: ``same``, the share of rewards (an image's by a candidate) that are
-        equal in ``stored`` and ``fair``, ``largest`` difference of a candidate's value, ``agree``,
+        `settings`; `collect`, seconds of the one pass over all images, and `bytes` of its
+        maps; `rows`, one per way: `way`, `candidates`, `seconds` per candidate, `rate`
+        in candidates per minute, `clip`, the share of the time that the reward's model takes, and
+        `ratio` of its seconds to those of `stored`; `with_collect`, the ratio of `fair` if
+        the one pass counts as well; `looks`, the share of candidates times images that the race
+        judged; `agreement`: `same`, the share of rewards (an image's by a candidate) that are
+        equal in `stored` and `fair`, `largest` difference of a candidate's value, `agree`,
         whether that is enough (None for random weights: their maps of all classes are so alike that
-        the rounding of stored maps decides between them), and ``winner``, whether the race ends
-        with the best candidate; ``provenance``.
+        the rounding of stored maps decides between them), and `winner`, whether the race ends
+        with the best candidate; `provenance`.
 
     Raises:
         OvssError: The model or images cannot be had, or there is no candidate.
@@ -228,7 +228,7 @@ def _race(objective: Objective, candidates: Sequence[Candidate]) -> Lap:
 
 
 def _rerun(setting: _Setting, candidates: Sequence[Candidate], *, whole: bool) -> np.ndarray:
-    """Rewards (C, B) by a run of the model for each candidate; ``whole`` is the usual way."""
+    """Rewards (C, B) by a run of the model for each candidate; `whole` is the usual way."""
     store, reward, base = setting.store, setting.reward, setting.model.config
     found = np.zeros((len(candidates), len(store)))
     for row, one in enumerate(candidates):

@@ -23,7 +23,7 @@ def build(root: Path) -> Path:
     """Build the HTML; every warning is an error.
 
     Args:
-        root: The folder with ``_config.yml`` and ``book/``.
+        root: The folder with `_config.yml` and `book/`.
 
     Returns:
         The first page.
@@ -83,7 +83,7 @@ def make_book(
     """Run the notebooks (or some, or none), then build the book.
 
     Args:
-        root: The checkout: ``notebooks/``, ``book/`` and ``_config.yml``.
+        root: The checkout: `notebooks/`, `book/` and `_config.yml`.
         only: Beginnings of the names of those to run again.
         given: Parameters for all of them.
         jobs: How many run at a time.

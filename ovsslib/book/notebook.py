@@ -1,6 +1,6 @@
 """What the notebooks share: checked parameters, quiet progress, figures with alternative text.
 
-A notebook begins with its parameters, then ``params = notebook.parameters(globals())`` (see
+A notebook begins with its parameters, then `params = notebook.parameters(globals())` (see
 `ovsslib.book.parameters`), and ends with `provenance`.
 """
 
@@ -56,12 +56,12 @@ def glue(name: str, value: Any) -> None:
 def figure(fig: Any, name: str, alt: str, caption: str | None = None, dpi: int = 150) -> None:
     """Show a matplotlib figure with alternative text, and save it for the book's pages.
 
-    It is saved as ``book/_static/generated/<name>.png`` (nowhere, outside a checkout). One figure
+    It is saved as `book/_static/generated/<name>.png` (nowhere, outside a checkout). One figure
     per cell: the book takes the texts for the whole cell.
 
     Args:
         fig: The matplotlib figure; it is closed.
-        name: File name without ending, lower case and hyphens; also the label ``fig-<name>``.
+        name: File name without ending, lower case and hyphens; also the label `fig-<name>`.
         alt: What is to be seen, for those who cannot see it.
         caption: Text under the figure, in MyST.
         dpi: Pixels per inch.
@@ -92,7 +92,7 @@ def provenance(path: Path | None = None, **facts: Any) -> None:
 
     Args:
         path: File to write, if any.
-        facts: What else to keep, such as ``seconds`` or ``config``; ``device`` and ``dtype`` are
+        facts: What else to keep, such as `seconds` or `config`; `device` and `dtype` are
             those of the run.
     """
     from IPython.display import Markdown, display

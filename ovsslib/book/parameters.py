@@ -1,6 +1,6 @@
 """Strict parameters for notebooks: papermill only warns about a name it does not know.
 
-A notebook's first code cell (tagged ``parameters``) declares each parameter with its type; the
+A notebook's first code cell (tagged `parameters`) declares each parameter with its type; the
 next cell checks what papermill put in their place:
 
 .. code-block:: python
@@ -30,7 +30,7 @@ def parameters(namespace: Mapping[str, Any]) -> Any:
     """Check a notebook's parameters and freeze them.
 
     Args:
-        namespace: The notebook's ``globals()``. Declared parameters are its annotated names.
+        namespace: The notebook's `globals()`. Declared parameters are its annotated names.
 
     Returns:
         An instance of a frozen dataclass with one field per declared parameter.
@@ -39,8 +39,9 @@ def parameters(namespace: Mapping[str, Any]) -> Any:
         OvssError: A parameter was passed that is not declared (the nearest declared name is
             given), or has a value of another type, or none is declared.
 
-    >>> parameters({"__annotations__": {"limit": int}, "limit": 3})
-    Parameters(limit=3)
+    Example:
+        >>> parameters({"__annotations__": {"limit": int}, "limit": 3})
+        Parameters(limit=3)
     """
     declared: dict[str, Any] = dict(namespace.get("__annotations__", {}))
     if not declared:
@@ -81,10 +82,11 @@ def check_names(passed: Iterable[str], declared: Iterable[str], where: str = "no
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated type; ``True`` is no number, and 1 is a float too.
+    """Whether a value is of an annotated type; `True` is no number, and 1 is a float too.
 
-    >>> fits(3, float), fits(True, int), fits(None, int | None), fits([1, "a"], list[int])
-    (True, False, True, False)
+    Example:
+        >>> fits(3, float), fits(True, int), fits(None, int | None), fits([1, "a"], list[int])
+        (True, False, True, False)
     """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -101,7 +103,7 @@ def fits(value: object, kind: Any) -> bool:
 
 
 def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A parameter that holds settings: a mapping, or JSON text, as ``papermill -p`` gives it.
+    """A parameter that holds settings: a mapping, or JSON text, as `papermill -p` gives it.
 
     Args:
         value: What was passed; an empty text is no setting.
@@ -110,8 +112,9 @@ def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         OvssError: The text is no JSON object.
 
-    >>> as_mapping('{"crf": false}', "config")
-    {'crf': False}
+    Example:
+        >>> as_mapping('{"crf": false}', "config")
+        {'crf': False}
     """
     if not isinstance(value, str):
         return dict(value)
@@ -128,10 +131,11 @@ def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def as_list(value: str | Sequence[str]) -> list[str]:
-    """A parameter that holds words: a list, or a text with commas, as ``papermill -p`` gives it.
+    """A parameter that holds words: a list, or a text with commas, as `papermill -p` gives it.
 
-    >>> as_list("oracle, all"), as_list(["oracle"]), as_list("")
-    (['oracle', 'all'], ['oracle'], [])
+    Example:
+        >>> as_list("oracle, all"), as_list(["oracle"]), as_list("")
+        (['oracle', 'all'], ['oracle'], [])
     """
     words = value.split(",") if isinstance(value, str) else value
     return [word.strip() for word in words if word.strip()]

@@ -82,7 +82,7 @@ def labels() -> str:
 
 
 def sclip() -> str:
-    """Markdown: the values of ``sclip`` per data set."""
+    """Markdown: the values of `sclip` per data set."""
     rows = []
     for name, layout in LAYOUTS.items():
         one = PROTOCOLS["sclip"].resolved(name)

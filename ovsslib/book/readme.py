@@ -72,8 +72,9 @@ def table(records: list[dict[str, Any]]) -> str:
 def describe(config: dict[str, Any]) -> str:
     """A method's settings in a few words.
 
-    >>> describe({"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": False})
-    'attention × gradient, 4 rounds, blur'
+    Example:
+        >>> describe({"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": False})
+        'attention × gradient, 4 rounds, blur'
     """
     words = [_SALIENCE.get(config["salience"], config["salience"])]
     if config.get("rounds", 1) > 1:
@@ -85,8 +86,9 @@ def describe(config: dict[str, Any]) -> str:
 def fill(text: str, content: str) -> str:
     r"""A text with what stands between the markers replaced.
 
-    >>> fill("a\n<!-- results:begin -->old<!-- results:end -->\nb", "new").splitlines()[3]
-    'new'
+    Example:
+        >>> fill("a\n<!-- results:begin -->old<!-- results:end -->\nb", "new").splitlines()[3]
+        'new'
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise OvssError(f"README.md must hold {BEGIN} and {END} once each")

@@ -28,7 +28,7 @@ def select(folder: Path, only: Sequence[str] = ()) -> list[Path]:
 
     Args:
         folder: Where the sources are.
-        only: Beginnings of file names, such as ``01``; none means all.
+        only: Beginnings of file names, such as `01`; none means all.
 
     Returns:
         Paths, sorted by name.

@@ -1,4 +1,4 @@
-"""The command line, ``ovss``: each command's module is imported only when it is called."""
+"""The command line, `ovss`: each command's module is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("ovsslib.cli.doctor.command", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
 }
-"""Command -> module (which holds a typer ``app``) and what it does."""
+"""Command -> module (which holds a typer `app`) and what it does."""
 
 
 class LazyGroup(TyperGroup):
@@ -53,7 +53,7 @@ class LazyGroup(TyperGroup):
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The list in ``ovss --help``, without importing anything."""
+        """The list in `ovss --help`, without importing anything."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
@@ -64,14 +64,14 @@ class LazyGroup(TyperGroup):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take ``--debug`` wherever it stands, also after the command's name."""
+        """Take `--debug` wherever it stands, also after the command's name."""
         end = args.index("--") if "--" in args else len(args)
         if "--debug" in args[:end]:
             args = ["--debug"] + [a for i, a in enumerate(args) if a != "--debug" or i > end]
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; an error becomes ``error: …`` and status 2 unless ``--debug``."""
+        """Run the command; an error becomes `error: …` and status 2 unless `--debug`."""
         if ctx.params.get("debug"):
             return super().invoke(ctx)
         try:
@@ -99,7 +99,7 @@ class LazyGroup(TyperGroup):
 
 
 def _keep_lines(command: Any) -> None:
-    r"""Make the ``\b`` of raw docstrings the character that stops lines from being rewrapped."""
+    r"""Make the `\b` of raw docstrings the character that stops lines from being rewrapped."""
     command.help = (command.help or "").replace("\\b", "\b")
     for below in getattr(command, "commands", {}).values():
         _keep_lines(below)
@@ -147,7 +147,7 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the ``ovss`` command."""
+    """Entry point of the `ovss` command."""
     # A page of text in another encoding must not end the run after the work is done.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def split_names(text: str) -> list[str]:
-    """Class names out of ``"house, traffic light"``; an empty text gives none.
+    """Class names out of `"house, traffic light"`; an empty text gives none.
 
     Example:
         >>> split_names("house, traffic light,")
@@ -33,8 +33,8 @@ def new_app(*, group: bool = False, help: str | None = None) -> typer.Typer:
     """What every command's file begins with: plain help, no completion.
 
     Args:
-        group: whether it holds several commands, so that without one its help is shown.
-        help: of the whole group; None leaves it to the docstring of the group's callback.
+        group: Whether it holds several commands, so that without one its help is shown.
+        help: Of the whole group; None leaves it to the docstring of the group's callback.
     """
     # None itself would hide the callback's docstring.
     words: dict[str, Any] = {} if help is None else {"help": help}
@@ -48,11 +48,11 @@ def new_app(*, group: bool = False, help: str | None = None) -> typer.Typer:
 
 
 def settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """Settings given as ``--set key=value``; values are JSON, or else plain text.
+    """Settings given as `--set key=value`; values are JSON, or else plain text.
 
     Args:
-        pairs: what was given.
-        option: the option's name, for errors.
+        pairs: What was given.
+        option: The option's name, for errors.
 
     Example:
         >>> settings(["crf=false", "head=none", "salience=attention", "blur=0.1"])
@@ -96,10 +96,10 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def plain_output(*, debug: bool = False) -> Iterator[None]:
-    """Show this library's warnings as ``warning: …``, each once; silence other libraries'.
+    """Show this library's warnings as `warning: …`, each once; silence other libraries'.
 
     Args:
-        debug: whether other libraries may speak too.
+        debug: Whether other libraries may speak too.
     """
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -130,12 +130,12 @@ def plain_output(*, debug: bool = False) -> Iterator[None]:
 
 
 def debugging(ctx: typer.Context) -> bool:
-    """Whether ``--debug`` was given."""
+    """Whether `--debug` was given."""
     return bool(ctx.find_root().params.get("debug"))
 
 
 def numbers(text: str, option: str, *, least: int) -> list[int]:
-    """Whole numbers out of ``"1,2,4"``; an empty text gives none.
+    """Whole numbers out of `"1,2,4"`; an empty text gives none.
 
     Raises:
         OvssError: Something else stands there, or a number is too small.
@@ -152,7 +152,7 @@ def numbers(text: str, option: str, *, least: int) -> list[int]:
 
 
 def fractions(text: str, option: str) -> tuple[float, ...]:
-    """Numbers from 0 to 1 out of ``"0.05,0.1"``; an empty text gives none.
+    """Numbers from 0 to 1 out of `"0.05,0.1"`; an empty text gives none.
 
     Raises:
         OvssError: Something else stands there.
@@ -169,7 +169,7 @@ def fractions(text: str, option: str) -> tuple[float, ...]:
 
 
 def sizes_of(text: str) -> list[tuple[int, int]]:
-    """Widths and heights out of ``"500x375,640x480"``.
+    """Widths and heights out of `"500x375,640x480"`.
 
     Raises:
         OvssError: Something else stands there.

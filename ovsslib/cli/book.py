@@ -1,4 +1,4 @@
-"""``ovss book``: run the notebooks, build the pages."""
+"""`ovss book`: run the notebooks, build the pages."""
 
 from __future__ import annotations
 

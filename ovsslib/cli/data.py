@@ -1,4 +1,4 @@
-"""``ovss data``: list, check, fetch and convert the data sets."""
+"""`ovss data`: list, check, fetch and convert the data sets."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def _text(report: Report, classes: tuple[str, ...], show: int) -> str:
     """The report in lines.
 
     Args:
-        report: what was found.
-        classes: names of labels 1..C.
-        show: how many faults of each kind to name.
+        report: What was found.
+        classes: Names of labels 1..C.
+        show: How many faults of each kind to name.
     """
     lines = [f"{report.dataset} {report.split}: {report.pictures} images in {report.root}"]
     for kind, found in report.faults.items():
@@ -151,7 +151,7 @@ def download(
 
 
 def _family(name: str) -> str:
-    """``"voc"`` for ``"voc20"``: variants share their files."""
+    """`"voc"` for `"voc20"`: variants share their files."""
     from ovsslib.datasets import DATASETS
 
     return name.rstrip("0123456789") if name in DATASETS and name != "ade20k" else name

@@ -1,4 +1,4 @@
-"""``ovss deviations``: what each departure of the released code from the paper is worth."""
+"""`ovss deviations`: what each departure of the released code from the paper is worth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovss diorama``: make the miniature data set."""
+"""`ovss diorama`: make the miniature data set."""
 
 from __future__ import annotations
 

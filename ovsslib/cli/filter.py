@@ -1,4 +1,4 @@
-"""``ovss filter``: which classes are in the images, asked of a model, read from files, scored."""
+"""`ovss filter`: which classes are in the images, asked of a model, read from files, scored."""
 
 from __future__ import annotations
 

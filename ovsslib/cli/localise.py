@@ -1,4 +1,4 @@
-"""``ovss localise``: which layer and head of a model looks where its words are."""
+"""`ovss localise`: which layer and head of a model looks where its words are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovss regress``: recompute the stored figures and compare."""
+"""`ovss regress`: recompute the stored figures and compare."""
 
 from __future__ import annotations
 

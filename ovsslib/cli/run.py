@@ -1,4 +1,4 @@
-"""``ovss run``: a method on a data set under a named protocol."""
+"""`ovss run`: a method on a data set under a named protocol."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def text(result: RunResult, metrics: dict[str, Any]) -> str:
     """The figures of a run as a few lines, in percent.
 
     Args:
-        result: the run.
+        result: The run.
         metrics: `ovsslib.evaluate.result.figures` of it.
     """
 

@@ -1,4 +1,4 @@
-"""``ovss segment``: images in, label maps, overlays and JSON out."""
+"""`ovss segment`: images in, label maps, overlays and JSON out."""
 
 from __future__ import annotations
 
@@ -139,11 +139,11 @@ def write_segmentation(
     """Write the three files of one image, the JSON last.
 
     Args:
-        result: the segmentation.
-        out: folder.
-        stem: name of the files.
-        source: the image's file name, for the JSON.
-        record: what else the JSON holds.
+        result: The segmentation.
+        out: Folder.
+        stem: Name of the files.
+        source: The image's file name, for the JSON.
+        record: What else the JSON holds.
     """
     from ovsslib.draw.overlay import overlay_image, shares
     from ovsslib.io.images import save_label_png, write_atomic

@@ -1,4 +1,4 @@
-"""``ovss table``: stored results beside the published figures."""
+"""`ovss table`: stored results beside the published figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovss train``: train the micro models on Diorama's images and captions."""
+"""`ovss train`: train the micro models on Diorama's images and captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovss tune``: layer, head, threshold and blur by a CLIP reward, without masks."""
+"""`ovss tune`: layer, head, threshold and blur by a CLIP reward, without masks."""
 
 from __future__ import annotations
 

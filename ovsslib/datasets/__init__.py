@@ -1,7 +1,7 @@
 """Data sets in their official layouts, behind one small protocol.
 
-A number in a name is the field's: ``voc21``, ``context60`` and ``coco-object81`` have background
-as a class, ``voc20``, ``context59`` and ``coco-object80`` leave its pixels out. A name without a
+A number in a name is the field's: `voc21`, `context60` and `coco-object81` have background
+as a class, `voc20`, `context59` and `coco-object80` leave its pixels out. A name without a
 number stands for the variant with background.
 """
 
@@ -91,15 +91,15 @@ def load_dataset(
     """Open a data set.
 
     Args:
-        name: see `list_datasets`, or a name in `ALIASES`.
-        root: its folder; None looks below ``$OVSS_DATA``, and for diorama at the shipped images.
-        split: name of the split.
+        name: See `list_datasets`, or a name in `ALIASES`.
+        root: Its folder; None looks below `$OVSS_DATA`, and for diorama at the shipped images.
+        split: Name of the split.
 
     Returns:
         The data set; nothing is read yet but the list of images.
 
     Raises:
-        OvssError: unknown name, missing folder or split.
+        OvssError: Unknown name, missing folder or split.
     """
     known = DATASETS | {alias: DATASETS[meant] for alias, meant in ALIASES.items()}
     return pick("data set", name, known)(root, split)

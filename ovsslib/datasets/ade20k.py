@@ -1,7 +1,7 @@
 """ADE20K, scene parsing (ADEChallengeData2016): 150 classes; pixels labelled 0 are not scored.
 
 Layout and numbering: github.com/CSAILVision/sceneparsing. Pixel values are 0 for "other objects",
-which the official evaluation ignores, and 1..150 in the order of ``objectInfo150.txt``.
+which the official evaluation ignores, and 1..150 in the order of `objectInfo150.txt`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class ADE20KDataset(FolderDataset):
     """ADE20K's images and labels (a `Dataset`).
 
     Args:
-        root: ``ADEChallengeData2016`` or a folder that holds it, as such or as ``ade/…``; None
-            looks below ``$OVSS_DATA``.
-        split: ``"val"`` or ``"train"``; all images of its folder.
+        root: `ADEChallengeData2016` or a folder that holds it, as such or as `ade/…`; None
+            looks below `$OVSS_DATA`.
+        split: `"val"` or `"train"`; all images of its folder.
 
     Raises:
-        OvssError: root or split is missing.
+        OvssError: Root or split is missing.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class ADE20KDataset(FolderDataset):
         self._folder = folder
 
     def image_path(self, name: str) -> Path:
-        """``images/validation/<name>.jpg``."""
+        """`images/validation/<name>.jpg`."""
         return self.root / "images" / self._folder / f"{name}.jpg"
 
     def label_path(self, name: str) -> Path:
-        """``annotations/validation/<name>.png``."""
+        """`annotations/validation/<name>.png`."""
         return self.root / "annotations" / self._folder / f"{name}.png"
 
     def strays(self) -> list[str]:

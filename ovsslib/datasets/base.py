@@ -16,14 +16,14 @@ class Dataset(Protocol):
     """Images with label maps.
 
     Attributes:
-        name: ``"diorama"``, ``"voc21"``…
-        split: ``"val"``…
-        classes: names; the pixels of ``classes[k - 1]`` have label ``k``.
-        things: labels of countable objects; the other classes are stuff.
-        ids: names of the images, in the order of the split's file.
-        covered: whether labels are meant to cover the image, so that what they leave out is
+        name: `"diorama"`, `"voc21"`…
+        split: `"val"`…
+        classes: Names; the pixels of `classes[k - 1]` have label `k`.
+        things: Labels of countable objects; the other classes are stuff.
+        ids: Names of the images, in the order of the split's file.
+        covered: Whether labels are meant to cover the image, so that what they leave out is
             left-over clutter; not so where classes are objects before a background.
-        background: whether label 0 is a class of its own that counts in the mean (VOC: 21 classes;
+        background: Whether label 0 is a class of its own that counts in the mean (VOC: 21 classes;
             Context: 60; COCO-Object: 81). Where it is none, either the data set ignores such pixels
             and they are void (VOC 20, Context 59, ADE20K), or 0 is clutter that counts against
             the method but not as a class (Diorama).
@@ -58,20 +58,20 @@ def find_root(
     holds: tuple[str, ...] = MASKS,
     hint: str = "",
 ) -> Path:
-    """The data set's folder: the argument, else below ``$OVSS_DATA``, else the shipped one.
+    """The data set's folder: the argument, else below `$OVSS_DATA`, else the shipped one.
 
     Args:
-        root: the user's choice, or None: the folder itself or one that holds it.
-        below: where the data set usually lies within a folder of data sets.
-        shipped: the copy in this repository, if there is one.
-        holds: names of folders or files one of which tells the data set's folder.
-        hint: what else to do when it is not found.
+        root: The user's choice, or None: the folder itself or one that holds it.
+        below: Where the data set usually lies within a folder of data sets.
+        shipped: The copy in this repository, if there is one.
+        holds: Names of folders or files one of which tells the data set's folder.
+        hint: What else to do when it is not found.
 
     Returns:
-        A folder that holds one of ``holds``.
+        A folder that holds one of `holds`.
 
     Raises:
-        OvssError: there is none; says what to give.
+        OvssError: There is none; says what to give.
     """
 
     def fits(path: Path) -> bool:
@@ -104,7 +104,7 @@ def read_split(path: Path) -> tuple[str, ...]:
     """Names in a split file, one per line; blank lines are skipped.
 
     Raises:
-        OvssError: the file is missing (names the splits that are there), empty, or repeats a name.
+        OvssError: The file is missing (names the splits that are there), empty, or repeats a name.
     """
     if not path.is_file():
         others = sorted(p.stem for p in path.parent.glob("*.txt")) if path.parent.is_dir() else []
@@ -131,7 +131,7 @@ def list_pictures(folder: Path) -> tuple[str, ...]:
     """Names of the JPEGs in a folder, sorted: the split of a data set without a split file.
 
     Raises:
-        OvssError: there is no such folder, or it holds no image.
+        OvssError: There is no such folder, or it holds no image.
     """
     names = stems(folder, ".jpg")
     if not names:

@@ -1,4 +1,4 @@
-"""Class names and their synonyms, from the text files in ``ovsslib/vocab``.
+"""Class names and their synonyms, from the text files in `ovsslib/vocab`.
 
 Each file says at its top where its list comes from.
 """
@@ -14,8 +14,8 @@ def vocabulary(name: str) -> tuple[tuple[str, ...], ...]:
     """All names of every class of a list.
 
     Args:
-        name: ``"voc20"``, ``"context59"``, ``"coco171"``, ``"ade150"``…: a file in
-            ``ovsslib/vocab`` without its ending.
+        name: `"voc20"`, `"context59"`, `"coco171"`, `"ade150"`…: a file in
+            `ovsslib/vocab` without its ending.
 
     Returns:
         One tuple per class, in the order of its labels 1, 2, …: first the name that data sets use
@@ -55,9 +55,9 @@ def protocol_names(name: str) -> dict[str, tuple[str, ...]]:
     """Names that a protocol gives to classes instead of the data set's own.
 
     Args:
-        name: a file in ``ovsslib/vocab/protocols`` without its ending; its lines are
-            ``class: name; name; …``, the class by its first name in the data set, or
-            ``background``.
+        name: A file in `ovsslib/vocab/protocols` without its ending; its lines are
+            `class: name; name; …`, the class by its first name in the data set, or
+            `background`.
 
     Returns:
         Class to its names; classes that keep their own are left out.

@@ -2,7 +2,7 @@
 
 Two ground truths go by this name. The field's (GroupViT's conversion) comes out of COCO-Stuff's
 pixel maps: stuff and unlabelled pixels are background and no pixel is void. The released PnP-OVSS
-code paints the masks of ``instances_val2017.json`` instead, where the first annotation wins.
+code paints the masks of `instances_val2017.json` instead, where the first annotation wins.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ COCO_OBJECT80 = dataclasses.replace(
 )
 """Pixels of background are void."""
 COCO_INSTANCES = dataclasses.replace(COCO_OBJECT81, name="coco-object-instances")
-"""Ground truth out of ``instances_val2017.json``."""
+"""Ground truth out of `instances_val2017.json`."""
 
 
 def object_tables(layout: Layout) -> dict[str, np.ndarray]:
     """How the three kinds of pixel maps become labels 1..80.
 
     Args:
-        layout: says what pixels without a class are.
+        layout: Says what pixels without a class are.
 
     Returns:
         End of the file's name -> (256,) uint8 table: COCO-Stuff's official maps, GroupViT's
@@ -88,20 +88,20 @@ def coco_object80(root: str | os.PathLike[str] | None = None, split: str = "val"
 
 
 class CocoInstances(FolderDataset):
-    """COCO's images with labels painted from ``instances_val2017.json`` (a `Dataset`).
+    """COCO's images with labels painted from `instances_val2017.json` (a `Dataset`).
 
     Where objects overlap, the one listed first wins. Every image of the file counts: one without
     annotations is background. Needs pycocotools.
 
     Args:
-        root: COCO's folder (with ``annotations/instances_val2017.json``) or one that holds it;
-            None looks below ``$OVSS_DATA``.
-        split: ``"val"`` or ``"train"``.
-        crowd: what regions of many objects (``iscrowd``) are: ``"object"``, their class, as in the
-            released code; or ``"void"`` where no single object covers them.
+        root: COCO's folder (with `annotations/instances_val2017.json`) or one that holds it;
+            None looks below `$OVSS_DATA`.
+        split: `"val"` or `"train"`.
+        crowd: What regions of many objects (`iscrowd`) are: `"object"`, their class, as in the
+            released code; or `"void"` where no single object covers them.
 
     Raises:
-        OvssError: root or split is missing, the file is no COCO file, or pycocotools is missing.
+        OvssError: Root or split is missing, the file is no COCO file, or pycocotools is missing.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class CocoInstances(FolderDataset):
         self.file = found / file
 
     def image_path(self, name: str) -> Path:
-        """``images/val2017/<name>.jpg``."""
+        """`images/val2017/<name>.jpg`."""
         return self._pictures / f"{name}.jpg"
 
     def label_path(self, name: str) -> None:
@@ -134,7 +134,7 @@ class CocoInstances(FolderDataset):
         """(H, W) uint8: 0 background, 1..80, 255 void (crowds, if asked for).
 
         Raises:
-            LabelError: the image is not in the file, or a mask of it is damaged.
+            LabelError: The image is not in the file, or a mask of it is damaged.
         """
         if name not in self._sizes:
             raise LabelError("label missing", f"{self.file}: lists no image {name}")
@@ -159,16 +159,16 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     """One annotation's mask.
 
     Args:
-        segmentation: as COCO writes it: a list of polygons ``[x1, y1, x2, y2, …]``, or a
-            run-length code whose ``counts`` are a list (crowds) or a compressed text.
-        height: of the image.
-        width: of the image.
+        segmentation: As COCO writes it: a list of polygons `[x1, y1, x2, y2, …]`, or a
+            run-length code whose `counts` are a list (crowds) or a compressed text.
+        height: Of the image.
+        width: Of the image.
 
     Returns:
         (height, width) bool.
 
     Raises:
-        ValueError: the code is for an image of another size.
+        ValueError: The code is for an image of another size.
     """
     masks = _masks()
     if isinstance(segmentation, list):
@@ -236,12 +236,12 @@ def load_object_labels(
     """COCO-Object with background from official files: never from maps converted before.
 
     Args:
-        source: ``"maps"``: COCO-Stuff's official pixel maps; ``"instances"``: the masks of objects.
-        root: see `CocoPixelMaps`.
-        split: ``"val"`` or ``"train"``.
+        source: `"maps"`: COCO-Stuff's official pixel maps; `"instances"`: the masks of objects.
+        root: See `CocoPixelMaps`.
+        split: `"val"` or `"train"`.
 
     Raises:
-        OvssError: root, split or files are missing.
+        OvssError: Root, split or files are missing.
     """
     if source == "instances":
         return CocoInstances(root, split)

@@ -2,7 +2,7 @@
 
 Source: github.com/nightrome/cocostuff. A pixel of an official map holds the official id less one
 (0..181), or 255 where nothing is labelled. Eleven ids occur in no image; labels count without
-them. mmsegmentation's converted maps (``…_labelTrainIds.png``, 0..170 and 255) are read as well.
+them. mmsegmentation's converted maps (`…_labelTrainIds.png`, 0..170 and 255) are read as well.
 """
 
 from __future__ import annotations
@@ -69,18 +69,18 @@ class CocoPixelMaps(FolderDataset):
     """COCO's images with pixel maps (a `Dataset`).
 
     The layouts of COCO-Stuff's repository, of mmsegmentation and of GroupViT are accepted:
-    images in ``images/val2017`` or ``val2017``; maps in ``val2017`` below ``stuffthingmaps`` or
-    ``annotations``. The split is all images, as in ``instances_val2017.json``.
+    images in `images/val2017` or `val2017`; maps in `val2017` below `stuffthingmaps` or
+    `annotations`. The split is all images, as in `instances_val2017.json`.
 
     Args:
-        root: COCO's folder or one that holds it; None looks below ``$OVSS_DATA``.
-        split: ``"val"`` or ``"train"``.
-        layout: which data set it is.
-        tables: end of a label file's name before ``.png`` -> table; where there are files of
+        root: COCO's folder or one that holds it; None looks below `$OVSS_DATA`.
+        split: `"val"` or `"train"`.
+        layout: Which data set it is.
+        tables: End of a label file's name before `.png` -> table; where there are files of
             several kinds, the kind with the most is read, the first of equals.
 
     Raises:
-        OvssError: root, split or maps are missing.
+        OvssError: Root, split or maps are missing.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class CocoPixelMaps(FolderDataset):
         self._pictures = picture_folder(found, year)
 
     def image_path(self, name: str) -> Path:
-        """``images/val2017/<name>.jpg``."""
+        """`images/val2017/<name>.jpg`."""
         return self._pictures / f"{name}.jpg"
 
     def label_path(self, name: str) -> Path:
-        """``stuffthingmaps/val2017/<name>.png``, or whatever kind there is."""
+        """`stuffthingmaps/val2017/<name>.png`, or whatever kind there is."""
         return self.maps.folder / f"{name}{self.maps.suffix}.png"
 
     def strays(self) -> list[str]:
@@ -117,7 +117,7 @@ class CocoPixelMaps(FolderDataset):
 
 
 def year_of(split: str, name: str) -> str:
-    """``"val2017"`` for the split ``"val"``.
+    """`"val2017"` for the split `"val"`.
 
     Raises:
         OvssError: COCO has no labels for such a split.
@@ -128,7 +128,7 @@ def year_of(split: str, name: str) -> str:
 
 
 def picture_folder(root: Path, year: str) -> Path:
-    """``images/val2017`` or, as the official archive has it, ``val2017``."""
+    """`images/val2017` or, as the official archive has it, `val2017`."""
     inside = root / "images" / year
     return inside if inside.is_dir() or not (root / year).is_dir() else root / year
 

@@ -1,8 +1,8 @@
 """Pascal Context on VOC 2010's images: 59 classes, and background as a 60th or ignored.
 
-Layout as in mmsegmentation: ``SegmentationClassContext`` holds mode L PNGs, 0 background and 1..59
+Layout as in mmsegmentation: `SegmentationClassContext` holds mode L PNGs, 0 background and 1..59
 in ALPHABETICAL order. The data set's own images of 59 labels have another order (VOC's 20 first);
-`ovsslib.datasets.convert` translates them and the official ``.mat`` and JSON files.
+`ovsslib.datasets.convert` translates them and the official `.mat` and JSON files.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class ContextDataset(FolderDataset):
     Images are VOC 2010's own, not those of the same name in VOC 2012.
 
     Args:
-        root: folder with ``JPEGImages``, ``SegmentationClassContext`` and
-            ``ImageSets/SegmentationContext``, or one that holds it under its official name; None
-            looks below ``$OVSS_DATA``.
-        split: name of a file in ``ImageSets/SegmentationContext``.
-        layout: with or without background.
+        root: Folder with `JPEGImages`, `SegmentationClassContext` and
+            `ImageSets/SegmentationContext`, or one that holds it under its official name; None
+            looks below `$OVSS_DATA`.
+        split: Name of a file in `ImageSets/SegmentationContext`.
+        layout: With or without background.
 
     Raises:
-        OvssError: root or split is missing.
+        OvssError: Root or split is missing.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class ContextDataset(FolderDataset):
         super().__init__(layout, found, split, ids, plain_table(layout, void=False))
 
     def image_path(self, name: str) -> Path:
-        """``JPEGImages/<name>.jpg``."""
+        """`JPEGImages/<name>.jpg`."""
         return self.root / "JPEGImages" / f"{name}.jpg"
 
     def label_path(self, name: str) -> Path:
-        """``SegmentationClassContext/<name>.png``."""
+        """`SegmentationClassContext/<name>.png`."""
         return self.root / "SegmentationClassContext" / f"{name}.png"
 
     def doubts(self, share: np.ndarray) -> list[str]:
@@ -102,10 +102,10 @@ class ContextDataset(FolderDataset):
 
 
 def voc_first_table() -> np.ndarray:
-    """From the order of the data set's own ``59_labels.txt`` to the one used here.
+    """From the order of the data set's own `59_labels.txt` to the one used here.
 
     Returns:
-        (60,) uint8: number in an image of ``59_context_labels`` -> label 0..59.
+        (60,) uint8: number in an image of `59_context_labels` -> label 0..59.
 
     Example:
         >>> voc_first_table()[[0, 1, 15, 36]].tolist()
@@ -119,7 +119,7 @@ def ids_table() -> np.ndarray:
     """From the data set's 459 ids to labels; classes outside the 59 become background.
 
     Returns:
-        (65536,) uint8: pixel of an official ``.mat`` file (key ``LabelMap``) -> label 0..59.
+        (65536,) uint8: pixel of an official `.mat` file (key `LabelMap`) -> label 0..59.
     """
     table = np.zeros(1 << 16, np.uint8)
     table[list(CONTEXT_IDS)] = np.arange(len(CONTEXT_IDS))

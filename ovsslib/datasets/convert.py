@@ -1,6 +1,6 @@
 """Label files made of official forms that are not read as they are. Sources are never changed.
 
-Pascal Context comes as ``.mat`` files of 459 classes, as run-length codes in one JSON file
+Pascal Context comes as `.mat` files of 459 classes, as run-length codes in one JSON file
 (PASCAL in Detail) or as images of 59 classes in another order; all become the PNGs that
 mmsegmentation reads. COCO-Object is read from COCO-Stuff's maps directly; its converted form is for
 other programs.
@@ -33,20 +33,20 @@ FORMS = ("trainval_merged.json", "trainval", "59_context_labels")
 def convert_context(
     root: Path | None = None, source: Path | None = None, *, progress: Progress | None = None
 ) -> tuple[Path, int]:
-    """Make ``SegmentationClassContext`` and the split files of Pascal Context.
+    """Make `SegmentationClassContext` and the split files of Pascal Context.
 
     Args:
-        root: VOC2010's folder, or one that holds it; None looks below ``$OVSS_DATA``.
-        source: ``trainval_merged.json`` (needs pycocotools), the folder of the official ``.mat``
+        root: VOC2010's folder, or one that holds it; None looks below `$OVSS_DATA`.
+        source: `trainval_merged.json` (needs pycocotools), the folder of the official `.mat`
             files, or that of the official images in the order with VOC's classes first
-            (``59_context_labels``); None takes the first of `FORMS` in VOC2010's folder.
-        progress: wraps the iteration over images: items, what is done, how many there are.
+            (`59_context_labels`); None takes the first of `FORMS` in VOC2010's folder.
+        progress: Wraps the iteration over images: items, what is done, how many there are.
 
     Returns:
         The folder of labels, and how many were written.
 
     Raises:
-        OvssError: there is no source, it is damaged or of another data set, or the labels cannot be
+        OvssError: There is no source, it is damaged or of another data set, or the labels cannot be
             written.
     """
     found = find_root(root, CONTEXT60.below, holds=("JPEGImages",))
@@ -97,7 +97,7 @@ def _read_in(
 
 
 def _read_mat(path: Path) -> np.ndarray:
-    """Label of an official ``.mat`` file: what is none of the 59 classes becomes background."""
+    """Label of an official `.mat` file: what is none of the 59 classes becomes background."""
     from scipy.io import loadmat
 
     try:
@@ -172,23 +172,23 @@ def convert_coco_object(
     split: str = "val",
     progress: Progress | None = None,
 ) -> tuple[Path, int]:
-    """Write COCO-Object's labels as GroupViT's form: ``…_instanceTrainIds.png``, 0..80.
+    """Write COCO-Object's labels as GroupViT's form: `…_instanceTrainIds.png`, 0..80.
 
     Args:
-        root: COCO's folder, or one that holds it; None looks below ``$OVSS_DATA``.
-        source: ``"maps"``: COCO-Stuff's pixel maps, as GroupViT does; ``"instances"``: the masks of
-            ``instances_val2017.json``, as the released PnP-OVSS code does.
-        out: folder in which ``annotations/val2017`` is written; None takes COCO's own for
-            ``"maps"`` and its subfolder ``instances`` for ``"instances"``, so that the two ground
+        root: COCO's folder, or one that holds it; None looks below `$OVSS_DATA`.
+        source: `"maps"`: COCO-Stuff's pixel maps, as GroupViT does; `"instances"`: the masks of
+            `instances_val2017.json`, as the released PnP-OVSS code does.
+        out: Folder in which `annotations/val2017` is written; None takes COCO's own for
+            `"maps"` and its subfolder `instances` for `"instances"`, so that the two ground
             truths never replace each other.
-        split: ``"val"`` or ``"train"``.
-        progress: as for `convert_context`.
+        split: `"val"` or `"train"`.
+        progress: As for `convert_context`.
 
     Returns:
         The folder of labels, and how many were written.
 
     Raises:
-        OvssError: root, split or source is missing or damaged, or the labels cannot be written.
+        OvssError: Root, split or source is missing or damaged, or the labels cannot be written.
     """
     data = load_object_labels(source, root, split)
     base = out or (data.root if source == "maps" else data.root / "instances")

@@ -27,15 +27,15 @@ def diorama(root: str | os.PathLike[str] | None = None, split: str = "val") -> V
     """Diorama's images and exact masks.
 
     Args:
-        root: folder made by ``ovss diorama make``; None takes ``$OVSS_DATA/diorama`` where there is
+        root: Folder made by `ovss diorama make`; None takes `$OVSS_DATA/diorama` where there is
             one, else the shipped one.
-        split: ``"val"`` (200 images; figures are reported on it) or ``"tune"`` (100; choices are
+        split: `"val"` (200 images; figures are reported on it) or `"tune"` (100; choices are
             made on it).
 
     Returns:
         A `Dataset` of 14 things and 6 stuff classes; background is unnamed clutter.
 
     Raises:
-        OvssError: root or split is missing.
+        OvssError: Root or split is missing.
     """
     return VOCDataset(root, split, DIORAMA)

@@ -1,4 +1,4 @@
-"""The twenty classes of Diorama: label ``k`` is the ``k``-th name, 0 is background, 255 void."""
+"""The twenty classes of Diorama: label `k` is the `k`-th name, 0 is background, 255 void."""
 
 from __future__ import annotations
 

@@ -26,11 +26,11 @@ class Source:
     """One file of a data set.
 
     Attributes:
-        address: the official one.
-        into: folder on the shelf that it is unpacked into, or goes to if it is no archive.
-        checksum: see `fetch_to`; None where none is published (archives carry sums of their own).
-        members: beginnings of the names to unpack; empty for all.
-        others: further addresses of the same file, tried in turn; they need a checksum.
+        address: The official one.
+        into: Folder on the shelf that it is unpacked into, or goes to if it is no archive.
+        checksum: See `fetch_to`; None where none is published (archives carry sums of their own).
+        members: Beginnings of the names to unpack; empty for all.
+        others: Further addresses of the same file, tried in turn; they need a checksum.
     """
 
     address: str
@@ -120,20 +120,20 @@ def download(
     archives that have been unpacked.
 
     Args:
-        name: a key of `SOURCES`.
-        shelf: folder of data sets; everything goes below it, where `load_dataset` looks.
-        mirror: address of a folder that has the same files under the same names, used instead of
+        name: A key of `SOURCES`.
+        shelf: Folder of data sets; everything goes below it, where `load_dataset` looks.
+        mirror: Address of a folder that has the same files under the same names, used instead of
             the official addresses.
-        keep: whether archives stay in ``<shelf>/downloads`` after they were unpacked.
-        again: whether archives that were unpacked before are fetched and unpacked anew.
-        report: told of progress.
-        pause: seconds before a broken connection is made anew.
+        keep: Whether archives stay in `<shelf>/downloads` after they were unpacked.
+        again: Whether archives that were unpacked before are fetched and unpacked anew.
+        report: Told of progress.
+        pause: Seconds before a broken connection is made anew.
 
     Returns:
         The folders that were written to.
 
     Raises:
-        OvssError: unknown name; a download failed or is not what its checksum says; an archive is
+        OvssError: Unknown name; a download failed or is not what its checksum says; an archive is
             damaged; the shelf cannot be written.
     """
     if name == "diorama":

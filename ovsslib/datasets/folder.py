@@ -22,8 +22,8 @@ class LabelError(OvssError):
     """A label file that cannot be used.
 
     Attributes:
-        kind: ``"label missing"``, ``"label unreadable"``, ``"label in colours"`` or ``"label
-            values"``.
+        kind: `"label missing"`, `"label unreadable"`, `"label in colours"` or `"label
+            values"`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -36,16 +36,16 @@ class Layout:
     """What tells one data set from another, wherever its files lie.
 
     Attributes:
-        name: the data set's name.
-        classes: names of labels 1..C.
-        things: labels of countable objects.
-        covered: see `Dataset`.
-        background: see `Dataset`.
-        below: where it usually lies within a folder of data sets.
-        zero_is_void: whether pixels without a class are void and not background; then
-            ``background`` is false.
-        shipped: folder used when neither ``root`` nor ``$OVSS_DATA`` gives one.
-        expected: split -> numbers of images that its publications name; no entry where a split
+        name: The data set's name.
+        classes: Names of labels 1..C.
+        things: Labels of countable objects.
+        covered: See `Dataset`.
+        background: See `Dataset`.
+        below: Where it usually lies within a folder of data sets.
+        zero_is_void: Whether pixels without a class are void and not background; then
+            `background` is false.
+        shipped: Folder used when neither `root` nor `$OVSS_DATA` gives one.
+        expected: Split -> numbers of images that its publications name; no entry where a split
             has no fixed size.
     """
 
@@ -64,10 +64,10 @@ class FolderDataset(ABC):
     """Images and label PNGs in folders (a `Dataset`); a subclass says which files they are.
 
     Args:
-        layout: which data set it is.
-        root: its folder.
-        split: name of the split.
-        ids: names of the split's images.
+        layout: Which data set it is.
+        root: Its folder.
+        split: Name of the split.
+        ids: Names of the split's images.
         table: (256,) uint8 from `label_table`: number stored in a label file -> label.
     """
 
@@ -100,7 +100,7 @@ class FolderDataset(ABC):
         """The image, RGB.
 
         Raises:
-            OvssError: missing or damaged.
+            OvssError: Missing or damaged.
         """
         return open_image(self.image_path(name))
 
@@ -108,7 +108,7 @@ class FolderDataset(ABC):
         """(H, W) uint8: 0 background, 1..C, 255 void.
 
         Raises:
-            LabelError: missing, damaged, not a label PNG, or with a value that is no class.
+            LabelError: Missing, damaged, not a label PNG, or with a value that is no class.
         """
         path = self.label_path(name)
         if path is None:
@@ -147,7 +147,7 @@ def label_table(pairs: Mapping[int, int] | Iterable[tuple[int, int]]) -> np.ndar
     """The table from stored numbers to labels.
 
     Args:
-        pairs: number stored in a label file, 0..255 -> label: 0 background, 1..C, 255 void.
+        pairs: Number stored in a label file, 0..255 -> label: 0 background, 1..C, 255 void.
 
     Returns:
         (256,) uint8; `ILLEGAL` for numbers without a pair.
@@ -185,8 +185,8 @@ def plain_table(layout: Layout, *, void: bool) -> np.ndarray:
     """The table of files that store the labels themselves.
 
     Args:
-        layout: says the number of classes, and what 0 is.
-        void: whether files may hold 255.
+        layout: Says the number of classes, and what 0 is.
+        void: Whether files may hold 255.
 
     Returns:
         (256,) uint8, see `label_table`. Nothing is shifted, so that 255 cannot run over.
@@ -208,7 +208,7 @@ def read_label(path: Path) -> np.ndarray:
         (H, W) uint8.
 
     Raises:
-        LabelError: missing, damaged, or an image in colours.
+        LabelError: Missing, damaged, or an image in colours.
     """
     if not path.is_file():
         raise LabelError(

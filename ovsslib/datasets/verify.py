@@ -30,14 +30,14 @@ class Report:
     """What `verify` found.
 
     Attributes:
-        dataset: name of the data set.
-        split: name of the split.
-        root: its folder.
-        pictures: how many the split has.
-        expected: how many it should have; empty where that is not fixed.
-        faults: kind -> what is wrong, one sentence per image (or per split); empty when whole.
+        dataset: Name of the data set.
+        split: Name of the split.
+        root: Its folder.
+        pictures: How many the split has.
+        expected: How many it should have; empty where that is not fixed.
+        faults: Kind -> what is wrong, one sentence per image (or per split); empty when whole.
         pictures_with: (C + 1,) number of images that hold each label, background first.
-        void: share of all pixels that are void.
+        void: Share of all pixels that are void.
     """
 
     dataset: str
@@ -89,18 +89,18 @@ def verify(
     Looked at: how many images there are; whether each has its image and its label, and of one
     size; whether the label stores class numbers (mode P or L) and only legal ones; labels without a
     image; and what the numbers as a whole say (`FolderDataset.doubts`). Each label is read once;
-    of an image only its head and its end are, unless ``deep``.
+    of an image only its head and its end are, unless `deep`.
 
     Args:
-        dataset: an opened data set.
-        deep: whether to decode every image.
-        workers: threads; None takes one per processor, eight at most.
-        progress: wraps the iteration: items, what is done, how many there are.
+        dataset: An opened data set.
+        deep: Whether to decode every image.
+        workers: Threads; None takes one per processor, eight at most.
+        progress: Wraps the iteration: items, what is done, how many there are.
 
     Returns:
-        The report. Faults are of the kinds ``count``, ``picture missing``, ``picture unreadable``,
-        ``label missing``, ``label unreadable``, ``label in colours``, ``label values``, ``size``,
-        ``label without picture`` and ``doubtful``.
+        The report. Faults are of the kinds `count`, `picture missing`, `picture unreadable`,
+        `label missing`, `label unreadable`, `label in colours`, `label values`, `size`,
+        `label without picture` and `doubtful`.
     """
     faults: dict[str, list[str]] = defaultdict(list)
     count, expected = len(dataset.ids), dataset.layout.expected.get(dataset.split, ())
@@ -170,12 +170,12 @@ def picture_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
     """Width and height of an image as `open_image` gives it: upright.
 
     Args:
-        path: the image.
-        deep: whether to decode it; otherwise a JPEG that has its end mark is taken for whole, and
+        path: The image.
+        deep: Whether to decode it; otherwise a JPEG that has its end mark is taken for whole, and
             only others are decoded.
 
     Raises:
-        OvssError: missing or damaged.
+        OvssError: Missing or damaged.
     """
     if deep or not path.is_file():
         return open_image(path).size

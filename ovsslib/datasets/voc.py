@@ -11,7 +11,7 @@ from ovsslib.datasets.class_names import class_names
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
 
 VOC_CLASSES: tuple[str, ...] = class_names("voc20")
-"""The 20 classes; the official ``diningtable``, ``pottedplant``, ``tvmonitor`` are spelt as words,
+"""The 20 classes; the official `diningtable`, `pottedplant`, `tvmonitor` are spelt as words,
 because a model reads them as text."""
 
 VOC21 = Layout(
@@ -34,13 +34,13 @@ class VOCDataset(FolderDataset):
     Label PNGs hold the class as their palette's index: 0 background, 1..C, 255 void.
 
     Args:
-        root: folder with ``JPEGImages``, ``SegmentationClass`` and ``ImageSets/Segmentation``, or
-            one that holds it under its official name; None looks below ``$OVSS_DATA``.
-        split: name of a file in ``ImageSets/Segmentation``.
-        layout: which data set it is.
+        root: Folder with `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation`, or
+            one that holds it under its official name; None looks below `$OVSS_DATA`.
+        split: Name of a file in `ImageSets/Segmentation`.
+        layout: Which data set it is.
 
     Raises:
-        OvssError: root or split is missing.
+        OvssError: Root or split is missing.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class VOCDataset(FolderDataset):
         super().__init__(layout, found, split, ids, table)
 
     def image_path(self, name: str) -> Path:
-        """``JPEGImages/<name>.jpg``."""
+        """`JPEGImages/<name>.jpg`."""
         return self.root / "JPEGImages" / f"{name}.jpg"
 
     def label_path(self, name: str) -> Path:
-        """``SegmentationClass/<name>.png``."""
+        """`SegmentationClass/<name>.png`."""
         return self.root / "SegmentationClass" / f"{name}.png"
 
 

@@ -21,7 +21,7 @@ def blend(
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
         labels: (H, W) integers, index into the classes, -1 background (left clear).
-        alpha: weight of the colours, 0..1.
+        alpha: Weight of the colours, 0..1.
 
     Returns:
         (H, W, 3) uint8.
@@ -55,9 +55,9 @@ def overlay_image(
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
-        labels: (H, W) integers, index into ``classes``, -1 background.
+        labels: (H, W) integers, index into `classes`, -1 background.
         classes: K names.
-        alpha: weight of the colours, 0..1.
+        alpha: Weight of the colours, 0..1.
 
     Returns:
         RGB image: the overlay, and below it on white the legend with each class's share.
@@ -116,7 +116,7 @@ def shares(labels: np.ndarray, n: int) -> np.ndarray:
 
     Args:
         labels: (H, W) integers, -1 background.
-        n: number of classes K.
+        n: Number of classes K.
 
     Returns:
         (K + 1,) float64, background first; sums to 1.

@@ -27,7 +27,7 @@ def alt_heatmap(values: np.ndarray, what: str) -> str:
 
     Args:
         values: (H, W) map.
-        what: what it shows, such as ``"attention of 'car'"``.
+        what: What it shows, such as `"attention of 'car'"`.
 
     Example:
         >>> alt_heatmap(np.eye(3)[:1], "attention of 'car'")
@@ -46,10 +46,10 @@ def overlay(
     """A segmentation over its image, with a legend of the classes found.
 
     Args:
-        result: what a method returned.
-        ax: where to draw; None makes a figure.
-        alpha: weight of the colours, 0..1.
-        title: above the image.
+        result: What a method returned.
+        ax: Where to draw; None makes a figure.
+        alpha: Weight of the colours, 0..1.
+        title: Above the image.
 
     Returns:
         The axes.
@@ -69,16 +69,16 @@ def overlay_labels(
     title: str | None = None,
     most: int | None = None,
 ) -> Axes:
-    """Any label map over its image, such as the ground truth (``label.astype(int) - 1``).
+    """Any label map over its image, such as the ground truth (`label.astype(int) - 1`).
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
-        labels: (H, W) integers, index into ``classes``, -1 background.
+        labels: (H, W) integers, index into `classes`, -1 background.
         classes: K names.
-        ax: where to draw; None makes a figure.
-        alpha: weight of the colours, 0..1.
-        title: above the image.
-        most: classes in the legend, those with the most pixels; None for all.
+        ax: Where to draw; None makes a figure.
+        alpha: Weight of the colours, 0..1.
+        title: Above the image.
+        most: Classes in the legend, those with the most pixels; None for all.
 
     Returns:
         The axes.
@@ -118,10 +118,10 @@ def heatmap(
     Args:
         values: (h, w) map; stretched over the image when sizes differ.
         image: (H, W, 3) uint8, or a Pillow image.
-        ax: where to draw; None makes a figure.
-        title: above the map.
-        limits: values at the ends of the colour scale; None takes the map's own.
-        alpha: weight of the map over the image, 0..1.
+        ax: Where to draw; None makes a figure.
+        title: Above the map.
+        limits: Values at the ends of the colour scale; None takes the map's own.
+        alpha: Weight of the map over the image, 0..1.
 
     Returns:
         The axes.
@@ -148,9 +148,9 @@ def panel(stages: Mapping[str, np.ndarray], *, columns: int = 4, width: float = 
     """Images and maps side by side, each under its name.
 
     Args:
-        stages: name -> (H, W, 3) uint8 image or (h, w) map, in order.
-        columns: most images in a row.
-        width: of the figure, in inches.
+        stages: Name -> (H, W, 3) uint8 image or (h, w) map, in order.
+        columns: Most images in a row.
+        width: Of the figure, in inches.
 
     Returns:
         The figure, white behind all of it.

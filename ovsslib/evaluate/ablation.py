@@ -20,7 +20,7 @@ def added(full: PnPConfig) -> dict[str, PnPConfig]:
     """Noise, bare attention, and the stages added one after another.
 
     Args:
-        full: settings of the whole method.
+        full: Settings of the whole method.
 
     Returns:
         Name -> settings, in order; the last is the whole method.
@@ -42,7 +42,7 @@ def added(full: PnPConfig) -> dict[str, PnPConfig]:
 
 
 def without(full: PnPConfig) -> dict[str, PnPConfig]:
-    """The whole method with one stage taken out; without the CRF it is ``"+ blur"`` of `added`.
+    """The whole method with one stage taken out; without the CRF it is `"+ blur"` of `added`.
 
     Example:
         >>> from ovsslib import preset
@@ -60,12 +60,12 @@ def spec(base: RunSpec, full: PnPConfig, config: PnPConfig) -> RunSpec:
     """A run with other settings of the method.
 
     Args:
-        base: the run with the settings ``full``.
-        full: those settings.
-        config: the other settings.
+        base: The run with the settings `full`.
+        full: Those settings.
+        config: The other settings.
 
     Returns:
-        ``base`` with what differs in its ``config``; ``base`` itself where nothing does.
+        `base` with what differs in its `config`; `base` itself where nothing does.
     """
     before, after = full.to_dict(), config.to_dict()
     changes = {key: value for key, value in after.items() if value != before[key]}

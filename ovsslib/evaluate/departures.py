@@ -41,14 +41,14 @@ def measure(
 ) -> tuple[Path, dict[str, Any]]:
     """Run all `settings` over the same images and store figures and counts.
 
-    What is done is kept in ``<name>.part.json`` after each setting; a call that was broken off
+    What is done is kept in `<name>.part.json` after each setting; a call that was broken off
     continues there when model, settings, images, batch and code are the same.
 
     Args:
         spec: Model, preset and images.
-        folder: For ``<name>.json`` (figures) and ``<name>.images.parquet`` (counts per image);
+        folder: For `<name>.json` (figures) and `<name>.images.parquet` (counts per image);
             made when missing.
-        execution: How to run. With ``drop_sep`` figures depend on the batch, which is recorded.
+        execution: How to run. With `drop_sep` figures depend on the batch, which is recorded.
 
     Returns:
         The JSON file and what it holds.
@@ -154,8 +154,9 @@ def load_counts(path: str | os.PathLike[str], setting: str) -> tuple[tuple[str, 
 def file_stem(key: Mapping[str, Any]) -> str:
     """Name of a results file without ending.
 
-    >>> file_stem({"vlm": "a/b", "dataset": "voc", "split": "val", "filter": "all", "limit": 9})
-    'a-b_voc-val_all_9'
+    Example:
+        >>> file_stem({"vlm": "a/b", "dataset": "voc", "split": "val", "filter": "all", "limit": 9})
+        'a-b_voc-val_all_9'
     """
     vlm = str(key["vlm"]).replace("/", "-")
     limit = "" if key["limit"] is None else f"_{key['limit']}"

@@ -39,13 +39,13 @@ class Engine:
     """Who computes shards.
 
     Attributes:
-        workers: processes (jobs, under SLURM); 0 computes in this process.
-        dask: address of a Dask scheduler, or ``"local"`` to start one with ``workers`` processes.
-        slurm: YAML file with arguments of ``dask_jobqueue.SLURMCluster``; ``workers`` are asked
+        workers: Processes (jobs, under SLURM); 0 computes in this process.
+        dask: Address of a Dask scheduler, or `"local"` to start one with `workers` processes.
+        slurm: YAML file with arguments of `dask_jobqueue.SLURMCluster`; `workers` are asked
             for.
 
     Raises:
-        OvssError: the arguments exclude each other.
+        OvssError: The arguments exclude each other.
     """
 
     workers: int = 0
@@ -70,20 +70,20 @@ def run_all(
     engine: Engine = HERE,
     tell: Callable[[str], None] | None = None,
 ) -> Iterator[R]:
-    """``function`` of every job, as they are done.
+    """`function` of every job, as they are done.
 
     Args:
-        function: of a module, as it is sent by name; may be called twice for a job whose worker
+        function: Of a module, as it is sent by name; may be called twice for a job whose worker
             died.
-        jobs: what to apply it to; each must pickle.
-        engine: who computes.
-        tell: is told one line about what is started, such as the dashboard's address.
+        jobs: What to apply it to; each must pickle.
+        engine: Who computes.
+        tell: Is told one line about what is started, such as the dashboard's address.
 
     Yields:
         One result per job.
 
     Raises:
-        OvssError: workers die again and again, or a cluster cannot be reached.
+        OvssError: Workers die again and again, or a cluster cannot be reached.
     """
     say = tell or (lambda _: None)
     if engine.slurm is not None:

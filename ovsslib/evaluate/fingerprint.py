@@ -28,10 +28,10 @@ def folder(store: Path, spec: RunSpec, work: Task, size: int) -> Path:
     """Where the shards of a run lie.
 
     Args:
-        store: folder for all runs' shards.
-        spec: the run.
-        work: its images.
-        size: pictures of a shard.
+        store: Folder for all runs' shards.
+        spec: The run.
+        work: Its images.
+        size: Pictures of a shard.
     """
     record = plain(dataclasses.asdict(spec)) | {
         "protocol": plain(work.protocol.to_dict()),

@@ -22,8 +22,8 @@ def patch_share(label: np.ndarray, value: int, side: int) -> np.ndarray:
 
     Args:
         label: (H, W) label map.
-        value: the label.
-        side: patches per side of the square grid that the image is squashed to.
+        value: The label.
+        side: Patches per side of the square grid that the image is squashed to.
 
     Returns:
         (side * side,) float64 in 0..1.
@@ -76,19 +76,19 @@ def layer_head_auc(
     """AUC of every layer and head, and of the mean over heads, over a data set's images.
 
     Args:
-        matcher: the vision-language model.
-        data: images with label maps; each image is asked for the classes in its label map.
-        limit: the first so many images; None for all.
-        salience: ``"attention"``, ``"gradcam"`` (attention times positive gradient of the match
-            logit) or ``"margin"`` (of the match logit minus the no-match logit).
-        prompt: words before the names.
-        min_share: a patch is of a class when at least this share of its pixels is.
+        matcher: The vision-language model.
+        data: Images with label maps; each image is asked for the classes in its label map.
+        limit: The first so many images; None for all.
+        salience: `"attention"`, `"gradcam"` (attention times positive gradient of the match
+            logit) or `"margin"` (of the match logit minus the no-match logit).
+        prompt: Words before the names.
+        min_share: A patch is of a class when at least this share of its pixels is.
 
     Returns:
-        DataFrame: salience, layer, head (1.. or ``"mean"``), auc (mean over images and classes).
+        DataFrame: salience, layer, head (1.. or `"mean"`), auc (mean over images and classes).
 
     Raises:
-        OvssError: an unknown kind of salience.
+        OvssError: An unknown kind of salience.
     """
     import pandas as pd
 

@@ -24,23 +24,23 @@ _kept: dict[int, ProcessPoolExecutor] = {}
 def ordered(
     function: Callable[[T], R], tasks: Iterable[T], workers: int = 0, *, keep: bool = False
 ) -> Iterator[R]:
-    """``function`` of every task, in the order of the tasks.
+    """`function` of every task, in the order of the tasks.
 
     Tasks are drawn as they are needed, a few per worker ahead, so that a long stream never lies in
     memory whole, and the process that makes the tasks works beside those that do them.
 
     Args:
-        function: of a module, as it is sent by name.
-        tasks: what to apply it to; each must pickle.
-        workers: number of processes; 0 does everything in this one.
-        keep: whether the processes stay for the next call that keeps them, until `close`: it takes
+        function: Of a module, as it is sent by name.
+        tasks: What to apply it to; each must pickle.
+        workers: Number of processes; 0 does everything in this one.
+        keep: Whether the processes stay for the next call that keeps them, until `close`: it takes
             more than a second to start them.
 
     Yields:
         One result per task.
 
     Raises:
-        OvssError: ``workers`` is negative, or a process died (for want of memory, as a rule).
+        OvssError: `workers` is negative, or a process died (for want of memory, as a rule).
 
     Example:
         >>> list(ordered(abs, [-2, 1, -3]))
@@ -98,7 +98,7 @@ def end_with(parent: int) -> None:
     """Have this process end when its parent does; a pool's processes never notice by themselves.
 
     Args:
-        parent: process id of the parent.
+        parent: Process id of the parent.
     """
 
     def watch() -> None:

@@ -9,9 +9,9 @@ The file of expected figures::
                "expect": {"miou": {"value": 0.55, "tolerance": 0.01},
                           "iou/house": {"value": 0.7, "tolerance": 0.02}}}]}
 
-Only ``name``, ``vlm`` and ``expect`` must be given; the rest is as in
+Only `name`, `vlm` and `expect` must be given; the rest is as in
 `ovsslib.evaluate.spec.RunSpec`. Names of figures are those of `ovsslib.evaluate.result.figure`; a
-``value`` of null is filled by ``ovss regress --update``.
+`value` of null is filled by `ovss regress --update`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Expected:
     """One run with the figures it must meet.
 
     Attributes:
-        name: unique in the file.
-        run: what to run.
-        expect: figure -> (value or None, tolerance).
+        name: Unique in the file.
+        run: What to run.
+        expect: Figure -> (value or None, tolerance).
     """
 
     name: str
@@ -89,7 +89,7 @@ def read_expected(path: str | os.PathLike[str]) -> list[Expected]:
         Its runs, in order.
 
     Raises:
-        OvssError: the file is missing, no JSON, or has a missing, unknown or wrong key.
+        OvssError: The file is missing, no JSON, or has a missing, unknown or wrong key.
     """
     path = Path(path)
     if not path.is_file():
@@ -130,14 +130,14 @@ def compare(expected: Expected, result: RunResult) -> list[Check]:
     """Compare one run with what it must meet.
 
     Args:
-        expected: names and figures.
-        result: the run, measured now.
+        expected: Names and figures.
+        result: The run, measured now.
 
     Returns:
         One check per expected figure.
 
     Raises:
-        OvssError: an expected figure has a name that does not exist.
+        OvssError: An expected figure has a name that does not exist.
     """
     # Intervals are not compared; two resamples keep them cheap.
     measured = figures(result, resamples=2)
@@ -151,8 +151,8 @@ def check(runs: Iterable[Expected], measure: Callable[[Expected], RunResult]) ->
     """Measure and compare every run.
 
     Args:
-        runs: what to measure.
-        measure: gives the result of one of them (`ovsslib.evaluate.run.run_many` makes them all).
+        runs: What to measure.
+        measure: Gives the result of one of them (`ovsslib.evaluate.run.run_many` makes them all).
 
     Returns:
         All checks, and the images that could not be read.
@@ -170,14 +170,14 @@ def update(path: str | os.PathLike[str], report: Report) -> Path:
     """Write the measured values into the file; tolerances and all else stay.
 
     Args:
-        path: the file of expected figures.
-        report: what was measured.
+        path: The file of expected figures.
+        report: What was measured.
 
     Returns:
         The file.
 
     Raises:
-        OvssError: an image could not be read, a figure is undefined, or the file cannot be
+        OvssError: An image could not be read, a figure is undefined, or the file cannot be
             written.
     """
     from ovsslib.io.images import write_atomic

@@ -31,29 +31,29 @@ class RunResult:
     """One method on one data set under one protocol.
 
     Attributes:
-        method: name of the method.
-        vlm: name of the vision-language model (no path).
-        dataset: name of the data set.
-        split: name of the split.
+        method: Name of the method.
+        vlm: Name of the vision-language model (no path).
+        dataset: Name of the data set.
+        split: Name of the split.
         protocol: `Protocol.to_dict`.
-        filter: name of the class filter, without settings.
-        config: the method's settings.
+        filter: Name of the class filter, without settings.
+        config: The method's settings.
         config_hash: 10 hex digits of them.
         classes: C names.
-        things: labels of countable objects.
-        scored: labels of the headline mIoU.
-        ids: of the B images that were scored.
-        counts: their pixels, (B, C + 1) each, background first.
-        failed: image -> reason, for images that could not be read.
-        seconds: wall-clock time of the run.
+        things: Labels of countable objects.
+        scored: Labels of the headline mIoU.
+        ids: Of the B images that were scored.
+        counts: Their pixels, (B, C + 1) each, background first.
+        failed: Image -> reason, for images that could not be read.
+        seconds: Wall-clock time of the run.
         provenance: `ovsslib.io.provenance.provenance`.
-        limit: the first so many images of the split, None for all.
-        filter_settings: of the class filter, as `ovsslib.filters.describe` tells them.
-        boundary: pixels near contours (`ovsslib.metrics.boundary`), shaped as ``counts``; None in
+        limit: The first so many images of the split, None for all.
+        filter_settings: Of the class filter, as `ovsslib.filters.describe` tells them.
+        boundary: Pixels near contours (`ovsslib.metrics.boundary`), shaped as `counts`; None in
             results that are older than this field.
         confusion: (C + 1, C + 1) pixels of all images, row = true label; None likewise.
-        stages: stage -> seconds, over all processes.
-        allowed_bad: how many unreadable images were accepted beforehand.
+        stages: Stage -> seconds, over all processes.
+        allowed_bad: How many unreadable images were accepted beforehand.
     """
 
     method: str
@@ -83,7 +83,7 @@ class RunResult:
         """The result itself.
 
         Raises:
-            OvssError: no image could be read.
+            OvssError: No image could be read.
         """
         if not self.ids:
             reason = next(iter(self.failed.values()), "there is none")
@@ -92,7 +92,7 @@ class RunResult:
 
     @property
     def groups(self) -> dict[str, tuple[int, ...]]:
-        """Labels averaged by ``miou``, ``miou_things`` and ``miou_stuff``."""
+        """Labels averaged by `miou`, `miou_things` and `miou_stuff`."""
         stuff = set(range(1, len(self.classes) + 1)) - self.things
         groups = {"miou": self.scored, "miou_things": tuple(sorted(self.things))}
         return groups | ({"miou_stuff": tuple(sorted(stuff))} if stuff else {})
@@ -113,15 +113,15 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
     """Every figure of a run, 0..1.
 
     Args:
-        result: the run.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        result: The run.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
 
     Returns:
-        ``miou``, ``miou_things``, ``miou_stuff`` (each ``{"value", "low", "high"}``, 95 %),
-        ``boundary_miou`` (over the same labels as ``miou``, where boundaries were counted),
-        ``iou_background``, ``pixel_accuracy``, and ``classes``: name -> ``{"iou", "precision",
-        "recall"}`` (and ``"boundary_iou"``), None where a class does not occur.
+        `miou`, `miou_things`, `miou_stuff` (each `{"value", "low", "high"}`, 95 %),
+        `boundary_miou` (over the same labels as `miou`, where boundaries were counted),
+        `iou_background`, `pixel_accuracy`, and `classes`: name -> `{"iou", "precision",
+        "recall"}` (and `"boundary_iou"`), None where a class does not occur.
     """
     counts, absent = result.counts, result.protocol["absent"]
     out: dict[str, Any] = {
@@ -148,17 +148,17 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
 
 
 def figure(figures_: dict[str, Any], name: str) -> float | None:
-    """One figure by name: ``"miou"``, ``"pixel_accuracy"``, ``"iou/house"``, ``"recall/sky"``….
+    """One figure by name: `"miou"`, `"pixel_accuracy"`, `"iou/house"`, `"recall/sky"`….
 
     Args:
-        figures_: what `figures` returned, or the ``metrics`` of a results file.
-        name: the figure.
+        figures_: What `figures` returned, or the `metrics` of a results file.
+        name: The figure.
 
     Returns:
         Its value, None where it is not defined (a class that does not occur).
 
     Raises:
-        OvssError: there is no such figure.
+        OvssError: There is no such figure.
 
     Example:
         >>> figure({"miou": {"value": 0.5, "low": 0.4, "high": 0.6}}, "miou")
@@ -195,17 +195,17 @@ def to_dict(result: RunResult) -> dict[str, Any]:
 
 
 def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
-    """Write ``<name>.json`` and ``<name>.<table>.parquet``: classes, images, confusion.
+    """Write `<name>.json` and `<name>.<table>.parquet`: classes, images, confusion.
 
     Args:
-        result: the run.
-        folder: made when missing; files of the same run are replaced, each whole.
+        result: The run.
+        folder: Made when missing; files of the same run are replaced, each whole.
 
     Returns:
         The JSON file, written last: where it is, the others are complete.
 
     Raises:
-        OvssError: the folder cannot be written to.
+        OvssError: The folder cannot be written to.
     """
     folder = Path(folder)
     tables = {"classes": class_table(result), "images": image_table(result)}
@@ -271,13 +271,13 @@ def load_counts(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], Counts]:
     """Image names and counts of a stored run.
 
     Args:
-        path: its JSON or ``.images.parquet`` file.
+        path: Its JSON or `.images.parquet` file.
 
     Returns:
         B names, and counts (B, C + 1) each.
 
     Raises:
-        OvssError: the table is missing or damaged.
+        OvssError: The table is missing or damaged.
     """
     import pandas as pd
 

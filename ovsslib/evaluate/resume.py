@@ -1,6 +1,6 @@
 """Runs in shards that survive: cut, computed by an engine, kept on disk, put together.
 
-A run's shards lie in ``<store>/<method>_<vlm>_<data set>_<key>/``. The key is a hash of all that
+A run's shards lie in `<store>/<method>_<vlm>_<data set>_<key>/`. The key is a hash of all that
 can change a number: the run's settings, the model's files, the list of images, the filter's
 answers, and this library's code. So a shard that is there can be taken as it is.
 """
@@ -43,10 +43,10 @@ class ShardJob:
     """Everything a worker needs for one shard of runs that share a model: plain data.
 
     Attributes:
-        specs: name -> run, as JSON.
-        execution: as JSON: batch, workers, device, root.
-        shard: which images.
-        files: name of a run -> the shard's file.
+        specs: Name -> run, as JSON.
+        execution: As JSON: batch, workers, device, root.
+        shard: Which images.
+        files: Name of a run -> the shard's file.
         code: `code_digest` of the library that asks.
     """
 
@@ -70,20 +70,20 @@ def run_sharded(
     """Run what is not done yet, and put everything together.
 
     Args:
-        specs: name -> run.
-        store: folder for the shards; workers on other machines must see it under the same path.
-        execution: how each worker computes; ``progress`` counts shards.
-        engine: who computes.
-        size: pictures of a shard.
-        fresh: compute all shards, those that are there too.
-        tell: is told single lines about what happens.
+        specs: Name -> run.
+        store: Folder for the shards; workers on other machines must see it under the same path.
+        execution: How each worker computes; `progress` counts shards.
+        engine: Who computes.
+        size: Pictures of a shard.
+        fresh: Compute all shards, those that are there too.
+        tell: Is told single lines about what happens.
 
     Returns:
         Name -> result: the same integers whatever the engine, the number of workers and of
         interruptions.
 
     Raises:
-        OvssError: as `ovsslib.evaluate.run.run_many`; or shards cannot be written, or workers died
+        OvssError: As `ovsslib.evaluate.run.run_many`; or shards cannot be written, or workers died
             too often. Finished shards are kept.
     """
     results: dict[str, RunResult] = {}
@@ -146,7 +146,7 @@ def run_shard(job: ShardJob) -> int:
         The shard's number.
 
     Raises:
-        OvssError: the library here is not the one that asks, or a file cannot be written.
+        OvssError: The library here is not the one that asks, or a file cannot be written.
     """
     if job.code != code_digest():
         raise OvssError(

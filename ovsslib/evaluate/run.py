@@ -34,15 +34,15 @@ def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunR
     """Run any method.
 
     Args:
-        segmenter: the method. PnP-OVSS follows the protocol's rule for the background.
-        work: images and protocol.
-        execution: batch size, workers, progress.
+        segmenter: The method. PnP-OVSS follows the protocol's rule for the background.
+        work: Images and protocol.
+        execution: Batch size, workers, progress.
 
     Returns:
-        Counts per image; images that could not be read stand in ``failed`` with the reason.
+        Counts per image; images that could not be read stand in `failed` with the reason.
 
     Raises:
-        OvssError: no image could be read.
+        OvssError: No image could be read.
     """
     return measure({"run": segmenter}, work, execution)["run"].checked()
 
@@ -77,16 +77,16 @@ def ablation(
     the same images in the same order, so that `ovsslib.metrics.iou.paired_interval` applies.
 
     Args:
-        matcher: the vision-language model.
-        configs: name -> settings; the protocol's rule for the background replaces theirs.
-        work: images and protocol.
-        execution: batch size, workers, progress.
+        matcher: The vision-language model.
+        configs: Name -> settings; the protocol's rule for the background replaces theirs.
+        work: Images and protocol.
+        execution: Batch size, workers, progress.
 
     Returns:
-        Name -> result. ``seconds`` is the time of the whole ablation.
+        Name -> result. `seconds` is the time of the whole ablation.
 
     Raises:
-        OvssError: a setting does not fit the model, or no image could be read.
+        OvssError: A setting does not fit the model, or no image could be read.
     """
     found = _ablation(matcher, configs, work, execution)
     return {name: result.checked() for name, result in found.items()}
@@ -167,14 +167,14 @@ def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dic
     """Load what the runs need and run them; those alike but in settings share model and images.
 
     Args:
-        specs: name -> run.
-        execution: batch size, workers, device, data folder, progress.
+        specs: Name -> run.
+        execution: Batch size, workers, device, data folder, progress.
 
     Returns:
         Name -> result.
 
     Raises:
-        OvssError: a name is unknown, a file is missing, or a setting does not fit.
+        OvssError: A name is unknown, a file is missing, or a setting does not fit.
     """
     results: dict[str, RunResult] = {}
     for group in groups(specs):
@@ -221,9 +221,9 @@ def measure(
     """Run several methods that share a model over the same images, in one pass where possible.
 
     Args:
-        models: name -> method.
-        work: images and protocol.
-        execution: batch size, workers, progress.
+        models: Name -> method.
+        work: Images and protocol.
+        execution: Batch size, workers, progress.
 
     Returns:
         Name -> result, which holds no image where none could be read (`RunResult.checked`).

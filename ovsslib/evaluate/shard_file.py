@@ -33,13 +33,13 @@ _AREAS = {f"{part}{name}": (part, name) for part in ("", "boundary_") for name i
 
 @dataclass(frozen=True)
 class Shard:
-    """Images ``start`` to before ``stop`` of a run.
+    """Images `start` to before `stop` of a run.
 
     Attributes:
         index: 0-based number.
-        count: number of shards.
-        start: first image.
-        stop: behind the last.
+        count: Number of shards.
+        start: First image.
+        stop: Behind the last.
     """
 
     index: int
@@ -56,11 +56,11 @@ def cut(pictures: int, size: int) -> list[Shard]:
     """Cut a run into shards.
 
     Args:
-        pictures: how many there are.
-        size: pictures of a shard; the last may have fewer.
+        pictures: How many there are.
+        size: Pictures of a shard; the last may have fewer.
 
     Raises:
-        OvssError: the size is not positive.
+        OvssError: The size is not positive.
 
     Example:
         >>> [(shard.start, shard.stop) for shard in cut(5, 2)]
@@ -79,7 +79,7 @@ def write(result: RunResult, path: Path) -> Path:
     """Write a part of a run.
 
     Raises:
-        OvssError: it cannot be written; nothing of it is left then.
+        OvssError: It cannot be written; nothing of it is left then.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -139,7 +139,7 @@ def read(path: Path) -> RunResult:
     """Read a part of a run.
 
     Raises:
-        OvssError: there is none, or the file is damaged.
+        OvssError: There is none, or the file is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -176,11 +176,11 @@ def read(path: Path) -> RunResult:
 def merge(parts: Sequence[RunResult]) -> RunResult:
     """One result out of all parts of a run, in their order.
 
-    Sums of integers: the result is the same whoever computed the parts. ``seconds`` and
-    ``stages`` are sums over the parts, ``provenance`` is that of the first part.
+    Sums of integers: the result is the same whoever computed the parts. `seconds` and
+    `stages` are sums over the parts, `provenance` is that of the first part.
 
     Raises:
-        OvssError: there is no part, or they are not of one run.
+        OvssError: There is no part, or they are not of one run.
     """
     if not parts:
         raise OvssError("there is no part of a run to merge")

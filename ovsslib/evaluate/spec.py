@@ -19,20 +19,20 @@ class RunSpec:
     """One run: everything that changes its figures.
 
     Attributes:
-        vlm: vision-language model: a name, a folder or a hub id.
-        method: name of the method.
-        preset: named settings; None for those made for the model.
-        config: settings changed from the preset.
-        dataset: name of the data set.
-        split: name of the split.
-        protocol: name of the protocol.
-        filter: name of the class filter, see `ovsslib.filters.split_filter`.
-        dtype: what the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
-        limit: only the first so many images of the split; None for all.
-        filter_settings: settings of the class filter.
+        vlm: Vision-language model: a name, a folder or a hub id.
+        method: Name of the method.
+        preset: Named settings; None for those made for the model.
+        config: Settings changed from the preset.
+        dataset: Name of the data set.
+        split: Name of the split.
+        protocol: Name of the protocol.
+        filter: Name of the class filter, see `ovsslib.filters.split_filter`.
+        dtype: What the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
+        limit: Only the first so many images of the split; None for all.
+        filter_settings: Settings of the class filter.
 
     Raises:
-        OvssError: a setting belongs to the protocol, or the limit is no positive number.
+        OvssError: A setting belongs to the protocol, or the limit is no positive number.
     """
 
     vlm: str = "micro-blip"
@@ -59,7 +59,7 @@ class RunSpec:
         """A run out of a mapping, such as one read from JSON.
 
         Raises:
-            OvssError: a key is unknown (the nearest is named).
+            OvssError: A key is unknown (the nearest is named).
 
         Example:
             >>> RunSpec.from_dict({"filter": "all"}).filter
@@ -83,13 +83,13 @@ class Execution:
     """How to run; changes the time, never the figures.
 
     Attributes:
-        batch: images in one pass of the model.
-        workers: processes that refine beside the model; 0 refines in this one.
-        keep: whether those processes stay for the next run, see `ovsslib.evaluate.pool.ordered`.
-        device: such as ``"cpu"`` or ``"cuda:0"``; None for the best there is.
-        root: folder of the data set; None for the usual one.
-        progress: shows progress; None for silence.
-        download: whether the network may be used for models that are not on this machine.
+        batch: Images in one pass of the model.
+        workers: Processes that refine beside the model; 0 refines in this one.
+        keep: Whether those processes stay for the next run, see `ovsslib.evaluate.pool.ordered`.
+        device: Such as `"cpu"` or `"cuda:0"`; None for the best there is.
+        root: Folder of the data set; None for the usual one.
+        progress: Shows progress; None for silence.
+        download: Whether the network may be used for models that are not on this machine.
     """
 
     batch: int = 8
@@ -110,8 +110,8 @@ class Log:
     """What a run notes beside its counts.
 
     Attributes:
-        failed: image -> reason, for images that cannot be read.
-        stages: stage -> seconds spent in it, over all processes.
+        failed: Image -> reason, for images that cannot be read.
+        stages: Stage -> seconds spent in it, over all processes.
     """
 
     failed: dict[str, str] = field(default_factory=dict)

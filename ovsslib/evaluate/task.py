@@ -24,12 +24,12 @@ class Task:
     """Which images, scored how.
 
     Attributes:
-        dataset: the data set.
-        protocol: resolved for it.
-        filter: name of the class filter.
-        limit: the first so many images of the split; None for all.
-        filter_settings: of the class filter.
-        part: from which image to before which, of those; None for all.
+        dataset: The data set.
+        protocol: Resolved for it.
+        filter: Name of the class filter.
+        limit: The first so many images of the split; None for all.
+        filter_settings: Of the class filter.
+        part: From which image to before which, of those; None for all.
     """
 
     dataset: Dataset
@@ -50,14 +50,14 @@ class Task:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The images of this task: the first ``limit`` of the split, of these a ``part``."""
+        """The images of this task: the first `limit` of the split, of these a `part`."""
         return self.dataset.ids[: self.limit][slice(*self.part) if self.part else slice(None)]
 
     def read(self, name: str) -> Picture:
         """Read one image.
 
         Raises:
-            OvssError: image or label is missing or damaged, or their sizes differ.
+            OvssError: Image or label is missing or damaged, or their sizes differ.
         """
         looked_for, classes = self.protocol.expand(self.dataset, self.looks(self.dataset, name))
         image, truth = self.dataset.image(name), self.dataset.label(name)
@@ -74,11 +74,11 @@ class Picture:
     """One image, read, with what the method is told and what is true.
 
     Attributes:
-        name: of the image.
+        name: Of the image.
         image: RGB.
         truth: (H, W) data-set labels.
-        looked_for: data-set label of each name in ``classes`` (`Protocol.expand`).
-        classes: the names.
+        looked_for: Data-set label of each name in `classes` (`Protocol.expand`).
+        classes: The names.
     """
 
     name: str
@@ -100,7 +100,7 @@ def task(
     """Name a task; arguments as in `RunSpec`, or an opened data set.
 
     Raises:
-        OvssError: a name is unknown, or the data set is not there.
+        OvssError: A name is unknown, or the data set is not there.
     """
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)

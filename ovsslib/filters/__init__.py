@@ -22,8 +22,8 @@ from ovsslib.lookup import pick, resolve, unknown
 ClassFilter = Callable[[Dataset, str], tuple[int, ...]]
 """Data set and image name -> labels (1..C, rising) of the classes to look for; may be empty.
 
-A filter may also have ``described`` (what tells it from others in a result), ``prepare(dataset,
-names, progress)`` (called once before a run) and ``use(matcher)`` (offered the run's model).
+A filter may also have `described` (what tells it from others in a result), `prepare(dataset,
+names, progress)` (called once before a run) and `use(matcher)` (offered the run's model).
 """
 
 
@@ -31,8 +31,8 @@ def oracle(dataset: Dataset, name: str) -> tuple[int, ...]:
     """The classes in the image's ground truth, however few their pixels.
 
     Args:
-        dataset: where the label map is.
-        name: of the image.
+        dataset: Where the label map is.
+        name: Of the image.
 
     Returns:
         Labels in rising order, without background and void.
@@ -42,7 +42,7 @@ def oracle(dataset: Dataset, name: str) -> tuple[int, ...]:
 
 
 def every(dataset: Dataset, name: str) -> tuple[int, ...]:
-    """All classes of the data set, whatever the image (the filter named ``"all"``)."""
+    """All classes of the data set, whatever the image (the filter named `"all"`)."""
     del name
     return tuple(range(1, len(dataset.classes) + 1))
 
@@ -56,7 +56,7 @@ CONFIGURABLE: dict[str, tuple[str, str]] = {
     "recorded": ("ovsslib.filters.answers.recorded:Recorded", "answers"),
     "vlm": ("ovsslib.filters.vlm:Vlm", "model"),
 }
-"""Name -> ``"module:class"`` (a dataclass of settings), and the setting after ``name:``."""
+"""Name -> `"module:class"` (a dataclass of settings), and the setting after `name:`."""
 
 
 def list_filters() -> list[str]:
@@ -75,14 +75,14 @@ def split_filter(
     """A filter's plain name and all its settings.
 
     Args:
-        name: as in `list_filters`, or with its main setting: ``"recorded:answers.jsonl"``.
-        settings: further ones.
+        name: As in `list_filters`, or with its main setting: `"recorded:answers.jsonl"`.
+        settings: Further ones.
 
     Returns:
         Name and settings.
 
     Raises:
-        OvssError: unknown name (says the nearest one), or a setting where there is none to set.
+        OvssError: Unknown name (says the nearest one), or a setting where there is none to set.
 
     Example:
         >>> split_filter("clip:micro-clip", {"threshold": 0.4})
@@ -108,11 +108,11 @@ def get_filter(name: str, settings: Mapping[str, Any] | None = None) -> ClassFil
     """A filter by name.
 
     Args:
-        name: see `split_filter`.
-        settings: fields of the filter's class.
+        name: See `split_filter`.
+        settings: Fields of the filter's class.
 
     Raises:
-        OvssError: unknown name or setting (says the nearest one), or a value of the wrong kind.
+        OvssError: Unknown name or setting (says the nearest one), or a value of the wrong kind.
     """
     plain, given = split_filter(name, settings)
     if plain in FILTERS:
@@ -140,7 +140,7 @@ def describe(filter: ClassFilter) -> dict[str, Any]:
 
 
 def _fits(value: object, kind: str) -> bool:
-    """Whether a value is of an annotated kind such as ``"int | None"``; an int is a float too."""
+    """Whether a value is of an annotated kind such as `"int | None"`; an int is a float too."""
     kinds = kind.split(" | ")
     if value is None:
         return "None" in kinds

@@ -19,11 +19,11 @@ def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) 
     """An image's classes, from words about it: no mask is read.
 
     Args:
-        dataset: with the image.
-        name: of the image.
-        known: a class filter that reads no mask, such as
+        dataset: With the image.
+        name: Of the image.
+        known: A class filter that reads no mask, such as
             `ovsslib.filters.answers.recorded.Recorded` (a file of answers). None for the data set's
-            ``captions.jsonl``, which Diorama has: the classes that any of the image's captions
+            `captions.jsonl`, which Diorama has: the classes that any of the image's captions
             names. They leave out what few would notice (below 0.6 % of the image) and what no
             caption happens to name.
 
@@ -31,7 +31,7 @@ def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) 
         Labels 1..n in rising order.
 
     Raises:
-        OvssError: there is neither, or it says nothing about the image.
+        OvssError: There is neither, or it says nothing about the image.
     """
     if known is not None:
         return known(dataset, name)
@@ -53,7 +53,7 @@ def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) 
 
 @lru_cache(maxsize=4)
 def _captions(path: Path, changed: int) -> dict[str, list[str]]:
-    """Image -> captions; ``changed`` tells another version of the file."""
+    """Image -> captions; `changed` tells another version of the file."""
     del changed
     try:
         lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]

@@ -24,20 +24,20 @@ UNTUNED = 0.5
 
 @dataclass
 class Clip(Scored):
-    """Classes by open_clip's image-text similarity (the filter named ``"clip"``).
+    """Classes by open_clip's image-text similarity (the filter named `"clip"`).
 
     CLIP ranks texts and has no threshold of its own. So each class's text stands against a text
     that names no class, and the softmax of the two is the class's probability.
 
-    Args:
-        model: ``"micro-clip"``, a folder with ``open_clip_config.json``, a hub id
-            (``"owner/name"``), or one of open_clip's own ``"architecture:weights"``.
+    Attributes:
+        model: `"micro-clip"`, a folder with `open_clip_config.json`, a hub id
+            (`"owner/name"`), or one of open_clip's own `"architecture:weights"`.
         threshold: 0..1, to be exceeded; None for the model's own.
-        most: classes per image.
-        prompt: words before the class's name.
-        neutral: the text without a class.
-        device: such as ``"cpu"``; None for the best there is.
-        download: whether the network may be used for a model that is not cached yet.
+        most: Classes per image.
+        prompt: Words before the class's name.
+        neutral: The text without a class.
+        device: Such as `"cpu"`; None for the best there is.
+        download: Whether the network may be used for a model that is not cached yet.
     """
 
     model: str = "micro-clip"
@@ -106,15 +106,15 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
     """Load a CLIP through open_clip.
 
     Args:
-        name: see `Clip`.
-        device: such as ``"cpu"``.
-        download: whether the network may be used.
+        name: See `Clip`.
+        device: Such as `"cpu"`.
+        download: Whether the network may be used.
 
     Returns:
         The model, in evaluation, and the function that prepares an image for it.
 
     Raises:
-        OvssError: the model is unknown, missing or damaged.
+        OvssError: The model is unknown, missing or damaged.
     """
     import open_clip
 
@@ -133,16 +133,16 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
     """Encode texts with a model of `load_open_clip`.
 
     Args:
-        model: the model.
-        name: what it was loaded as; its tokenizer is found by it.
+        model: The model.
+        name: What it was loaded as; its tokenizer is found by it.
         texts: N of them.
-        download: whether the network may be used for the tokenizer.
+        download: Whether the network may be used for the tokenizer.
 
     Returns:
         Unit features (N, D), a tensor where the model is.
 
     Raises:
-        OvssError: the tokenizer cannot be loaded.
+        OvssError: The tokenizer cannot be loaded.
     """
     import open_clip
     import torch

@@ -22,10 +22,10 @@ class FilterScore:
 
     Attributes:
         classes: C names.
-        ids: of the B images that were scored.
+        ids: Of the B images that were scored.
         named: (B, C) bool, what the filter says.
         truth: (B, C) bool, what the label maps hold.
-        failed: image -> why it was not scored.
+        failed: Image -> why it was not scored.
     """
 
     classes: tuple[str, ...]
@@ -38,10 +38,10 @@ class FilterScore:
         """Figures, 0..1; None where a figure is not defined.
 
         Returns:
-            ``precision``, ``recall`` and ``f1`` over all pairs of image and class; ``exact``, the
-            share of images whose classes are all right; ``named`` and ``true``, mean classes per
-            image; ``images``; ``failed``; and ``classes``: name -> ``precision``, ``recall``,
-            ``named`` and ``true`` (images).
+            `precision`, `recall` and `f1` over all pairs of image and class; `exact`, the
+            share of images whose classes are all right; `named` and `true`, mean classes per
+            image; `images`; `failed`; and `classes`: name -> `precision`, `recall`,
+            `named` and `true` (images).
         """
         hits = self.named & self.truth
         found, named, true = (int(table.sum()) for table in (hits, self.named, self.truth))
@@ -76,17 +76,17 @@ def score_filter(
     """Compare a filter's classes with those in the label maps, however few their pixels.
 
     Args:
-        looks: the filter.
-        dataset: where images and label maps are.
-        names: of the images.
-        progress: shows progress; None for silence.
+        looks: The filter.
+        dataset: Where images and label maps are.
+        names: Of the images.
+        progress: Shows progress; None for silence.
 
     Returns:
         The comparison; images that cannot be read, or that the filter knows nothing of, stand in
-        ``failed``.
+        `failed`.
 
     Raises:
-        OvssError: no image could be scored.
+        OvssError: No image could be scored.
     """
     prepare = getattr(looks, "prepare", None)
     if prepare is not None:

@@ -17,7 +17,7 @@ class Scored(ABC):
 
     Attributes:
         threshold: 0..1; None for the model's own.
-        most: classes per image.
+        most: Classes per image.
     """
 
     threshold: float | None
@@ -59,8 +59,9 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]
         The threshold, halfway between two scores and rounded to three digits where that makes no
         difference; and its F1 in 0..1.
 
-    >>> best_threshold(np.array([[0.9, 0.2], [0.4, 0.7]]), np.array([[1, 0], [0, 1]], bool))
-    (0.55, 1.0)
+    Example:
+        >>> best_threshold(np.array([[0.9, 0.2], [0.4, 0.7]]), np.array([[1, 0], [0, 1]], bool))
+        (0.55, 1.0)
     """
     order = np.argsort(-scores, axis=None, kind="stable")
     values, hits = scores.ravel()[order], truth.ravel()[order]

@@ -24,18 +24,18 @@ UNTUNED = 0.5
 
 @dataclass
 class Vlm(Scored):
-    """Classes that the matcher finds in the image (the filter named ``"vlm"``).
+    """Classes that the matcher finds in the image (the filter named `"vlm"`).
 
     The image is encoded once, and each class is matched by a text of its own.
 
-    Args:
-        model: name, folder or hub id; None for the run's model, or micro-blip outside a run.
+    Attributes:
+        model: Name, folder or hub id; None for the run's model, or micro-blip outside a run.
         threshold: 0..1, to be exceeded by the match probability; None for the model's own.
-        most: classes per image.
-        prompt: words before the class's name.
-        batch: texts in one pass.
-        device: such as ``"cpu"``; None for the best there is.
-        dtype: see `ovsslib.vlm.load_vlm`.
+        most: Classes per image.
+        prompt: Words before the class's name.
+        batch: Texts in one pass.
+        device: Such as `"cpu"`; None for the best there is.
+        dtype: See `ovsslib.vlm.load_vlm`.
     """
 
     model: str | None = None

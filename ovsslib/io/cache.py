@@ -13,10 +13,10 @@ from ovsslib.io.download import fetch_to
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$OVSS_CACHE``, else ``ovsslib`` in the platform's cache folder.
+    """Where downloads are kept: `$OVSS_CACHE`, else `ovsslib` in the platform's cache folder.
 
-    The platform's is ``$XDG_CACHE_HOME`` or ``~/.cache``; ``~/Library/Caches`` on macOS;
-    ``%LOCALAPPDATA%`` on Windows.
+    The platform's is `$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS;
+    `%LOCALAPPDATA%` on Windows.
     """
     chosen = os.environ.get("OVSS_CACHE")
     if chosen:
@@ -31,8 +31,9 @@ def cache_folder() -> Path:
 def is_url(name: str) -> bool:
     """Whether a name is an address that `fetch` can read.
 
-    >>> is_url("https://example.org/model.pth"), is_url("models/model.pth")
-    (True, False)
+    Example:
+        >>> is_url("https://example.org/model.pth"), is_url("models/model.pth")
+        (True, False)
     """
     return name.lower().startswith(("https://", "http://"))
 
@@ -41,7 +42,7 @@ def split_url(url: str) -> tuple[str, str]:
     """An address and the SHA-256 digest that its fragment gives.
 
     Args:
-        url: ``https://host/file.pth#sha256=`` and 64 hexadecimal digits.
+        url: `https://host/file.pth#sha256=` and 64 hexadecimal digits.
 
     Returns:
         The address without its fragment, and the digest in lower case.
@@ -49,8 +50,9 @@ def split_url(url: str) -> tuple[str, str]:
     Raises:
         OvssError: There is no such digest, or the address names no file.
 
-    >>> split_url("https://example.org/m.pth#sha256=" + 64 * "A")[0]
-    'https://example.org/m.pth'
+    Example:
+        >>> split_url("https://example.org/m.pth#sha256=" + 64 * "A")[0]
+        'https://example.org/m.pth'
     """
     address, _, fragment = url.partition("#")
     found = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
@@ -71,8 +73,9 @@ def split_url(url: str) -> tuple[str, str]:
 def file_name(address: str) -> str:
     """The file's name in an address, without characters that a file system may refuse.
 
-    >>> file_name("https://example.org/a/model%20large.pth?x=1")
-    'model_large.pth'
+    Example:
+        >>> file_name("https://example.org/a/model%20large.pth?x=1")
+        'model_large.pth'
     """
     name = PurePosixPath(unquote(urlsplit(address).path)).name
     return re.sub(r"[^\w.-]", "_", name).lstrip(".")
@@ -102,7 +105,7 @@ def fetch(url: str, *, download: bool = False) -> Path:
         A complete file in `cache_folder`.
 
     Raises:
-        OvssError: It is not in the cache and ``download`` is false; the download failed, or its
+        OvssError: It is not in the cache and `download` is false; the download failed, or its
             digest is another; another process is fetching it; the folder cannot be written.
     """
     address, digest = split_url(url)
@@ -136,7 +139,7 @@ def hub_snapshot(repo: str) -> Path | None:
     It may lack files: the hub's library fetches single files too.
 
     Args:
-        repo: ``"owner/name"``, or the bare name of an old repository.
+        repo: `"owner/name"`, or the bare name of an old repository.
     """
     folder = hub_cache() / f"models--{repo.replace('/', '--')}"
     try:

@@ -28,10 +28,10 @@ def fetch_to(
     """A file from the network to a place of your choice; a file that is there is left as it is.
 
     Args:
-        address: ``https://…`` or ``http://…``, without a fragment.
-        target: Where the file goes, whole; until then its bytes are in ``<target>.part``, and the
+        address: `https://…` or `http://…`, without a fragment.
+        target: Where the file goes, whole; until then its bytes are in `<target>.part`, and the
             next call goes on where a broken one ended.
-        checksum: ``"sha256:…"``, ``"sha1:…"`` or ``"md5:…"`` in hexadecimal digits; None where its
+        checksum: `"sha256:…"`, `"sha1:…"` or `"md5:…"` in hexadecimal digits; None where its
             source publishes none, and the caller checks the content.
         retries: How often in a row a connection may break without bringing anything; with 0 the
             first break is an error.
@@ -40,7 +40,7 @@ def fetch_to(
             say).
 
     Returns:
-        ``target``.
+        `target`.
 
     Raises:
         OvssError: The download failed or its checksum is another; another process is fetching it;

@@ -30,13 +30,13 @@ def open_image(source: ImageLike) -> Image.Image:
     greyscale and palette images are converted; transparent pixels are laid over white.
 
     Args:
-        source: a file's path, a Pillow image (left as it is), or an (H, W, 3) uint8 array.
+        source: A file's path, a Pillow image (left as it is), or an (H, W, 3) uint8 array.
 
     Returns:
         A new image in mode RGB, at least 1 x 1.
 
     Raises:
-        OvssError: the file is missing, not an image, damaged or too large, or the array has
+        OvssError: The file is missing, not an image, damaged or too large, or the array has
             another shape or type.
 
     Example:
@@ -96,14 +96,14 @@ def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
     """Write a label map as a palette PNG in VOC's colours.
 
     Args:
-        labels: (H, W) integers: 0 background, ``k`` the ``k``-th class, 255 void; 0..255.
-        path: file to write; replaced whole.
+        labels: (H, W) integers: 0 background, `k` the `k`-th class, 255 void; 0..255.
+        path: File to write; replaced whole.
 
     Returns:
         The path.
 
     Raises:
-        OvssError: a label is outside 0..255, or the file cannot be written.
+        OvssError: A label is outside 0..255, or the file cannot be written.
     """
     labels = np.asarray(labels)
     if labels.ndim != 2 or not labels.size or labels.min() < 0 or labels.max() > 255:
@@ -118,7 +118,7 @@ def check_suffix(path: str | os.PathLike[str], suffix: str) -> None:
 
     Args:
         path: The file.
-        suffix: How its name must end, such as ``".json"``.
+        suffix: How its name must end, such as `".json"`.
 
     Raises:
         OvssError: It ends otherwise.
@@ -133,14 +133,14 @@ def write_atomic(
     """Write a file whole or not at all: under a temporary name beside it, then renamed.
 
     Args:
-        path: file to write; its folder is made when missing.
-        content: text (written as UTF-8), bytes, or a function that writes into an open binary file.
+        path: File to write; its folder is made when missing.
+        content: Text (written as UTF-8), bytes, or a function that writes into an open binary file.
 
     Returns:
         The path.
 
     Raises:
-        OvssError: the folder cannot be made or the file not be written.
+        OvssError: The folder cannot be made or the file not be written.
 
     Example:
         >>> folder = tempfile.mkdtemp()
@@ -181,7 +181,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and its parents, or say in one line why that is impossible.
 
     Raises:
-        OvssError: a parent is a file, or writing there is not allowed.
+        OvssError: A parent is a file, or writing there is not allowed.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -195,11 +195,11 @@ def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Files meant by a list of files, folders and glob patterns, in order, each once.
 
     A folder stands for the images directly in it (by file name ending), sorted by name; a pattern
-    with ``*``, ``?`` or ``[`` for what it matches. Other names are passed on, so that a missing
+    with `*`, `?` or `[` for what it matches. Other names are passed on, so that a missing
     file is reported where it is opened.
 
     Raises:
-        OvssError: a folder holds no image or a pattern matches nothing.
+        OvssError: A folder holds no image or a pattern matches nothing.
     """
     import glob
 

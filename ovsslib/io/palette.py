@@ -1,6 +1,6 @@
 """Colours of classes: PASCAL VOC's colour map, and the readable ink to write on a colour.
 
-The map is the official one (VOC development kit, ``VOClabelcolormap``): the bits of the class id
+The map is the official one (VOC development kit, `VOClabelcolormap`): the bits of the class id
 are spread over the high bits of red, green and blue, so that neighbouring ids look different.
 """
 
@@ -33,10 +33,10 @@ def voc_palette() -> np.ndarray:
 
 
 def class_colours(n: int) -> np.ndarray:
-    """Colours of classes 1..``n``, the ones their pixels have in a label PNG.
+    """Colours of classes 1..`n`, the ones their pixels have in a label PNG.
 
     Args:
-        n: number of classes, 0..254.
+        n: Number of classes, 0..254.
 
     Returns:
         (n, 3) uint8.
@@ -49,7 +49,7 @@ def class_colours(n: int) -> np.ndarray:
 
 
 def ink(colour: np.ndarray) -> tuple[int, int, int]:
-    """Black or white, whichever is easier to read on ``colour``.
+    """Black or white, whichever is easier to read on `colour`.
 
     Args:
         colour: (3,) red green blue, 0..255.

@@ -20,13 +20,13 @@ def provenance(*, device: str = "cpu", dtype: str = "float32") -> dict[str, Any]
     """Facts that a result is stored with.
 
     Args:
-        device: where the model ran, such as ``"cpu"`` or ``"cuda:0"``.
-        dtype: the type it computed in.
+        device: Where the model ran, such as `"cpu"` or `"cuda:0"`.
+        dtype: The type it computed in.
 
     Returns:
-        ``git`` (commit and whether files differed from it; None outside a checkout), ``packages``,
-        ``python``, ``system``, ``processor``, ``cpus`` (usable by this process), ``device``,
-        ``dtype`` and ``time`` (UTC, ISO 8601).
+        `git` (commit and whether files differed from it; None outside a checkout), `packages`,
+        `python`, `system`, `processor`, `cpus` (usable by this process), `device`,
+        `dtype` and `time` (UTC, ISO 8601).
 
     Example:
         >>> sorted(provenance())[:4]
@@ -49,10 +49,10 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     """Commit of the checkout the code runs from, and whether tracked files differ from it.
 
     Args:
-        folder: inside the checkout; None for this package's own.
+        folder: Inside the checkout; None for this package's own.
 
     Returns:
-        ``{"commit": 40 hex digits, "dirty": bool}``, or None when there is no checkout or no git.
+        `{"commit": 40 hex digits, "dirty": bool}`, or None when there is no checkout or no git.
     """
     folder = folder or PACKAGE
     try:
@@ -103,7 +103,7 @@ def processor() -> str:
 
 
 def device_name(device: str) -> str:
-    """A device with the name of its model, such as ``"cuda:0 (NVIDIA A100)"``.
+    """A device with the name of its model, such as `"cuda:0 (NVIDIA A100)"`.
 
     Example:
         >>> device_name("cpu")

@@ -39,7 +39,7 @@ def boundary_mask(labels: np.ndarray, d: int, void: np.ndarray | None = None) ->
 
     Args:
         labels: (H, W) integers.
-        d: distance in pixels, at least 1.
+        d: Distance in pixels, at least 1.
         void: (H, W) bool, pixels that have no label: they are in no boundary and make none, so
             that an answer which is right wherever there is a label has the boundaries of the truth.
 
@@ -91,16 +91,16 @@ def counts(
 
     Args:
         labels: (H, W) integers 0..n-1, the answer.
-        truth: (H, W) integers 0..n-1, or ``ignore`` where a pixel is not scored.
-        n: number of labels, background included.
-        ignore: the label of void pixels, or None when there are none.
-        ratio: distance over the image's diagonal.
+        truth: (H, W) integers 0..n-1, or `ignore` where a pixel is not scored.
+        n: Number of labels, background included.
+        ignore: The label of void pixels, or None when there are none.
+        ratio: Distance over the image's diagonal.
 
     Returns:
         Counts of length 1 over n labels: boundary pixels of both, of the answer, of the truth.
 
     Raises:
-        OvssError: shapes differ, or a value is outside its range.
+        OvssError: Shapes differ, or a value is outside its range.
 
     Example:
         >>> truth = np.repeat([[0] * 4 + [1] * 4], 8, axis=0)

@@ -49,15 +49,15 @@ def confusion_matrix(
 
     Args:
         pred: (H, W) integers 0..n-1 (any shape).
-        label: same shape, 0..n-1, or ``ignore`` where a pixel is not scored.
-        n: number of classes, background included.
-        ignore: the label of void pixels, or None when there are none.
+        label: Same shape, 0..n-1, or `ignore` where a pixel is not scored.
+        n: Number of classes, background included.
+        ignore: The label of void pixels, or None when there are none.
 
     Returns:
         (n, n) int64; row = true class, column = predicted class.
 
     Raises:
-        OvssError: shapes differ, or a value is outside its range.
+        OvssError: Shapes differ, or a value is outside its range.
 
     Example:
         >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 255]), 2).tolist()
@@ -90,7 +90,7 @@ def _is_small(values: np.ndarray) -> bool:
 
 
 def _refuse(beyond: np.ndarray, name: str, n: int) -> None:
-    """Raise if a value from ``n`` up occurs; ``beyond[i]`` says how often ``n + i`` does."""
+    """Raise if a value from `n` up occurs; `beyond[i]` says how often `n + i` does."""
     if beyond.any():
         raise _outside(name, n + int(np.flatnonzero(beyond)[-1]), n)
 

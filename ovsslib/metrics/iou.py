@@ -1,13 +1,13 @@
 """Intersection over union from integer counts, with bootstrap intervals over images.
 
 Every figure comes from three integers per image and class: pixels predicted and true
-(``intersection``), pixels ``predicted``, pixels of the ``truth``. Their sums do not depend on the
+(`intersection`), pixels `predicted`, pixels of the `truth`. Their sums do not depend on the
 order of images or on the number of workers, and a bootstrap resample is a weighted sum of them, so
 it is exact. Two conventions for a class without ground truth in the whole set are in use:
 
-- ``"count"`` (mmsegmentation; torchmetrics ``multiclass_jaccard_index(average="macro")``): a class
+- `"count"` (mmsegmentation; torchmetrics `multiclass_jaccard_index(average="macro")`): a class
   that is predicted somewhere scores 0; only a class neither true nor predicted is left out;
-- ``"drop"`` (the released PnP-OVSS code): a class without ground truth is left out in any case.
+- `"drop"` (the released PnP-OVSS code): a class without ground truth is left out in any case.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def iou_from_confusion(matrix: np.ndarray, *, absent: Absent = "count") -> np.nd
 
     Args:
         matrix: (C, C) integers, row = true class.
-        absent: what a class without ground truth scores (see the module).
+        absent: What a class without ground truth scores (see the module).
 
     Returns:
         (C,) float64 in 0..1; NaN where a class is left out.
@@ -110,9 +110,9 @@ def mean_iou(
     """Mean IoU over some classes.
 
     Args:
-        counts: of a data set.
-        classes: ids to average over; None for all, background included.
-        absent: see the module.
+        counts: Of a data set.
+        classes: Ids to average over; None for all, background included.
+        absent: See the module.
 
     Returns:
         0..1, NaN when every class is left out.
@@ -140,12 +140,12 @@ def resample_weights(n: int, *, resamples: int = 1000, seed: int = 0) -> np.ndar
     """How often each image occurs in each bootstrap resample.
 
     Args:
-        n: number of images.
-        resamples: number of resamples R.
-        seed: the same seed gives the same resamples, so that two runs can be compared in pairs.
+        n: Number of images.
+        resamples: Number of resamples R.
+        seed: The same seed gives the same resamples, so that two runs can be compared in pairs.
 
     Returns:
-        (R, n) int64; every row sums to ``n``.
+        (R, n) int64; every row sums to `n`.
 
     Example:
         >>> resample_weights(5, resamples=3).sum(1).tolist()
@@ -170,7 +170,7 @@ def _resampled(
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its bootstrap percentile interval: ``low <= value <= high`` as a rule."""
+    """A figure with its bootstrap percentile interval: `low <= value <= high` as a rule."""
 
     value: float
     low: float
@@ -193,12 +193,12 @@ def interval(
     """Mean IoU with its percentile bootstrap interval over images.
 
     Args:
-        counts: of B images.
-        classes: ids to average over; None for all.
-        absent: see the module.
-        level: coverage, 0..1.
-        resamples: number of resamples.
-        seed: of the resamples.
+        counts: Of B images.
+        classes: Ids to average over; None for all.
+        absent: See the module.
+        level: Coverage, 0..1.
+        resamples: Number of resamples.
+        seed: Of the resamples.
 
     Returns:
         The figure and its interval, each 0..1.
@@ -243,19 +243,19 @@ def paired_interval(
     Both runs see the same resamples, so that what is common to them (hard and easy images) cancels.
 
     Args:
-        counts: of B images.
-        base: of the same images in the same order; the difference is ``counts - base``.
-        classes: ids to average over; None for all.
-        absent: see the module.
-        level: coverage, 0..1.
-        resamples: number of resamples.
-        seed: of the resamples.
+        counts: Of B images.
+        base: Of the same images in the same order; the difference is `counts - base`.
+        classes: Ids to average over; None for all.
+        absent: See the module.
+        level: Coverage, 0..1.
+        resamples: Number of resamples.
+        seed: Of the resamples.
 
     Returns:
         The difference and its interval, each -1..1.
 
     Raises:
-        OvssError: the runs have different images.
+        OvssError: The runs have different images.
     """
     if counts.truth.shape != base.truth.shape or not (counts.truth == base.truth).all():
         raise OvssError("a paired difference needs two runs over the same images in the same order")

@@ -20,8 +20,8 @@ class Tally:
     """Counts of B images over C labels, background first.
 
     Attributes:
-        counts: pixels of each image.
-        boundary: pixels near contours of each image (`ovsslib.metrics.boundary`).
+        counts: Pixels of each image.
+        boundary: Pixels near contours of each image (`ovsslib.metrics.boundary`).
         confusion: (C, C) int64 of all images together, row = true label.
     """
 
@@ -47,17 +47,17 @@ def tally(
     """Count one image under a protocol.
 
     Args:
-        protocol: says what is compared with what.
-        labels: (H, W) integers into ``looked_for``, -1 for background.
-        looked_for: data-set label of each name the method was given.
+        protocol: Says what is compared with what.
+        labels: (H, W) integers into `looked_for`, -1 for background.
+        looked_for: Data-set label of each name the method was given.
         truth: (H, W) data-set labels.
-        n: number of the data set's classes, without background.
+        n: Number of the data set's classes, without background.
 
     Returns:
         A tally of one image over n + 1 labels.
 
     Raises:
-        OvssError: shapes differ or a label is out of range.
+        OvssError: Shapes differ or a label is out of range.
     """
     said, true, ignore = protocol.compared(labels, looked_for, truth)
     matrix = confusion_matrix(said, true, n + 1, ignore=ignore)
@@ -70,7 +70,7 @@ class Ledger:
     """Tallies of images as they come in; confusions are summed at once, not kept.
 
     Attributes:
-        labels: number of labels, background included.
+        labels: Number of labels, background included.
     """
 
     labels: int

@@ -17,17 +17,17 @@ from ovsslib.lookup import pick, unknown
 class PnPConfig:
     """All settings of the five steps (paper: section 3 and Table 2).
 
-    The fields after ``seed`` name the places where the authors' released code departs from the
+    The fields after `seed` name the places where the authors' released code departs from the
     paper or errs; their defaults are the paper's or the mended behaviour, and the preset
-    ``"released-code"`` sets them as released.
+    `"released-code"` sets them as released.
 
-    Args:
+    Attributes:
         layer: Text-encoder layer whose cross-attention is read, counted from 1.
         head: Attention head, counted from 1; None takes the mean over heads.
-        salience: ``"gradcam"``, ``"attention"`` (no gradient at all) or ``"random"`` (seeded
+        salience: `"gradcam"`, `"attention"` (no gradient at all) or `"random"` (seeded
             uniform maps, the baseline).
-        score: What GradCAM differentiates: ``"match"``, the match logit of the paper, or
-            ``"margin"``, the match logit minus the no-match logit.
+        score: What GradCAM differentiates: `"match"`, the match logit of the paper, or
+            `"margin"`, the match logit minus the no-match logit.
         threshold: Values of the min-max normalised map below it become 0, in [0, 1].
         rounds: Number of salience maps that are summed, round 0 included; 1 means no dropout.
         patches_per_round: Patches blacked out after each round.
@@ -40,7 +40,7 @@ class PnPConfig:
         crf_bilateral_sxy: Standard deviation in pixels of the appearance kernel.
         crf_bilateral_srgb: Standard deviation in grey levels (0 to 255) of the appearance kernel.
         crf_bilateral_compat: Its weight.
-        background: When a background plane competes: ``"always"``, ``"never"``, or ``"few"``
+        background: When a background plane competes: `"always"`, `"never"`, or `"few"`
             (only for images with fewer than three classes).
         max_side: Images whose longer side exceeds this many pixels are refined at this size and
             labels brought back to full size; None refines every image at its own size.
@@ -49,25 +49,25 @@ class PnPConfig:
         separator: What stands between two class names.
         classes_per_prompt: Most class names in one prompt; None means as many as the text encoder
             has positions for.
-        seed: Seed of ``salience="random"``.
-        last_name: Tokens of the last name of a prompt give their ``"mean"``, like every other
-            name's, or their ``"sum"`` (released).
-        name_spaces: False removes spaces within class names (released: ``trafficlight``).
-        drop_value: Dropped patches are ``"black"`` or ``"mean"`` (0 after normalisation,
+        seed: Seed of `salience="random"`.
+        last_name: Tokens of the last name of a prompt give their `"mean"`, like every other
+            name's, or their `"sum"` (released).
+        name_spaces: False removes spaces within class names (released: `trafficlight`).
+        drop_value: Dropped patches are `"black"` or `"mean"` (0 after normalisation,
             released).
         drop_zero: Whether a round is filled up with patches without salience, dropped ones
             among them (released).
-        drop_sep: Whether ``[SEP]`` of a prompt shorter than the longest of its batch counts when
+        drop_sep: Whether `[SEP]` of a prompt shorter than the longest of its batch counts when
             patches to drop are chosen (released). It makes results depend on the batch.
-        ties: Among equally salient patches the ``"first"`` are dropped, or those that numpy's
-            default ``argsort`` puts last (``"numpy"``, released; differs between processors).
+        ties: Among equally salient patches the `"first"` are dropped, or those that numpy's
+            default `argsort` puts last (`"numpy"`, released; differs between processors).
         round0_twice: Whether the first map is added twice to the sum (released).
         align_corners: Whether maps are upsampled with aligned corners (released) instead of
             aligned patch edges.
         normalise: Whether planes are min-max normalised also when the blur is off (released code:
             not, so that names with strong raw salience win).
         constant_planes: A plane without contrast after the blur is clipped to [0, 1]
-            (``"keep"``) or becomes NaN (``"nan"``, released: it swallows the image).
+            (`"keep"`) or becomes NaN (`"nan"`, released: it swallows the image).
     """
 
     layer: int = 8
@@ -128,8 +128,9 @@ class PnPConfig:
         Raises:
             OvssError: A key is unknown (the nearest is named) or a value has the wrong type.
 
-        >>> PnPConfig.from_dict({"layer": 4, "head": None}).layer
-        4
+        Example:
+            >>> PnPConfig.from_dict({"layer": 4, "head": None}).layer
+            4
         """
         return PnPConfig().replace(**fields)
 
@@ -137,10 +138,11 @@ class PnPConfig:
         """A copy with some fields changed.
 
         Raises:
-            OvssError: As :meth:`from_dict`.
+            OvssError: As `from_dict`.
 
-        >>> PnPConfig().replace(rounds=1).rounds
-        1
+        Example:
+            >>> PnPConfig().replace(rounds=1).rounds
+            1
         """
         for key in fields:
             if key not in _kinds():
@@ -154,8 +156,9 @@ class PnPConfig:
     def hash(self) -> str:
         """Ten hexadecimal characters that change when any field does.
 
-        >>> PnPConfig().hash() == PnPConfig().hash() != PnPConfig(layer=1).hash()
-        True
+        Example:
+            >>> PnPConfig().hash() == PnPConfig().hash() != PnPConfig(layer=1).hash()
+            True
         """
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -229,16 +232,17 @@ def preset(name: str, **overrides: Any) -> PnPConfig:
     """A named configuration, with some fields changed if wanted.
 
     Args:
-        name: A key of :data:`PRESETS`, or a JSON file whose ``config`` holds all fields, such as
-            ``ovss tune`` writes.
-        **overrides: Fields of :class:`PnPConfig`.
+        name: A key of `PRESETS`, or a JSON file whose `config` holds all fields, such as
+            `ovss tune` writes.
+        **overrides: Fields of `PnPConfig`.
 
     Raises:
         OvssError: The preset or a field is unknown, a value is out of range, or the file cannot be
             read.
 
-    >>> preset("blip", crf=False).head
-    10
+    Example:
+        >>> preset("blip", crf=False).head
+        10
     """
     if name.endswith(".json"):
         return _from_file(name).replace(**overrides)

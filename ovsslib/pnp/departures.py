@@ -20,7 +20,7 @@ PAPER, ALL = "paper", "all"
 class Deviation:
     """A departure in the method.
 
-    Args:
+    Attributes:
         field: Field of `PnPConfig`.
         step: The paper's step it belongs to.
         meaning: What the released code does.
@@ -53,14 +53,14 @@ DEVIATIONS: tuple[Deviation, ...] = (
     Deviation("normalise", 5, "planes are not normalised where the blur is off"),
     Deviation("constant_planes", 5, "a plane without contrast becomes NaN and takes the image"),
 )
-"""Every field in which the presets ``"blip"`` and ``"released-code"`` differ."""
+"""Every field in which the presets `"blip"` and `"released-code"` differ."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """A departure that is no setting of the method.
 
-    Args:
+    Attributes:
         released: What the released code does.
         here: What this library does.
         where: The name in this library that does it.
@@ -113,7 +113,7 @@ def settings(base: PnPConfig) -> dict[str, PnPConfig]:
         base: Where all else comes from, such as the model's own preset.
 
     Returns:
-        ``"paper"``, each of `DEVIATIONS` by the name of its field, and ``"all"``.
+        `"paper"`, each of `DEVIATIONS` by the name of its field, and `"all"`.
     """
     paper = base.replace(**{one.field: one.paper for one in DEVIATIONS})
     single = {one.field: paper.replace(**{one.field: one.released}) for one in DEVIATIONS}

@@ -16,7 +16,7 @@ import torch
 class DropState:
     """Where Salience DropOut stands for one image. Updating gives a new state.
 
-    Args:
+    Attributes:
         total: (K, P) float32 sum of the rounds' maps.
         dropped: (P,) bool, patches that are blacked out in the next round.
         round: Number of maps added so far.
@@ -30,8 +30,9 @@ class DropState:
 def start(classes: int, patches: int) -> DropState:
     """The state before round 0.
 
-    >>> start(2, 9).total.shape
-    (2, 9)
+    Example:
+        >>> start(2, 9).total.shape
+        (2, 9)
     """
     return DropState(np.zeros((classes, patches), np.float32), np.zeros(patches, bool))
 
@@ -58,14 +59,15 @@ def choose_patches(
         drop_zero: Whether patches without salience fill up the round, dropped ones among them
             (released code, which so may drop fewer new ones). Blacking out a patch that says
             nothing only damages the image.
-        ties: ``"first"`` prefers lower patch numbers; ``"numpy"`` takes the end of numpy's
-            default ``argsort``.
+        ties: `"first"` prefers lower patch numbers; `"numpy"` takes the end of numpy's
+            default `argsort`.
 
     Returns:
-        (P,) bool, patches chosen now. Unless ``drop_zero`` is set, none was dropped before.
+        (P,) bool, patches chosen now. Unless `drop_zero` is set, none was dropped before.
 
-    >>> choose_patches(np.float32([0, 3, 2, 5]), np.array([0, 0, 0, 1], bool), 1)
-    array([False,  True, False, False])
+    Example:
+        >>> choose_patches(np.float32([0, 3, 2, 5]), np.array([0, 0, 0, 1], bool), 1)
+        array([False,  True, False, False])
     """
     chosen = np.zeros(len(salience), bool)
     candidates = np.ones_like(dropped) if drop_zero else ~dropped & (salience > 0)
@@ -91,8 +93,8 @@ def advance(
         maps: (K, P) class maps of the round.
         aggregate: (P,) salience of the round summed over the class tokens.
         count: Patches to drop after the round.
-        drop_zero: See :func:`choose_patches`.
-        ties: See :func:`choose_patches`.
+        drop_zero: See `choose_patches`.
+        ties: See `choose_patches`.
         round0_twice: Whether the first round counts twice (released code).
 
     Returns:
@@ -121,9 +123,10 @@ def black_out(pixels: torch.Tensor, dropped: np.ndarray, value: torch.Tensor) ->
     Returns:
         (B, 3, S, S).
 
-    >>> mask = np.array([[[True, False], [False, False]]])
-    >>> black_out(torch.ones(1, 3, 4, 4), mask, torch.zeros(3))[0, 0, 0]
-    tensor([0., 0., 1., 1.])
+    Example:
+        >>> mask = np.array([[[True, False], [False, False]]])
+        >>> black_out(torch.ones(1, 3, 4, 4), mask, torch.zeros(3))[0, 0, 0]
+        tensor([0., 0., 1., 1.])
     """
     patch = pixels.shape[-1] // dropped.shape[-1]
     mask = torch.from_numpy(dropped).to(pixels.device)[:, None]

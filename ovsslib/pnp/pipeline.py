@@ -77,8 +77,8 @@ class PnPOVSS:
         Args:
             image: A path, a PIL image, or an (H, W, 3) uint8 array.
             classes: K class names, at least one.
-            stages: Whether to keep the intermediate results (see :meth:`maps` and
-                :func:`ovsslib.pnp.refine.refine_maps`).
+            stages: Whether to keep the intermediate results (see `maps` and
+                `ovsslib.pnp.refine.refine_maps`).
 
         Returns:
             Labels, planes, scores.
@@ -108,7 +108,7 @@ class PnPOVSS:
             B segmentations.
 
         Raises:
-            OvssError: As :meth:`segment`, except for empty lists.
+            OvssError: As `segment`, except for empty lists.
         """
         found = self.maps(images, classes_per_image, stages=stages)
         return [refine_maps(maps, self.config) for maps in found]
@@ -125,17 +125,17 @@ class PnPOVSS:
         Args:
             images: B images.
             classes_per_image: B lists of names.
-            stages: Whether to keep, as numpy arrays: ``attention`` (K, h, w), the class names'
-                attention before any dropout; ``gradcam`` (K, h, w), their GradCAM then (only with
-                ``salience="gradcam"``); ``rounds`` (T, K, h, w), the map of each round, 0 at
-                dropped patches; ``dropped`` (T, h, w) bool, the patches each round did not see;
-                ``sum`` (K, h, w).
+            stages: Whether to keep, as numpy arrays: `attention` (K, h, w), the class names'
+                attention before any dropout; `gradcam` (K, h, w), their GradCAM then (only with
+                `salience="gradcam"`); `rounds` (T, K, h, w), the map of each round, 0 at
+                dropped patches; `dropped` (T, h, w) bool, the patches each round did not see;
+                `sum` (K, h, w).
 
         Returns:
-            B results for :func:`ovsslib.pnp.refine.refine_maps`.
+            B results for `ovsslib.pnp.refine.refine_maps`.
 
         Raises:
-            OvssError: As :meth:`segment_batch`.
+            OvssError: As `segment_batch`.
         """
         if len(images) != len(classes_per_image):
             raise OvssError(f"{len(images)} images but {len(classes_per_image)} lists of classes")
@@ -159,7 +159,7 @@ class PnPOVSS:
         return [self._finish(item, stages=stages) for item in work]
 
     def _run_rounds(self, work: list[_Image], pixels: torch.Tensor) -> None:
-        """All rounds for the images of a batch; their state ends up in ``work``."""
+        """All rounds for the images of a batch; their state ends up in `work`."""
         import torch
 
         from ovsslib.pnp import dropout, salience
@@ -272,16 +272,16 @@ def build(
     download: bool = False,
     **overrides: Any,
 ) -> PnPOVSS:
-    """PnP-OVSS with a model and a preset; what ``ovsslib.load("pnp-ovss", ...)`` calls.
+    """PnP-OVSS with a model and a preset; what `ovsslib.load("pnp-ovss", ...)` calls.
 
     Args:
-        vlm: Model name, folder or hub id (see :func:`ovsslib.vlm.load_vlm`), or a loaded model.
-        preset: A key of :data:`ovsslib.pnp.config.PRESETS`; None takes the one made for the model
-            (see :func:`ovsslib.pnp.presets.default_config`).
-        device: See :func:`ovsslib.vlm.load_vlm`.
+        vlm: Model name, folder or hub id (see `ovsslib.vlm.load_vlm`), or a loaded model.
+        preset: A key of `ovsslib.pnp.config.PRESETS`; None takes the one made for the model
+            (see `ovsslib.pnp.presets.default_config`).
+        device: See `ovsslib.vlm.load_vlm`.
         dtype: See there.
         download: See there.
-        **overrides: Fields of :class:`ovsslib.pnp.config.PnPConfig` to change.
+        **overrides: Fields of `ovsslib.pnp.config.PnPConfig` to change.
 
     Raises:
         OvssError: Something is unknown, out of range or missing.

@@ -19,16 +19,16 @@ def default_preset(matcher: ImageTextMatcher, folder: Path | None = None) -> str
     """The preset made for a model.
 
     The first of these whose layer and head the model has: the preset called like the model; the
-    one that ``training.json`` in its folder names (``ovss train`` writes it); that of its
-    architecture, ``"blip"`` or ``"bridgetower"``. A model too small for all of them gets
-    ``"micro-blip"``.
+    one that `training.json` in its folder names (`ovss train` writes it); that of its
+    architecture, `"blip"` or `"bridgetower"`. A model too small for all of them gets
+    `"micro-blip"`.
 
     Args:
         matcher: The model.
         folder: Its checkpoint, if it has one.
 
     Returns:
-        A key of :data:`ovsslib.pnp.config.PRESETS`.
+        A key of `ovsslib.pnp.config.PRESETS`.
     """
     trained = trained_model(folder) if folder is not None else None
     family = getattr(matcher, "family", "blip")
@@ -43,7 +43,7 @@ def _fits(config: PnPConfig, matcher: ImageTextMatcher) -> bool:
 
 
 def trained_model(folder: Path) -> str | None:
-    """What ``training.json`` in a checkpoint folder calls the model; None without such a file."""
+    """What `training.json` in a checkpoint folder calls the model; None without such a file."""
     try:
         fields = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         name = fields["model"]
@@ -58,12 +58,12 @@ def default_config(
     """The settings for a model when the user names no preset.
 
     An image size in the preset holds for the published models. A model of another size keeps
-    its own (``image_size=None``); a preset or a size that the user names is never changed.
+    its own (`image_size=None`); a preset or a size that the user names is never changed.
 
     Args:
         matcher: The model.
         folder: Its checkpoint, if it has one.
-        **overrides: Fields of :class:`ovsslib.pnp.config.PnPConfig` to change.
+        **overrides: Fields of `ovsslib.pnp.config.PnPConfig` to change.
 
     Raises:
         OvssError: A field is unknown or out of range.

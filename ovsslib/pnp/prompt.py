@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Prompt:
     """One prompt and the tokens of its class names.
 
-    Args:
-        text: The prompt, such as ``"A picture of cat sofa"``.
+    Attributes:
+        text: The prompt, such as `"A picture of cat sofa"`.
         tokens: The tokenised text, T tokens.
         classes: Index of each name within the list of classes the caller gave.
         spans: For each of these classes, the positions (0 to T-1) of its tokens.
@@ -45,8 +45,9 @@ def check_classes(classes: Sequence[str], *, allow_empty: bool = False) -> tuple
     Raises:
         OvssError: The list is one string, empty, or holds an empty or a repeated name.
 
-    >>> check_classes(["cat", " traffic   light"])
-    ('cat', 'traffic light')
+    Example:
+        >>> check_classes(["cat", " traffic   light"])
+        ('cat', 'traffic light')
     """
     if isinstance(classes, str):
         raise OvssError(f"classes must be a list of names, got the single string {classes!r}")
@@ -87,8 +88,9 @@ def compose(names: Sequence[str], prefix: str, separator: str) -> tuple[str, lis
     Returns:
         The text, and for each name its half-open character range.
 
-    >>> compose(["cat", "hot dog"], "A picture of", " ")
-    ('A picture of cat hot dog', [(13, 16), (17, 24)])
+    Example:
+        >>> compose(["cat", "hot dog"], "A picture of", " ")
+        ('A picture of cat hot dog', [(13, 16), (17, 24)])
     """
     text = f"{prefix} " if prefix else ""
     ranges = []
@@ -100,7 +102,7 @@ def compose(names: Sequence[str], prefix: str, separator: str) -> tuple[str, lis
 
 
 def token_span(tokens: Tokens, start: int, stop: int) -> tuple[int, ...]:
-    """Positions of the tokens that hold characters ``start`` to ``stop`` of the text.
+    """Positions of the tokens that hold characters `start` to `stop` of the text.
 
     Offsets are compared, not token texts: this works for any tokenizer, and for names that
     contain each other. A token that only touches the range (an empty one, or the space before a

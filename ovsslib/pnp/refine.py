@@ -17,8 +17,9 @@ from ovsslib.pnp.result import Maps, Segmentation
 def min_max(plane: np.ndarray) -> np.ndarray:
     """Stretch each of (K, h, w) maps to [0, 1]; a map without contrast becomes 0.
 
-    >>> min_max(np.array([[[1.0, 3.0]], [[2.0, 2.0]]])).tolist()
-    [[[0.0, 1.0]], [[0.0, 0.0]]]
+    Example:
+        >>> min_max(np.array([[[1.0, 3.0]], [[2.0, 2.0]]])).tolist()
+        [[[0.0, 1.0]], [[0.0, 0.0]]]
     """
     low = plane.min(axis=(1, 2), keepdims=True)
     span = plane.max(axis=(1, 2), keepdims=True) - low
@@ -35,8 +36,9 @@ def threshold(maps: np.ndarray, level: float) -> np.ndarray:
     Returns:
         (K, h, w), elsewhere the *raw* values.
 
-    >>> threshold(np.array([[[1.0, 2.0, 11.0]]]), 0.15).tolist()
-    [[[0.0, 0.0, 11.0]]]
+    Example:
+        >>> threshold(np.array([[[1.0, 2.0, 11.0]]]), 0.15).tolist()
+        [[[0.0, 0.0, 11.0]]]
     """
     return np.where(min_max(maps) >= level, maps, 0).astype(maps.dtype)
 
@@ -77,8 +79,9 @@ def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = F
     Returns:
         (K, H, W) float32.
 
-    >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
-    [[[0.0, 0.5, 1.0]]]
+    Example:
+        >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
+        [[[0.0, 0.5, 1.0]]]
     """
     down = line_weights(maps.shape[1], size[0], align_corners)
     across = line_weights(maps.shape[2], size[1], align_corners)
@@ -88,8 +91,9 @@ def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = F
 def needs_background(classes: int, rule: str) -> bool:
     """Whether a background plane competes with this number of classes.
 
-    >>> [needs_background(k, "few") for k in (2, 3)]
-    [True, False]
+    Example:
+        >>> [needs_background(k, "few") for k in (2, 3)]
+        [True, False]
     """
     return rule == "always" or (rule == "few" and classes < 3)
 
@@ -105,15 +109,16 @@ def blur(planes: np.ndarray, fraction: float, constant: str = "keep") -> np.ndar
 
     Args:
         planes: (C, H, W); not changed.
-        fraction: Standard deviation over ``max(H, W)``.
-        constant: What a plane without contrast becomes: ``"keep"`` clips it to [0, 1], ``"nan"``
+        fraction: Standard deviation over `max(H, W)`.
+        constant: What a plane without contrast becomes: `"keep"` clips it to [0, 1], `"nan"`
             divides 0 by 0 as the released code does.
 
     Returns:
         (C, H, W) float32.
 
-    >>> blur(np.zeros((1, 4, 4)), 0.1).max().item()
-    0.0
+    Example:
+        >>> blur(np.zeros((1, 4, 4)), 0.1).max().item()
+        0.0
     """
     sigma = fraction * max(planes.shape[1:])
     out = np.empty(planes.shape, np.float32)
@@ -139,13 +144,13 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -
     Args:
         probabilities: (C, H, W) per-pixel class probabilities.
         image: (H, W, 3) uint8.
-        config: Its ``crf_*`` fields are used.
+        config: Its `crf_*` fields are used.
 
     Returns:
         (C, H, W) float32 probabilities after the mean-field iterations.
 
     Raises:
-        OvssError: pydensecrf is missing, or the shapes differ.
+        OvssError: Pydensecrf is missing, or the shapes differ.
     """
     try:
         from pydensecrf import densecrf
@@ -180,8 +185,9 @@ def decide(planes: np.ndarray, *, background: bool) -> np.ndarray:
     Returns:
         (H, W) int16: class index, -1 for background. Ties go to the first plane.
 
-    >>> decide(np.float32([[[0, 1]], [[2, 0]]]), background=True).tolist()
-    [[0, -1]]
+    Example:
+        >>> decide(np.float32([[[0, 1]], [[2, 0]]]), background=True).tolist()
+        [[0, -1]]
     """
     return (planes.argmax(axis=0) - int(background)).astype(np.int16)
 
@@ -197,10 +203,11 @@ def relabel(labels: np.ndarray, ids: np.ndarray, background: int = 0) -> np.ndar
         background: Id of -1.
 
     Returns:
-        (H, W) of the type of ``ids``.
+        (H, W) of the type of `ids`.
 
-    >>> relabel(np.array([[0, 1, -1]]), np.array([1, 0]), background=7).tolist()
-    [[1, 0, 7]]
+    Example:
+        >>> relabel(np.array([[0, 1, -1]]), np.array([1, 0]), background=7).tolist()
+        [[1, 0, 7]]
     """
     table = np.concatenate([np.asarray(ids), [background]])
     return table[labels]
@@ -221,9 +228,9 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         config: Settings.
 
     Returns:
-        The segmentation. Its stages, if ``maps`` has any, gain ``thresholded`` (K, h, w),
-        ``planes``, ``blurred`` and ``crf`` (each (C, H, W), the background plane first where
-        there is one; ``blurred`` and ``crf`` only if these steps run).
+        The segmentation. Its stages, if `maps` has any, gain `thresholded` (K, h, w),
+        `planes`, `blurred` and `crf` (each (C, H, W), the background plane first where
+        there is one; `blurred` and `crf` only if these steps run).
     """
     full = maps.image.shape[:2]
     if not maps.classes:
@@ -262,7 +269,7 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
 
 
 def shrink(image: np.ndarray, longest: int | None) -> np.ndarray:
-    """The image with its longer side at most ``longest`` pixels (None: as it is)."""
+    """The image with its longer side at most `longest` pixels (None: as it is)."""
     height, width = image.shape[:2]
     if longest is None or max(height, width) <= longest:
         return image

@@ -1,6 +1,6 @@
 """Gaussian smoothing with numpy alone.
 
-Equals ``scipy.ndimage.gaussian_filter`` (mode ``reflect``, truncated at four standard deviations),
+Equals `scipy.ndimage.gaussian_filter` (mode `reflect`, truncated at four standard deviations),
 whose import takes longer than refining an image. Along an axis the filter is one matrix product,
 which for wide blurs is faster as well.
 """
@@ -20,8 +20,9 @@ def line_filter(size: int, sigma: float) -> np.ndarray:
     Returns:
         (n, n) float64 whose rows sum to 1; pixels beyond an edge are those before it, mirrored.
 
-    >>> line_filter(2, 0.3).round(3).tolist()
-    [[0.996, 0.004], [0.004, 0.996]]
+    Example:
+        >>> line_filter(2, 0.3).round(3).tolist()
+        [[0.996, 0.004], [0.004, 0.996]]
     """
     radius = int(4 * sigma + 0.5)
     steps = np.arange(-radius, radius + 1)
@@ -43,10 +44,11 @@ def gaussian(planes: np.ndarray, sigma: float) -> np.ndarray:
         sigma: Standard deviation in pixels; 0 changes nothing.
 
     Returns:
-        (C, H, W) of the type of ``planes``; sums are formed in float64.
+        (C, H, W) of the type of `planes`; sums are formed in float64.
 
-    >>> gaussian(np.ones((1, 2, 3)), 1.0).round(6).tolist()
-    [[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]]
+    Example:
+        >>> gaussian(np.ones((1, 2, 3)), 1.0).round(6).tolist()
+        [[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]]
     """
     if not sigma:
         return planes.copy()

@@ -20,12 +20,12 @@ class Maps:
 
     Holds numpy arrays only, so that it travels to worker processes.
 
-    Args:
+    Attributes:
         maps: (K, h, w) float32 summed class maps, not negative.
         classes: K names.
         match: Probability that the prompt matches the image, in [0, 1] (mean over prompts).
         image: (H, W, 3) uint8.
-        stages: Intermediate results by name, or None; see :meth:`ovsslib.pnp.PnPOVSS.maps`.
+        stages: Intermediate results by name, or None; see `ovsslib.pnp.PnPOVSS.maps`.
     """
 
     maps: np.ndarray
@@ -39,11 +39,11 @@ class Maps:
 class Segmentation:
     """One segmented image.
 
-    Args:
-        labels: (H, W) int16, index into ``classes``; -1 where background or nothing.
+    Attributes:
+        labels: (H, W) int16, index into `classes`; -1 where background or nothing.
         planes: (K, H, W) float32 final plane per class: probabilities after the CRF (or the
             softmax), or the refined planes when the CRF is off. Images larger than the
-            method's ``max_side`` keep their planes at that size.
+            method's `max_side` keep their planes at that size.
         classes: K names.
         match: Probability that the prompt matches the image, in [0, 1].
         scores: Per class the peak of its plane inside its own pixels, 0 when it has none.

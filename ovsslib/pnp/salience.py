@@ -14,7 +14,7 @@ from ovsslib.vlm.protocol import LayerMatch, Match
 
 
 def patch_grid(count: int) -> tuple[int, int]:
-    """Rows and columns of the square patch grid behind ``count`` image tokens.
+    """Rows and columns of the square patch grid behind `count` image tokens.
 
     Args:
         count: 1 + P, the class token included.
@@ -22,8 +22,9 @@ def patch_grid(count: int) -> tuple[int, int]:
     Raises:
         OvssError: P is not a square number.
 
-    >>> patch_grid(37)
-    (6, 6)
+    Example:
+        >>> patch_grid(37)
+        (6, 6)
     """
     side = round(max(0, count - 1) ** 0.5)
     if count < 2 or side * side != count - 1:
@@ -63,8 +64,9 @@ def attention_map(attention: torch.Tensor, head: int | None) -> torch.Tensor:
     Returns:
         (R, T, P) float32 (float64 if so given), without the class token's column; in [0, 1].
 
-    >>> attention_map(torch.full((1, 2, 3, 5), 0.2), None).shape
-    torch.Size([1, 3, 4])
+    Example:
+        >>> attention_map(torch.full((1, 2, 3, 5), 0.2), None).shape
+        torch.Size([1, 3, 4])
     """
     return pick_head(attention_heads(attention), head)
 
@@ -80,8 +82,8 @@ def attention_gradient(match: Match, score: str = "match") -> torch.Tensor:
     Rows do not depend on each other, so one backward pass serves all of them.
 
     Args:
-        match: A match made with ``gradient=True``.
-        score: ``"match"`` differentiates the match logit, ``"margin"`` the match logit minus the
+        match: A match made with `gradient=True`.
+        score: `"match"` differentiates the match logit, `"margin"` the match logit minus the
             no-match logit.
 
     Returns:
@@ -95,8 +97,8 @@ def layer_gradients(match: LayerMatch, score: str = "match") -> tuple[torch.Tens
     """The same for every layer of one pass, by one backward pass.
 
     Args:
-        match: Made with ``gradient=True``.
-        score: See :func:`attention_gradient`.
+        match: Made with `gradient=True`.
+        score: See `attention_gradient`.
 
     Returns:
         L tensors (R, A, T, 1+P) in the model's type. The match's graph is used up.
@@ -111,7 +113,7 @@ def _score(logits: torch.Tensor, score: str) -> torch.Tensor:
 
 
 def gradcam_map(attention: torch.Tensor, gradient: torch.Tensor, head: int | None) -> torch.Tensor:
-    """GradCAM salience ``relu(attention * relu(gradient))`` per token (step 3).
+    """GradCAM salience `relu(attention * relu(gradient))` per token (step 3).
 
     Args:
         attention: (R, A, T, 1+P) probabilities.
@@ -121,9 +123,10 @@ def gradcam_map(attention: torch.Tensor, gradient: torch.Tensor, head: int | Non
     Returns:
         (R, T, P) float32 (float64 if so given), not negative.
 
-    >>> a = torch.tensor([0.2, 0.5, 0.3]).reshape(1, 1, 1, 3)
-    >>> gradcam_map(a, torch.tensor([9.0, 2.0, -1.0]).reshape(1, 1, 1, 3), head=1)
-    tensor([[[1., 0.]]])
+    Example:
+        >>> a = torch.tensor([0.2, 0.5, 0.3]).reshape(1, 1, 1, 3)
+        >>> gradcam_map(a, torch.tensor([9.0, 2.0, -1.0]).reshape(1, 1, 1, 3), head=1)
+        tensor([[[1., 0.]]])
     """
     return pick_head(gradcam_heads(attention, gradient), head)
 
@@ -142,13 +145,14 @@ def class_maps(
     Args:
         maps: (T, P) salience per token.
         spans: Token positions of each of the prompt's K names.
-        last_name: ``"sum"`` adds up the tokens of the prompt's last name (released code).
+        last_name: `"sum"` adds up the tokens of the prompt's last name (released code).
 
     Returns:
         (K, P).
 
-    >>> class_maps(torch.arange(4.0).reshape(4, 1), [[1], [2, 3]]).flatten()
-    tensor([1.0000, 2.5000])
+    Example:
+        >>> class_maps(torch.arange(4.0).reshape(4, 1), [[1], [2, 3]]).flatten()
+        tensor([1.0000, 2.5000])
     """
     rows = [maps[list(span)].mean(dim=0) for span in spans]
     if rows and last_name == "sum":
@@ -159,8 +163,9 @@ def class_maps(
 def random_maps(count: int, patches: int, seed: int) -> torch.Tensor:
     """Uniform random maps (count, patches) in [0, 1): the baseline that knows nothing.
 
-    >>> bool((random_maps(2, 9, seed=1) == random_maps(2, 9, seed=1)).all())
-    True
+    Example:
+        >>> bool((random_maps(2, 9, seed=1) == random_maps(2, 9, seed=1)).all())
+        True
     """
     generator = torch.Generator().manual_seed(seed)
     return torch.rand((count, patches), generator=generator)

@@ -27,18 +27,18 @@ class Windowed:
     """A `Segmenter` that sees images through windows and decides by a protocol's rules.
 
     Planes of windows are averaged at the resized image's size, brought to the image's own size
-    (bilinear) and decided there. What is decided how depends on the method's ``planes_are``:
+    (bilinear) and decided there. What is decided how depends on the method's `planes_are`:
 
-    - ``"similarity"`` (CLIP methods): ``logit_scale``, softmax, ``area_thd``, ``prob_thd``;
-    - ``"probability"`` (TCL): ``background_plane``, ``area_thd``, ``prob_thd``;
+    - `"similarity"` (CLIP methods): `logit_scale`, softmax, `area_thd`, `prob_thd`;
+    - `"probability"` (TCL): `background_plane`, `area_thd`, `prob_thd`;
     - anything else, or no such attribute: the highest plane, and background where at least half of
       the windows which see a pixel say so; the protocol's rules do not apply.
 
     Args:
-        segmenter: the method.
-        window: how to cut; None shows it each image as it is.
-        rules: of the protocol.
-        labels: name -> data-set label, 0 for names of background; names that are not in it count as
+        segmenter: The method.
+        window: How to cut; None shows it each image as it is.
+        rules: Of the protocol.
+        labels: Name -> data-set label, 0 for names of background; names that are not in it count as
             classes of their own.
     """
 
@@ -74,7 +74,7 @@ class Windowed:
         Args:
             images: B images.
             classes_per_image: B lists of names.
-            stages: as the method has them, where an image is seen whole; otherwise there are none.
+            stages: As the method has them, where an image is seen whole; otherwise there are none.
 
         Returns:
             B segmentations at the pictures' own sizes.
@@ -126,7 +126,7 @@ class Windowed:
         return self._decide(whole, empty)
 
     def _decide(self, one: Segmentation, empty: np.ndarray | None) -> Segmentation:
-        """Labels by the rules; ``empty`` (H, W) is where windows say background."""
+        """Labels by the rules; `empty` (H, W) is where windows say background."""
         import dataclasses
 
         kind = getattr(self.segmenter, "planes_are", "final")
@@ -150,9 +150,9 @@ def windowed(segmenter: Segmenter, protocol: Protocol, dataset: Dataset) -> Segm
     """A method as a protocol wants it on a data set.
 
     Args:
-        segmenter: any method but PnP-OVSS.
-        protocol: its windows and rules.
-        dataset: for the protocol's values and names.
+        segmenter: Any method but PnP-OVSS.
+        protocol: Its windows and rules.
+        dataset: For the protocol's values and names.
 
     Returns:
         The method itself where the protocol changes nothing, else a `Windowed`.

@@ -1,8 +1,8 @@
 """From planes of scores to labels by a protocol's rules: softmax, thresholds, constant background.
 
-The rules are SCLIP's and TCL's. They are for methods that give a score per name: ``"similarity"``
-(cosines of image and text features: SCLIP's family) or ``"probability"`` (values in 0..1: TCL). A
-method says so by its attribute ``planes_are``. PnP-OVSS gives neither: its planes are stretched to
+The rules are SCLIP's and TCL's. They are for methods that give a score per name: `"similarity"`
+(cosines of image and text features: SCLIP's family) or `"probability"` (values in 0..1: TCL). A
+method says so by its attribute `planes_are`. PnP-OVSS gives neither: its planes are stretched to
 0..1 whether or not a class is there, and it has its own background plane (`PnPConfig.background`).
 """
 
@@ -48,23 +48,23 @@ def settle(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decide which name a pixel has.
 
-    In this order: ``logit_scale`` and a softmax over the names (similarities only); names of a
-    group whose share of the pixels that are not background is not above ``area_thd`` become 0
+    In this order: `logit_scale` and a softmax over the names (similarities only); names of a
+    group whose share of the pixels that are not background is not above `area_thd` become 0
     (SCLIP); the highest plane wins, the first of equals; pixels whose highest value is below
-    ``prob_thd`` become background, and those where it is not above ``background_plane``.
+    `prob_thd` become background, and those where it is not above `background_plane`.
 
     Args:
         planes: (K, H, W) scores; not changed.
-        groups: of each name, which class it is a name of; 0 for background.
-        rules: see `Rules`.
-        kind: ``"similarity"`` or ``"probability"``.
+        groups: Of each name, which class it is a name of; 0 for background.
+        rules: See `Rules`.
+        kind: `"similarity"` or `"probability"`.
 
     Returns:
         (H, W) int16 index into the names, -1 for background that has no name; and the planes
         (K, H, W) float32 that were compared.
 
     Raises:
-        OvssError: the kind is unknown, or the numbers of planes and groups differ.
+        OvssError: The kind is unknown, or the numbers of planes and groups differ.
 
     Example:
         >>> planes = np.float32([[[0.2, 0.9]], [[0.3, 0.1]]])

@@ -3,11 +3,11 @@
 "mIoU" means several things in the literature (how images are resized, what becomes of void and of
 background, of classes that are absent); a protocol names one choice for each:
 
-- ``pnp``: as the released PnP-OVSS code has it, errors of evaluation included;
-- ``pnp-fixed``: the same, mended: void is not scored, background only where it is a class, a class
+- `pnp`: as the released PnP-OVSS code has it, errors of evaluation included;
+- `pnp-fixed`: the same, mended: void is not scored, background only where it is a class, a class
   that is predicted but never true scores 0, names are the data set's, no class found means none;
-- ``tcl``: the unified protocol of TCL (github.com/khanrc/tcl), windows of 448 pixels;
-- ``sclip``: the settings of SCLIP (github.com/wangf3014/SCLIP), windows of 224 pixels, with its
+- `tcl`: the unified protocol of TCL (github.com/khanrc/tcl), windows of 448 pixels;
+- `sclip`: the settings of SCLIP (github.com/wangf3014/SCLIP), windows of 224 pixels, with its
   names and thresholds.
 """
 
@@ -38,33 +38,33 @@ Fields = tuple[tuple[str, Any], ...]
 class Protocol:
     """One way to turn a method's label maps into a figure.
 
-    Args:
-        name: how tables call it.
-        resize: ``"squash"``: the method sees the image squeezed to a square, aspect ratio lost,
-            as the matcher's own preprocessing does. ``"windows"``: it sees what ``window`` cuts.
-        scored_at: ``"original"``: label maps are compared at the label file's resolution.
-        void: label that is not scored, or ``"background"``: 255 counts as label 0.
-        background_covered: rule for PnP-OVSS's background plane (`PnPConfig.background`) where
+    Attributes:
+        name: How tables call it.
+        resize: `"squash"`: the method sees the image squeezed to a square, aspect ratio lost,
+            as the matcher's own preprocessing does. `"windows"`: it sees what `window` cuts.
+        scored_at: `"original"`: label maps are compared at the label file's resolution.
+        void: Label that is not scored, or `"background"`: 255 counts as label 0.
+        background_covered: Rule for PnP-OVSS's background plane (`PnPConfig.background`) where
             labels cover the image: it competes only when fewer than three classes are looked for.
-        background_uncovered: the same for the other data sets.
-        absent: what a class without ground truth in the set scores (`ovsslib.metrics.iou`).
-        scored: labels of the headline mIoU: ``"classes"``, with background where it is a class, or
-            ``"all"``, label 0 included whatever it means.
-        no_class: what is looked for in an image without a recognised class: ``"nothing"``, or the
-            ``"first"`` class.
-        window: sliding windows, for every method.
-        names: file in ``ovsslib/vocab/protocols`` with names that differ from the data set's.
+        background_uncovered: The same for the other data sets.
+        absent: What a class without ground truth in the set scores (`ovsslib.metrics.iou`).
+        scored: Labels of the headline mIoU: `"classes"`, with background where it is a class, or
+            `"all"`, label 0 included whatever it means.
+        no_class: What is looked for in an image without a recognised class: `"nothing"`, or the
+            `"first"` class.
+        window: Sliding windows, for every method.
+        names: File in `ovsslib/vocab/protocols` with names that differ from the data set's.
         name_spaces: False removes spaces within the data set's own names.
-        templates: sentences a CLIP method puts names into, see `ovsslib.protocols.templates`;
+        templates: Sentences a CLIP method puts names into, see `ovsslib.protocols.templates`;
             PnP-OVSS has its own single prompt.
-        logit_scale: similarities times this go into a softmax over names (methods that give
+        logit_scale: Similarities times this go into a softmax over names (methods that give
             similarities, see `ovsslib.protocols.planes`).
-        prob_thd: a pixel whose highest probability is below it is background (such methods).
-        area_thd: so is a class with no more than this share of the object pixels (such methods).
-        background_plane: height of a constant plane that stands for background (methods that give
+        prob_thd: A pixel whose highest probability is below it is background (such methods).
+        area_thd: So is a class with no more than this share of the object pixels (such methods).
+        background_plane: Height of a constant plane that stands for background (methods that give
             probabilities of their own, such as TCL).
-        usual_filter: the class filter of the published figures; information, a run names its own.
-        variants: fields that differ on some data sets: ``(("voc21", (("names", "…"),)),)``; empty
+        usual_filter: The class filter of the published figures; information, a run names its own.
+        variants: Fields that differ on some data sets: `(("voc21", (("names", "…"),)),)`; empty
             once `resolved`.
     """
 
@@ -92,7 +92,7 @@ class Protocol:
         """The protocol with its values for one data set.
 
         Args:
-            dataset: its name; one that no variant names keeps the protocol's own values.
+            dataset: Its name; one that no variant names keeps the protocol's own values.
 
         Example:
             >>> get_protocol("sclip").resolved("voc21").logit_scale
@@ -109,7 +109,7 @@ class Protocol:
         """Labels that the headline mIoU averages over.
 
         Background counts as a class where it is one (VOC: 21), not where it is void (VOC 20) or
-        clutter that nobody labelled (Diorama: 20), unless ``scored`` is ``"all"``.
+        clutter that nobody labelled (Diorama: 20), unless `scored` is `"all"`.
         """
         first = 0 if dataset.background or self.scored == "all" else 1
         return tuple(range(first, len(dataset.classes) + 1))
@@ -121,12 +121,12 @@ class Protocol:
 
         Where background is a class of the data set and the protocol has names for it, they come
         first, with label 0. A name that two labels share goes to the first of them, as an arg max
-        over equal scores would have it; under ``sclip``, COCO-Object's bed is one of the names of
+        over equal scores would have it; under `sclip`, COCO-Object's bed is one of the names of
         background and therefore never found.
 
         Args:
-            dataset: the data set.
-            looked_for: labels (1..C) of the classes that the filter found.
+            dataset: The data set.
+            looked_for: Labels (1..C) of the classes that the filter found.
 
         Returns:
             Labels and names, one per name; a label repeats with each of its names.
@@ -160,7 +160,7 @@ class Protocol:
         return protocol_names(self.names)
 
     def template_list(self) -> tuple[Callable[[str], str], ...]:
-        """The sentences of ``templates``, each a function of a name."""
+        """The sentences of `templates`, each a function of a name."""
         from ovsslib.protocols.templates import templates
 
         return () if self.templates is None else templates(self.templates)
@@ -171,8 +171,8 @@ class Protocol:
         """Answer and truth as labels of the data set, ready to be counted.
 
         Args:
-            labels: (H, W) integers into ``looked_for``, -1 for background.
-            looked_for: data-set label of each name the method was given, in its order; a label may
+            labels: (H, W) integers into `looked_for`, -1 for background.
+            looked_for: Data-set label of each name the method was given, in its order; a label may
                 repeat, and 0 is background (see `expand`).
             truth: (H, W) data-set labels, 0 background, 255 void.
 
@@ -182,7 +182,7 @@ class Protocol:
             `ovsslib.metrics.boundary.counts`.
 
         Raises:
-            OvssError: shapes differ or a label is out of range.
+            OvssError: Shapes differ or a label is out of range.
         """
         if labels.shape != truth.shape:
             raise OvssError(f"labels {labels.shape} and ground truth {truth.shape} differ in shape")
@@ -205,16 +205,16 @@ class Protocol:
         """Integer counts of one image.
 
         Args:
-            labels: as in `compared`.
-            looked_for: as there.
-            truth: as there.
-            n: number of the data set's classes, without background.
+            labels: As in `compared`.
+            looked_for: As there.
+            truth: As there.
+            n: Number of the data set's classes, without background.
 
         Returns:
             Counts of length 1 over n + 1 labels, background first.
 
         Raises:
-            OvssError: shapes differ or a label is out of range.
+            OvssError: Shapes differ or a label is out of range.
         """
         said, true, ignore = self.compared(labels, looked_for, truth)
         return image_counts(said, true, n + 1, ignore=ignore)
@@ -250,7 +250,7 @@ def get_protocol(name: str) -> Protocol:
     """A protocol by name.
 
     Raises:
-        OvssError: unknown name; says the nearest one.
+        OvssError: Unknown name; says the nearest one.
 
     Example:
         >>> get_protocol("pnp-fixed").absent

@@ -22,7 +22,7 @@ TCL: tuple[str, ...] = (
     "a photo of many {}.",
     "a photo of {}s.",
 )
-"""Seven of OpenAI's sentences and two more (khanrc/tcl, datasets/templates.py, ``custom``). The
+"""Seven of OpenAI's sentences and two more (khanrc/tcl, datasets/templates.py, `custom`). The
 second reads "of a"; in open_clip's seven, otherwise the same, it reads "of the"."""
 
 
@@ -30,11 +30,11 @@ def templates(name: str) -> tuple[Template, ...]:
     """A set of sentences, each a function of a class name.
 
     Args:
-        name: ``"openai"``: OpenAI's 80 for ImageNet, as open_clip holds them (SCLIP's family);
-            ``"tcl"``: `TCL`.
+        name: `"openai"`: OpenAI's 80 for ImageNet, as open_clip holds them (SCLIP's family);
+            `"tcl"`: `TCL`.
 
     Raises:
-        OvssError: no set has this name.
+        OvssError: No set has this name.
 
     Example:
         >>> [sentence("cat") for sentence in templates("tcl")[-2:]]

@@ -1,7 +1,7 @@
 """The values of the named protocols, as data: fields of `ovsslib.protocols.protocol.Protocol`.
 
-Sources: github.com/letitiabanana/PnP-OVSS (``pnp``), github.com/khanrc/tcl (``tcl``; it evaluates
-other methods too), github.com/wangf3014/SCLIP (``sclip``, its configuration files).
+Sources: github.com/letitiabanana/PnP-OVSS (`pnp`), github.com/khanrc/tcl (`tcl`; it evaluates
+other methods too), github.com/wangf3014/SCLIP (`sclip`, its configuration files).
 """
 
 from __future__ import annotations

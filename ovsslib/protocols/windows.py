@@ -1,8 +1,8 @@
 """Sliding windows: an image is resized, seen through overlapping squares, and put together again.
 
-The geometry is that of mmsegmentation (``Resize`` with ``keep_ratio`` and ``mode="slide"``), which
+The geometry is that of mmsegmentation (`Resize` with `keep_ratio` and `mode="slide"`), which
 the protocols of TCL and SCLIP use: the shorter side gets a fixed length, windows start every
-``stride`` pixels, and the last one is moved back to the edge. Where windows overlap, their mean
+`stride` pixels, and the last one is moved back to the edge. Where windows overlap, their mean
 counts.
 
 Letters: K classes, h x w cells of a grid, H x W pixels, N windows.
@@ -35,13 +35,13 @@ class Window:
     """How an image is cut into windows; lengths in pixels.
 
     Attributes:
-        short: length of the image's shorter side after resizing.
-        crop: side of a window; None for the whole resized image at once.
-        stride: distance from one window to the next.
-        longest: most for the longer side after resizing; wins over ``short``.
+        short: Length of the image's shorter side after resizing.
+        crop: Side of a window; None for the whole resized image at once.
+        stride: Distance from one window to the next.
+        longest: Most for the longer side after resizing; wins over `short`.
 
     Raises:
-        OvssError: a length is below 1, or windows would leave gaps.
+        OvssError: A length is below 1, or windows would leave gaps.
     """
 
     short: int
@@ -68,10 +68,10 @@ def fit_size(height: int, width: int, short: int, longest: int = 2048) -> tuple[
     """Size of a resized image, aspect ratio kept.
 
     Args:
-        height: of the image.
-        width: of the image.
-        short: wanted length of the shorter side.
-        longest: most for the longer side.
+        height: Of the image.
+        width: Of the image.
+        short: Wanted length of the shorter side.
+        longest: Most for the longer side.
 
     Returns:
         Height and width, each at least 1.
@@ -88,11 +88,11 @@ def boxes(height: int, width: int, crop: int | None, stride: int) -> list[Box]:
     """Where the windows of an image lie, row by row.
 
     Args:
-        height: of the image.
-        width: of the image.
-        crop: side of a window; along a side that is shorter, the window is as short. None for the
+        height: Of the image.
+        width: Of the image.
+        crop: Side of a window; along a side that is shorter, the window is as short. None for the
             whole image.
-        stride: distance from one window to the next.
+        stride: Distance from one window to the next.
 
     Returns:
         N boxes which cover the image; one where it is not larger than a window.
@@ -120,13 +120,13 @@ def stitch(parts: Sequence[np.ndarray], places: Sequence[Box], size: tuple[int, 
         parts: N arrays (K, H_n, W_n), one per window, of any resolution: each is stretched
             (bilinear) over its box.
         places: N boxes.
-        size: height H and width W that the boxes refer to.
+        size: Height H and width W that the boxes refer to.
 
     Returns:
         (K, H, W) float32.
 
     Raises:
-        OvssError: the boxes do not cover every pixel.
+        OvssError: The boxes do not cover every pixel.
 
     Example:
         >>> one = np.ones((1, 2, 2))
@@ -156,7 +156,7 @@ def stitch_maps(
     Args:
         parts: N arrays (K, h, w) of one shape, each spread evenly over its box.
         places: N boxes of one size.
-        size: height H and width W that the boxes refer to.
+        size: Height H and width W that the boxes refer to.
 
     Returns:
         (K, h', w') float32; h' / h is about H over a window's height. Without classes the first
@@ -180,7 +180,7 @@ def stitch_maps(
 
 
 def _weights(cells: int, start: int, stop: int, grid: int, length: int) -> np.ndarray:
-    """(grid, cells) weights of linear interpolation; 0 for centres outside ``start..stop``."""
+    """(grid, cells) weights of linear interpolation; 0 for centres outside `start..stop`."""
     centres = (np.arange(grid) + 0.5) * length / grid
     where = np.clip((centres - start) / (stop - start) * cells - 0.5, 0, cells - 1)
     low = np.minimum(where.astype(np.int64), cells - 1)
@@ -198,7 +198,7 @@ def cut(picture: Image.Image, window: Window) -> tuple[list[Image.Image], list[B
 
     Args:
         picture: RGB.
-        window: how.
+        window: How.
 
     Returns:
         N windows, their boxes, and the resized image.
@@ -224,16 +224,16 @@ def window_maps(
     windows of all images go through the model together, as many at a time as there are images.
 
     Args:
-        model: the method.
+        model: The method.
         images: B images.
         classes_per_image: B lists of names.
-        window: how to cut; None squashes each image as a whole (`PnPOVSS.maps`).
+        window: How to cut; None squashes each image as a whole (`PnPOVSS.maps`).
 
     Returns:
-        B results; of windows, ``match`` is the mean, and there are no stages.
+        B results; of windows, `match` is the mean, and there are no stages.
 
     Raises:
-        OvssError: as `PnPOVSS.maps`.
+        OvssError: As `PnPOVSS.maps`.
     """
     if window is None:
         return model.maps(images, classes_per_image)

@@ -32,10 +32,10 @@ def known_classes(table: Any, scored: Sequence[int]) -> Any:
 
     Args:
         table: `ovsslib.evaluate.result.class_table`.
-        scored: labels of the headline mIoU.
+        scored: Labels of the headline mIoU.
 
     Returns:
-        DataFrame with the columns of ``table``.
+        DataFrame with the columns of `table`.
     """
     rows = table[table["label"].isin(list(scored)) & table["iou"].notna()]
     return rows.sort_values("iou", ascending=False, kind="stable", ignore_index=True)
@@ -45,8 +45,8 @@ def class_chart(rows: Any, *, most: int = MOST) -> Figure:
     """Bars of every class's IoU, sorted.
 
     Args:
-        rows: what `known_classes` returned.
-        most: of more classes than this, the best and the worst halves of it stand side by side.
+        rows: What `known_classes` returned.
+        most: Of more classes than this, the best and the worst halves of it stand side by side.
 
     Returns:
         The figure.
@@ -94,8 +94,8 @@ def confusion_chart(result: RunResult, labels: Sequence[int]) -> Figure:
     """Heat map: which share of each true class's pixels got which label.
 
     Args:
-        result: the run.
-        labels: labels to show, such as `ovsslib.reports.confusions.involved` chooses.
+        result: The run.
+        labels: Labels to show, such as `ovsslib.reports.confusions.involved` chooses.
 
     Returns:
         The figure; cells from 1 % hold their number, the diagonal (right pixels) is framed.
@@ -130,10 +130,10 @@ def alt_confusions(table: Any, n: int = 3) -> str:
 
     Args:
         table: `ovsslib.reports.confusions.pairs`.
-        n: how many pairs.
+        n: How many pairs.
 
     Returns:
-        Such as ``"Of the pixels of sky, 12 % are labelled as water."``
+        Such as `"Of the pixels of sky, 12 % are labelled as water."`
     """
     if not len(table):
         return "No pixel is labelled as another class."
@@ -150,7 +150,7 @@ def stage_chart(seconds: Mapping[str, float]) -> Figure:
     """Bars of seconds per image and stage.
 
     Args:
-        seconds: stage -> seconds.
+        seconds: Stage -> seconds.
     """
     figure = _figure(6.0, 0.35 * len(seconds) + 1.0)
     ax = figure.subplots()

@@ -16,11 +16,11 @@ def label_names(result: RunResult) -> tuple[str, ...]:
     """What to call each label of a run in a table, label 0 by what it stands for.
 
     Args:
-        result: the run.
+        result: The run.
 
     Returns:
-        C + 1 names. Label 0 is ``"background"`` where it counts as a class, ``"background or
-        void"`` where the protocol counts void as label 0 too, else ``"no class"``.
+        C + 1 names. Label 0 is `"background"` where it counts as a class, `"background or
+        void"` where the protocol counts void as label 0 too, else `"no class"`.
     """
     if result.protocol.get("void") == "background":
         zero = "background or void"
@@ -51,15 +51,15 @@ def pairs(result: RunResult, *, by: Literal["pixels", "share"] = "pixels") -> An
     """Every pair of a true label and another that its pixels got, the most frequent first.
 
     Args:
-        result: the run.
-        by: order by pixels, or by the share of the true label's pixels.
+        result: The run.
+        by: Order by pixels, or by the share of the true label's pixels.
 
     Returns:
         DataFrame: true, labelled as (names, see `label_names`), share (0..1 of the true label's
         scored pixels), pixels, and the label numbers truth and predicted.
 
     Raises:
-        OvssError: the result is older than confusions, or ``by`` is unknown.
+        OvssError: The result is older than confusions, or `by` is unknown.
     """
     import pandas as pd
 
@@ -86,7 +86,7 @@ def confusion(result: RunResult) -> np.ndarray:
     """The (C + 1, C + 1) confusion matrix of a run.
 
     Raises:
-        OvssError: the result is older than confusions.
+        OvssError: The result is older than confusions.
     """
     if result.confusion is None:
         raise OvssError("this result holds no confusion matrix; run it again")
@@ -97,11 +97,11 @@ def involved(table: Any, most: int = 12) -> list[int]:
     """The labels of the first pairs, so many that a heat map of them can be read.
 
     Args:
-        table: what `pairs` returned.
-        most: labels.
+        table: What `pairs` returned.
+        most: Labels.
 
     Returns:
-        At most ``most`` label numbers, rising; whole pairs only.
+        At most `most` label numbers, rising; whole pairs only.
     """
     labels: set[int] = set()
     for truth, predicted in zip(table["truth"], table["predicted"], strict=True):

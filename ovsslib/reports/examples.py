@@ -22,7 +22,7 @@ class Seen:
     """One image with both its label maps.
 
     Attributes:
-        name: of the image.
+        name: Of the image.
         image: (H, W, 3) uint8.
         truth: (H, W) data-set labels, 0 background, 255 not scored.
         labels: (H, W) data-set labels that the method gave, 0 background.
@@ -38,15 +38,15 @@ def revisit(model: Any, work: Task, names: Sequence[str]) -> list[Seen]:
     """Segment images as the run did: same classes looked for, same windows, same rules.
 
     Args:
-        model: the run's method.
-        work: the run's images and protocol.
-        names: of the images.
+        model: The run's method.
+        work: The run's images and protocol.
+        names: Of the images.
 
     Returns:
         One entry per name, in order.
 
     Raises:
-        OvssError: an image cannot be read.
+        OvssError: An image cannot be read.
     """
     looks = work.looks
     if hasattr(looks, "use"):

@@ -19,7 +19,7 @@ def headline(result: RunResult) -> Any:
     """The figures of a run that people quote, with intervals.
 
     Args:
-        result: the run.
+        result: The run.
 
     Returns:
         DataFrame, one row per figure: value, low and high (95 % bootstrap interval over images)
@@ -59,7 +59,7 @@ def picture_means(result: RunResult) -> np.ndarray:
     """Mean IoU of each image over the classes that are in it.
 
     Args:
-        result: the run.
+        result: The run.
 
     Returns:
         (B,) float64, 0..1; NaN for an image without a scored class.
@@ -80,7 +80,7 @@ def extremes(values: np.ndarray, n: int = 3) -> tuple[list[int], list[int]]:
 
     Args:
         values: (B,), NaN left out.
-        n: how many of each at the most.
+        n: How many of each at the most.
 
     Returns:
         Indices of the highest, falling, and of the lowest, rising.

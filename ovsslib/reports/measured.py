@@ -33,15 +33,15 @@ def load_measured(folders: Sequence[str | os.PathLike[str]], metric: str = "miou
     """One figure of every stored run.
 
     Args:
-        folders: with results files of `ovsslib.evaluate.result.save`; or such files. Other records
+        folders: With results files of `ovsslib.evaluate.result.save`; or such files. Other records
             of this library (speed, deviations) are passed over, folders below are not looked into.
-        metric: name of the figure, as in `ovsslib.evaluate.result.figure`.
+        metric: Name of the figure, as in `ovsslib.evaluate.result.figure`.
 
     Returns:
         Figures in the order of folders and file names. A run without this figure has NaN.
 
     Raises:
-        OvssError: a folder is missing or holds no run, a file is damaged (it is named), or no run
+        OvssError: A folder is missing or holds no run, a file is damaged (it is named), or no run
             has a figure of this name.
     """
     runs = [(path, record) for path in _paths(folders) if (record := _record(path)) is not None]

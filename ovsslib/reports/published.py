@@ -1,9 +1,9 @@
-"""Published figures: one figure a row, each with its source and protocol (``data/paper/*.csv``).
+"""Published figures: one figure a row, each with its source and protocol (`data/paper/*.csv`).
 
-The columns are those of `COLUMNS`. ``value`` is per cent and is kept as printed: 59.63 stays 59.63,
-18.0 stays 18.0. A ``note`` that begins with `UNVERIFIED` marks a figure nobody has checked against
-its source. ``dataset`` is what was scored, in this library's names: where a source counts
-background as a class and prints "VOC-20", the row says ``voc21`` and the note what is printed.
+The columns are those of `COLUMNS`. `value` is per cent and is kept as printed: 59.63 stays 59.63,
+18.0 stays 18.0. A `note` that begins with `UNVERIFIED` marks a figure nobody has checked against
+its source. `dataset` is what was scored, in this library's names: where a source counts
+background as a class and prints "VOC-20", the row says `voc21` and the note what is printed.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class Figure:
     """One figure, published or measured.
 
     Attributes:
-        kind: ``"measured"`` or ``"published"``; the two never share a row of a table.
-        system: the method.
-        training: what was trained or tuned on what, as the source says; empty where measured.
-        model: the vision-language model or backbone.
-        protocol: a protocol's name, or ``"own"`` and what is known of it.
-        filter: which classes were looked for.
-        dataset: name of the data set, without aliases.
-        split: name of the split.
-        metric: ``"miou"`` or another name of `ovsslib.evaluate.result.figure`.
-        value: per cent, NaN where the figure is not defined.
-        text: the value as a table shows it.
-        low: lower end of the 95 % interval in per cent, NaN where there is none.
-        high: its upper end.
-        settings: hash of the settings; empty where published.
-        images: number of images scored, None where not stated.
-        limit: the first so many images of the split only, None for all.
-        failed: number of images that could not be read, None where not stated.
-        allowed_bad: how many such images the run was told to accept, None where not stated.
-        source: paper, table or file that the figure is from.
-        note: what must be known to read it.
+        kind: `"measured"` or `"published"`; the two never share a row of a table.
+        system: The method.
+        training: What was trained or tuned on what, as the source says; empty where measured.
+        model: The vision-language model or backbone.
+        protocol: A protocol's name, or `"own"` and what is known of it.
+        filter: Which classes were looked for.
+        dataset: Name of the data set, without aliases.
+        split: Name of the split.
+        metric: `"miou"` or another name of `ovsslib.evaluate.result.figure`.
+        value: Per cent, NaN where the figure is not defined.
+        text: The value as a table shows it.
+        low: Lower end of the 95 % interval in per cent, NaN where there is none.
+        high: Its upper end.
+        settings: Hash of the settings; empty where published.
+        images: Number of images scored, None where not stated.
+        limit: The first so many images of the split only, None for all.
+        failed: Number of images that could not be read, None where not stated.
+        allowed_bad: How many such images the run was told to accept, None where not stated.
+        source: Paper, table or file that the figure is from.
+        note: What must be known to read it.
     """
 
     kind: str
@@ -98,13 +98,13 @@ def load_published(folder: str | os.PathLike[str] | None = None) -> list[Figure]
     """Read and check every CSV file of published figures in a folder.
 
     Args:
-        folder: where the files are; None for the checkout's ``data/paper``.
+        folder: Where the files are; None for the checkout's `data/paper`.
 
     Returns:
         Figures in the order of the files' names and rows.
 
     Raises:
-        OvssError: there is no such file; or a file has other columns, an unknown data set, a value
+        OvssError: There is no such file; or a file has other columns, an unknown data set, a value
             that is no percentage, an empty cell, or one figure twice.
     """
     folder = Path(folder) if folder is not None else shipped()
@@ -121,11 +121,11 @@ def canonical(dataset: str, more: Iterable[str] = ()) -> str:
     """A data set's name without alias.
 
     Args:
-        dataset: the name.
-        more: names that are right although the library does not know them.
+        dataset: The name.
+        more: Names that are right although the library does not know them.
 
     Raises:
-        OvssError: unknown name; says the nearest one.
+        OvssError: Unknown name; says the nearest one.
 
     Example:
         >>> canonical("coco-object")

@@ -27,7 +27,7 @@ def markdown(table: Table) -> str:
     """The table as Markdown: a heading and a table for each block, notes and sources below.
 
     Args:
-        table: what `ovsslib.reports.table.build` made.
+        table: What `ovsslib.reports.table.build` made.
 
     Returns:
         Text that ends with a line feed.
@@ -58,8 +58,8 @@ def html(table: Table, *, whole: bool = True) -> str:
     """The table as HTML that needs no style sheet, script or other file.
 
     Args:
-        table: what `ovsslib.reports.table.build` made.
-        whole: a page of its own; else a piece for another page, such as a notebook's output.
+        table: What `ovsslib.reports.table.build` made.
+        whole: A page of its own; else a piece for another page, such as a notebook's output.
 
     Returns:
         Text that ends with a line feed.
@@ -99,8 +99,9 @@ def html(table: Table, *, whole: bool = True) -> str:
 def letter(index: int) -> str:
     """The letters of a note, counted from 0.
 
-    >>> letter(0), letter(25), letter(26)
-    ('a', 'z', 'aa')
+    Example:
+        >>> letter(0), letter(25), letter(26)
+        ('a', 'z', 'aa')
     """
     before, last = divmod(index, 26)
     return (letter(before - 1) if before else "") + string.ascii_lowercase[last]

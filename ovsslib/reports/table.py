@@ -44,8 +44,8 @@ class Row:
     """One system.
 
     Attributes:
-        heads: who and how, one text for each of `HEADS`.
-        cells: title of a data set's column -> its figure.
+        heads: Who and how, one text for each of `HEADS`.
+        cells: Title of a data set's column -> its figure.
     """
 
     heads: tuple[str, ...]
@@ -57,9 +57,9 @@ class Block:
     """Rows of one kind.
 
     Attributes:
-        kind: ``"measured"`` or ``"published"``.
-        columns: titles of the data sets' columns.
-        rows: in the order in which the figures came.
+        kind: `"measured"` or `"published"`.
+        columns: Titles of the data sets' columns.
+        rows: In the order in which the figures came.
     """
 
     kind: str
@@ -72,11 +72,11 @@ class Table:
     """What `build` made.
 
     Attributes:
-        metric: name of the figure in all cells.
-        blocks: measured, then published; without those that would be empty.
-        sources: numbered from 1.
-        notes: lettered from a.
-        left_out: number of published figures that nobody has checked and that are not shown.
+        metric: Name of the figure in all cells.
+        blocks: Measured, then published; without those that would be empty.
+        sources: Numbered from 1.
+        notes: Lettered from a.
+        left_out: Number of published figures that nobody has checked and that are not shown.
     """
 
     metric: str
@@ -97,17 +97,17 @@ def select(
     """The figures that are asked for.
 
     Args:
-        figures: measured and published ones.
-        metric: name of the figure.
-        datasets: names; none means all.
-        protocols: names, such as ``"tcl"`` or ``"own"``; none means all.
-        unverified: whether published figures that nobody has checked are wanted.
+        figures: Measured and published ones.
+        metric: Name of the figure.
+        datasets: Names; none means all.
+        protocols: Names, such as `"tcl"` or `"own"`; none means all.
+        unverified: Whether published figures that nobody has checked are wanted.
 
     Returns:
         The figures, and how many were left out because nobody has checked them.
 
     Raises:
-        OvssError: an unknown data set or protocol (the nearest is named), or nothing is left.
+        OvssError: An unknown data set or protocol (the nearest is named), or nothing is left.
     """
     from ovsslib.protocols.protocol import PROTOCOLS
 
@@ -138,14 +138,14 @@ def build(figures: Sequence[Figure], left_out: int = 0) -> Table:
     Two runs that would share a cell get a row each: which of them counts is not for a table to say.
 
     Args:
-        figures: of one metric, at least one.
-        left_out: see `Table`.
+        figures: Of one metric, at least one.
+        left_out: See `Table`.
 
     Returns:
         The table.
 
     Raises:
-        OvssError: there is no figure, or they are of several metrics.
+        OvssError: There is no figure, or they are of several metrics.
     """
     metrics = sorted({figure.metric for figure in figures})
     if len(metrics) != 1:
@@ -176,10 +176,10 @@ def remark(figure: Figure) -> str:
 
 
 def frame(figures: Iterable[Figure]) -> Any:
-    """The figures as a DataFrame, one a row, per cent; ``kind`` is measured or published.
+    """The figures as a DataFrame, one a row, per cent; `kind` is measured or published.
 
     Args:
-        figures: in the order of the rows.
+        figures: In the order of the rows.
     """
     import pandas as pd
 

@@ -29,8 +29,9 @@ Heads = int | tuple[int, ...] | None
 def written_head(head: Heads) -> int | str:
     """Heads as tables and files have them: 0 is the mean over all.
 
-    >>> written_head((1, 3)), written_head(2), written_head(None)
-    ('1+3', 2, 0)
+    Example:
+        >>> written_head((1, 3)), written_head(2), written_head(None)
+        ('1+3', 2, 0)
     """
     return "+".join(map(str, head)) if isinstance(head, tuple) else head or 0
 
@@ -39,7 +40,7 @@ def written_head(head: Heads) -> int | str:
 class Candidate:
     """One point of the search.
 
-    Args:
+    Attributes:
         layer: From 1.
         head: From 1; None takes the mean over heads, several numbers the mean over those.
         threshold: See `ovsslib.pnp.config.PnPConfig`.
@@ -54,8 +55,9 @@ class Candidate:
     def config(self, base: PnPConfig) -> PnPConfig:
         """The settings with which the pipeline makes this candidate's masks.
 
-        >>> Candidate(2, None, 0.1, 0.05).config(PnPConfig()).rounds
-        1
+        Example:
+            >>> Candidate(2, None, 0.1, 0.05).config(PnPConfig()).rounds
+            1
         """
         return base.replace(**vars(self), rounds=1, crf=False)
 
@@ -69,7 +71,7 @@ def masks(
     *,
     hard: bool = True,
 ) -> Tensor:
-    """Masks (K, S, S) of one candidate; see :func:`masks_of`."""
+    """Masks (K, S, S) of one candidate; see `masks_of`."""
     return masks_of(maps, [candidate], size, background, config, hard=hard)[0]
 
 
@@ -84,7 +86,7 @@ def masks_of(
 ) -> Tensor:
     """What refinement without a CRF makes of maps, with many thresholds and blurs.
 
-    Equals :func:`ovsslib.pnp.refine.refine_maps` for an image of S x S pixels, but for rounding.
+    Equals `ovsslib.pnp.refine.refine_maps` for an image of S x S pixels, but for rounding.
 
     Args:
         maps: (K, h, w) of the layer and head that the candidates share; not negative.
@@ -98,9 +100,10 @@ def masks_of(
     Returns:
         (C, K, S, S) float32; hard masks hold 0 and 1.
 
-    >>> one = Candidate(1, 1, 0.5, 0.0)
-    >>> masks_of(np.float32([[[0, 1]]]), [one], 2, "always", PnPConfig())[0, 0].tolist()
-    [[0.0, 1.0], [0.0, 1.0]]
+    Example:
+        >>> one = Candidate(1, 1, 0.5, 0.0)
+        >>> masks_of(np.float32([[[0, 1]]]), [one], 2, "always", PnPConfig())[0, 0].tolist()
+        [[0.0, 1.0], [0.0, 1.0]]
     """
     if not len(maps) or not candidates:
         return torch.zeros(len(candidates), len(maps), size, size)

@@ -38,7 +38,7 @@ class Tower:
     Args:
         model: Of open_clip, in evaluation; it is left as it is. One that is not understood, or not
             on a CPU, is called as it is, in its own precision.
-        dtype: float32, or bfloat16, which is faster and rounds. A model that rounding changes
+        dtype: Float32, or bfloat16, which is faster and rounds. A model that rounding changes
             by more than `TOLERANCE` allows for is called as it is.
 
     Attributes:
@@ -93,13 +93,14 @@ def unsure(margins: Tensor, scale: float) -> Tensor:
 
     Args:
         margins: Any shape; differences of logarithms of probabilities, from features in bfloat16.
-        scale: What CLIP multiplies cosines by, ``logit_scale.exp()``; margins' errors grow with it.
+        scale: What CLIP multiplies cosines by, `logit_scale.exp()`; margins' errors grow with it.
 
     Returns:
         bool of the same shape: True where float32 must decide, also for what is not a number.
 
-    >>> unsure(torch.tensor([0.5, -0.1, 0.1, torch.nan]), scale=10).tolist()
-    [False, True, True, True]
+    Example:
+        >>> unsure(torch.tensor([0.5, -0.1, 0.1, torch.nan]), scale=10).tolist()
+        [False, True, True, True]
     """
     return ~(margins.abs() >= TOLERANCE * scale)
 
@@ -185,8 +186,8 @@ def _scaled(
     by: Tensor | float = 1.0,
     after: tuple[str, str] = _NOTHING,
 ) -> _Product:
-    """A linear layer of its input times ``before``, whose output is multiplied by ``by``."""
-    weight = layer.weight.t() * before * by  # (I, O): ``by`` may have a value an output
+    """A linear layer of its input times `before`, whose output is multiplied by `by`."""
+    weight = layer.weight.t() * before * by  # (I, O): `by` may have a value an output
     return _Product(weight.t(), None if layer.bias is None else layer.bias * by, dtype, after)
 
 
@@ -252,7 +253,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 class _Encoder:
-    """An open_clip ``VisionTransformer`` that is `_understood`."""
+    """An open_clip `VisionTransformer` that is `_understood`."""
 
     def __init__(self, visual: Any, dtype: torch.dtype) -> None:
         place = visual.positional_embedding.detach()

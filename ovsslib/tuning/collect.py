@@ -3,7 +3,7 @@
 A candidate for layer, head, threshold and blur then costs no pass of the model. Maps are those of
 round 0: nothing is dropped. No label map is read here.
 
-A folder holds ``maps.u16``, one record per image (`ovsslib.tuning.store`), and ``index.json``.
+A folder holds `maps.u16`, one record per image (`ovsslib.tuning.store`), and `index.json`.
 
 Letters: B images, R prompts, L layers, A heads, K classes, T text tokens, h x w = P patches.
 """
@@ -47,11 +47,11 @@ class _Entry:
 
 
 class LayerMaps:
-    """Maps of every layer and head of a data set's images; see :func:`collect`.
+    """Maps of every layer and head of a data set's images; see `collect`.
 
     Args:
         folder: Where the files are; they are mapped, not read.
-        index: What ``index.json`` holds.
+        index: What `index.json` holds.
         temporary: The folder's owner, where it is to vanish with this object.
 
     Attributes:
@@ -93,7 +93,7 @@ class LayerMaps:
 
     @classmethod
     def open(cls, folder: str | PathLike[str]) -> LayerMaps:
-        """Open a folder that :func:`collect` wrote.
+        """Open a folder that `collect` wrote.
 
         Raises:
             OvssError: It is not there, incomplete or damaged.
@@ -174,11 +174,11 @@ def collect(  # noqa: PLR0913 - a job's settings
         folder: Where to keep the maps; what it holds of an earlier run is replaced. None takes a
             temporary folder that goes with the result.
         batch: Images in one pass of the model.
-        progress: Called with names, a title and their number, like ``tqdm``.
+        progress: Called with names, a title and their number, like `tqdm`.
         max_bytes: Most bytes to be written.
 
     Returns:
-        The maps. Images that cannot be read are in ``failed``.
+        The maps. Images that cannot be read are in `failed`.
 
     Raises:
         OvssError: The maps would be too large, no image can be read, the model does not give all
@@ -247,7 +247,7 @@ def _groups(
     progress: Callable[..., Iterable[str]] | None,
     failed: dict[str, str],
 ) -> Iterator[list[tuple[_Entry, Image.Image]]]:
-    """Images, read, a batch at a time; why one is not there is noted in ``failed``."""
+    """Images, read, a batch at a time; why one is not there is noted in `failed`."""
     names: Iterable[str] = [entry.name for entry in entries]
     if progress is not None:
         names = progress(names, "maps of all layers", len(entries))
@@ -267,7 +267,7 @@ def _groups(
 def _plan(
     work: Task, labels: Callable[[str], Sequence[int]] | None, failed: dict[str, str]
 ) -> list[_Entry]:
-    """Classes of every image; why there are none is noted in ``failed``."""
+    """Classes of every image; why there are none is noted in `failed`."""
     from ovsslib.pnp.prompt import check_classes
 
     if labels is None:

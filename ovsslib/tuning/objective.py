@@ -64,7 +64,7 @@ class Objective:
             (C,) float64, at most 1; below 0 where the outside is penalised.
 
         Raises:
-            OvssError: As :meth:`per_image`, or no image has a class.
+            OvssError: As `per_image`, or no image has a class.
         """
         chosen = range(len(self.store)) if images is None else images
         count = sum(len(self.labels(image)) for image in chosen)
@@ -112,7 +112,7 @@ class Objective:
             (V, C) float64.
 
         Raises:
-            OvssError: As :meth:`per_image`.
+            OvssError: As `per_image`.
         """
         found, labels = np.zeros((len(variants), len(candidates))), self.labels(image)
         if not labels:

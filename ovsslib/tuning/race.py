@@ -33,15 +33,15 @@ class Rules:
     """Who judges, and when a candidate is dismissed.
 
     Attributes:
-        judge: gives rewards, higher is better.
+        judge: Gives rewards, higher is better.
         pairs: (B,) how many classes each image is rewarded for: a candidate's value is its
             reward over theirs.
-        seed: of the order of the images.
-        chunk: images between two decisions.
-        level: of the one-sided paired t test against the leader, above 0 and below 0.5.
+        seed: Of the order of the images.
+        chunk: Images between two decisions.
+        level: Of the one-sided paired t test against the leader, above 0 and below 0.5.
 
     Raises:
-        OvssError: no image has a class, or a number is out of range.
+        OvssError: No image has a class, or a number is out of range.
     """
 
     judge: Judge
@@ -72,11 +72,11 @@ class Lap:
     """What stands after a chunk of images.
 
     Attributes:
-        seen: images judged so far.
+        seen: Images judged so far.
         values: (C,) reward over classes so far; of dismissed candidates when they were dismissed.
-        dismissed: indices of candidates dismissed by this chunk.
-        left: indices of those still in the race.
-        looks: candidates times images judged so far.
+        dismissed: Indices of candidates dismissed by this chunk.
+        left: Indices of those still in the race.
+        looks: Candidates times images judged so far.
     """
 
     seen: int
@@ -95,14 +95,14 @@ def race(
     """Judge candidates chunk by chunk.
 
     Args:
-        rules: who judges, and when a candidate is dismissed.
+        rules: Who judges, and when a candidate is dismissed.
         candidates: C of them.
-        known: first picture of a chunk (its place in the order) -> rewards of those in the race
+        known: First picture of a chunk (its place in the order) -> rewards of those in the race
             that an earlier, interrupted race kept, or None.
-        keep: given the same of each chunk that was judged.
+        keep: Given the same of each chunk that was judged.
 
     Yields:
-        What stands after each chunk. After the last one, ``left`` has been judged on everything.
+        What stands after each chunk. After the last one, `left` has been judged on everything.
 
     Example:
         >>> laps = race(Rules(lambda c, p: np.ones((len(c), len(p))), [1] * 20), [None] * 3)

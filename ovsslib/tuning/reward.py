@@ -28,18 +28,18 @@ class Reward:
     """The reward for one list of classes.
 
     Args:
-        classes: names of the data set's n classes; ``classes[k - 1]`` has label k.
-        options: see `RewardOptions`; None for the paper's.
-        device: such as ``"cpu"``; None for the best there is.
-        download: whether the network may be used for a model that is not cached yet.
-        batch: masked images in one pass. On a CPU, small batches stay in its cache: micro-clip
+        classes: Names of the data set's n classes; `classes[k - 1]` has label k.
+        options: See `RewardOptions`; None for the paper's.
+        device: Such as `"cpu"`; None for the best there is.
+        download: Whether the network may be used for a model that is not cached yet.
+        batch: Masked images in one pass. On a CPU, small batches stay in its cache: micro-clip
             on two cores takes 2.2 ms an image at 8 or 16, 2.8 at 64 and 4.1 at 256.
 
     Attributes:
-        size: side S in pixels of the square that CLIP reads.
+        size: Side S in pixels of the square that CLIP reads.
 
     Raises:
-        OvssError: no class, a batch below 1, or a model that cannot be loaded or reads no squares.
+        OvssError: No class, a batch below 1, or a model that cannot be loaded or reads no squares.
 
     Example:
         >>> reward = Reward(["cat", "car"])
@@ -109,14 +109,14 @@ class Reward:
         Args:
             pixels: (3, S, S), from `prepare`.
             masks: (C, K, S, S) in 0..1 or bool: of C candidates, for the image's K classes.
-            labels: those classes, 1..n, each once.
+            labels: Those classes, 1..n, each once.
 
         Returns:
             (C, K) bool: Pr(mask * image, k) > Pr(contrast, k). A tie is no win, so neither is a
             mask that shows nothing.
 
         Raises:
-            OvssError: a shape, a mask's value or a label is wrong.
+            OvssError: A shape, a mask's value or a label is wrong.
         """
         checked, scope = self._checked(pixels, masks, labels), self.options.scope
         return self._wins(pixels, checked, labels, [scope])[scope]
@@ -127,17 +127,17 @@ class Reward:
         """Each candidate's reward for an image.
 
         Args:
-            pixels: as in `wins`.
-            masks: as in `wins`.
-            labels: as in `wins`.
+            pixels: As in `wins`.
+            masks: As in `wins`.
+            labels: As in `wins`.
 
         Returns:
-            (C,) float64: number of wins, 0..K; with ``outside="penalised"`` less what the outside
-            wins, -K..K; with ``token_contrast`` times a factor in 0..1 (1 where the image has a
+            (C,) float64: number of wins, 0..K; with `outside="penalised"` less what the outside
+            wins, -K..K; with `token_contrast` times a factor in 0..1 (1 where the image has a
             single class).
 
         Raises:
-            OvssError: as in `wins`.
+            OvssError: As in `wins`.
         """
         return np.asarray(self.scores(pixels, masks, labels, [self.options])[0])
 
@@ -151,16 +151,16 @@ class Reward:
         """Each candidate's reward by several options that show CLIP the same images.
 
         Args:
-            pixels: as in `wins`.
-            masks: as in `wins`.
-            labels: as in `wins`.
+            pixels: As in `wins`.
+            masks: As in `wins`.
+            labels: As in `wins`.
             variants: V options; their `RewardOptions.sight` is that of this reward.
 
         Returns:
             (V, C) float64, rows as in `score`.
 
         Raises:
-            OvssError: as in `wins`, or a variant needs other images.
+            OvssError: As in `wins`, or a variant needs other images.
         """
         for one in variants:
             if one.sight != self.options.sight:
@@ -222,7 +222,7 @@ class Reward:
     ) -> dict[str, Tensor]:
         """Scope -> log Pr(mask * image, k) - log Pr(contrast, k), (C, K).
 
-        ``logits`` are (U, n), of the images seen; ``place`` (C, K) says which are a candidate's.
+        `logits` are (U, n), of the images seen; `place` (C, K) says which are a candidate's.
         """
         asked = torch.as_tensor([label - 1 for label in labels])
         found = {}

@@ -17,26 +17,26 @@ class RewardOptions:
     """What the reward is made of.
 
     Attributes:
-        model: as in `ovsslib.filters.clip.Clip`. The paper's is OpenAI's ViT-L/14 at 336 pixels,
-            ``"ViT-L-14-336-quickgelu:openai"``; without ``-quickgelu`` open_clip would build it
+        model: As in `ovsslib.filters.clip.Clip`. The paper's is OpenAI's ViT-L/14 at 336 pixels,
+            `"ViT-L-14-336-quickgelu:openai"`; without `-quickgelu` open_clip would build it
             with another activation than it was trained with.
-        scope: the classes that the softmax goes over: all of the data set (the poster) or those of
+        scope: The classes that the softmax goes over: all of the data set (the poster) or those of
             the image (the authors' code). With one class in the image, the latter's
             probability is 1 whatever is seen, so that nothing wins.
-        contrast: what takes the place of what is masked, and the image to beat: black, or the
+        contrast: What takes the place of what is masked, and the image to beat: black, or the
             mean colour of CLIP's training images, which is 0 once normalised.
-        mask: ``"hard"``: 1 where a mask is at least 0.5, else 0 (a mask that is cut out already, as
-            by an arg max over classes, stays as it is); ``"soft"``: image and contrast are mixed
+        mask: `"hard"`: 1 where a mask is at least 0.5, else 0 (a mask that is cut out already, as
+            by an arg max over classes, stays as it is); `"soft"`: image and contrast are mixed
             by the mask.
-        outside: ``"penalised"`` takes one win away for each class that what its mask leaves out
+        outside: `"penalised"` takes one win away for each class that what its mask leaves out
             shows better than the contrast image does, too (delete and compare; not the paper's).
-        token_contrast: whether an image's reward is scaled by 1 - the mean cosine similarity
+        token_contrast: Whether an image's reward is scaled by 1 - the mean cosine similarity
             between its classes' masks (a variant in the authors' records), so that masks which
             show the same for all classes earn nothing.
-        prompt: words before a class's name.
+        prompt: Words before a class's name.
 
     Raises:
-        OvssError: a value is unknown (the nearest is named) or of the wrong type.
+        OvssError: A value is unknown (the nearest is named) or of the wrong type.
     """
 
     model: str = "micro-clip"
@@ -62,10 +62,11 @@ class RewardOptions:
         """Options from a mapping, such as one read from JSON; what is left out keeps its default.
 
         Raises:
-            OvssError: a key is unknown (the nearest is named), or as above.
+            OvssError: A key is unknown (the nearest is named), or as above.
 
-        >>> RewardOptions.from_dict({"mask": "soft"}).mask
-        'soft'
+        Example:
+            >>> RewardOptions.from_dict({"mask": "soft"}).mask
+            'soft'
         """
         known = [field.name for field in dataclasses.fields(cls)]
         for key in fields:
@@ -80,10 +81,11 @@ class RewardOptions:
 
     @property
     def label(self) -> str:
-        """What differs from the paper's reward; ``"paper"`` where nothing does.
+        """What differs from the paper's reward; `"paper"` where nothing does.
 
-        >>> RewardOptions(scope="image", contrast="mean").label
-        'scope=image, contrast=mean'
+        Example:
+            >>> RewardOptions(scope="image", contrast="mean").label
+            'scope=image, contrast=mean'
         """
         plain = RewardOptions(model=self.model)
         changed = [
@@ -97,16 +99,17 @@ class RewardOptions:
         """All combinations of the values of some options, the others as they are.
 
         Args:
-            names: options with a fixed set of values.
+            names: Options with a fixed set of values.
 
         Returns:
             These options first.
 
         Raises:
-            OvssError: there is no such option.
+            OvssError: There is no such option.
 
-        >>> [one.label for one in RewardOptions().ablated(["scope"])]
-        ['paper', 'scope=image']
+        Example:
+            >>> [one.label for one in RewardOptions().ablated(["scope"])]
+            ['paper', 'scope=image']
         """
         kinds = get_type_hints(RewardOptions)
         values = {

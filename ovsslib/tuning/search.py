@@ -46,10 +46,10 @@ class Space:
         heads: 1-based; several numbers are the mean over those heads, None that over all. The paper
             searches single heads.
         thresholds: 0..1.
-        blurs: standard deviation over the longer side.
+        blurs: Standard deviation over the longer side.
 
     Raises:
-        OvssError: a list is empty.
+        OvssError: A list is empty.
     """
 
     layers: tuple[int, ...]
@@ -68,13 +68,13 @@ class Space:
         """Table 2's space for a model.
 
         Args:
-            layers: how many it has.
-            heads: how many a layer has.
-            mean: whether the mean over all heads is a choice too.
-            several: most heads of a layer whose mean is a choice too.
+            layers: How many it has.
+            heads: How many a layer has.
+            mean: Whether the mean over all heads is a choice too.
+            several: Most heads of a layer whose mean is a choice too.
 
         Raises:
-            OvssError: ``several`` is less than 1.
+            OvssError: `several` is less than 1.
 
         Example:
             >>> len(Space.of(12, 12).grid())
@@ -130,14 +130,14 @@ class Plan:
     """How to search.
 
     Attributes:
-        sampler: ``"random"`` (the paper's), ``"grid"`` (everything) or ``"tpe"``.
-        trials: how many candidates; ``"grid"`` takes all.
-        seed: of the sampler, and of the order of images in a race.
-        race: whether candidates that fall far behind are not judged to the end
+        sampler: `"random"` (the paper's), `"grid"` (everything) or `"tpe"`.
+        trials: How many candidates; `"grid"` takes all.
+        seed: Of the sampler, and of the order of images in a race.
+        race: Whether candidates that fall far behind are not judged to the end
             (`ovsslib.tuning.race`).
 
     Raises:
-        OvssError: the sampler is unknown or cannot race, or there is no trial.
+        OvssError: The sampler is unknown or cannot race, or there is no trial.
     """
 
     sampler: str = "random"
@@ -168,8 +168,8 @@ class Search:
     """What a search found.
 
     Attributes:
-        trials: in the order of the plan; TPE's in that in which they were finished.
-        dismissed: by a race; their value is that over the images they were judged on.
+        trials: In the order of the plan; TPE's in that in which they were finished.
+        dismissed: By a race; their value is that over the images they were judged on.
     """
 
     trials: tuple[Trial, ...]
@@ -180,7 +180,7 @@ class Search:
         """The trial with the highest value; of equal ones the first.
 
         Raises:
-            OvssError: there is no trial.
+            OvssError: There is no trial.
         """
         if not self.trials:
             raise OvssError("the search has no finished trial yet; let it run longer")
@@ -208,21 +208,21 @@ def search(  # noqa: PLR0913 - a job's settings
     """Search for the candidate with the highest value.
 
     Args:
-        objective: of several candidates at once.
-        space: what is searched.
-        plan: how.
+        objective: Of several candidates at once.
+        space: What is searched.
+        plan: How.
         storage: SQLite file that keeps the trials; None keeps them in memory. What is in it under
             this name is not computed again, and other processes may work on it.
-        name: of the study in the file; it must stand for objective and space.
-        batch: candidates asked about at once (TPE: one at a time).
-        progress: shows progress, trial by trial.
-        rules: of the race, where the plan wants one; they judge instead of ``objective``.
+        name: Of the study in the file; it must stand for objective and space.
+        batch: Candidates asked about at once (TPE: one at a time).
+        progress: Shows progress, trial by trial.
+        rules: Of the race, where the plan wants one; they judge instead of `objective`.
 
     Returns:
         All finished trials of the study.
 
     Raises:
-        OvssError: the file is no such storage, or a race has no rules.
+        OvssError: The file is no such storage, or a race has no rules.
     """
     full = f"{name} {plan.sampler} {plan.seed}"
     if plan.race:

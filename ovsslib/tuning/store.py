@@ -20,8 +20,9 @@ _LEAST = 1e-38
 def record_bytes(layers: int, heads: int, classes: int, grid: tuple[int, int]) -> int:
     """Bytes of one image's maps, padded to whole cache lines.
 
-    >>> record_bytes(12, 12, 3, (21, 21))
-    382784
+    Example:
+        >>> record_bytes(12, 12, 3, (21, 21))
+        382784
     """
     size = layers * heads * classes * (4 + 2 * grid[0] * grid[1])
     return -(-size // _ALIGN) * _ALIGN
@@ -34,7 +35,7 @@ def pack(maps: np.ndarray) -> bytes:
         maps: (L, A, K, h, w), not negative.
 
     Returns:
-        :func:`record_bytes` bytes.
+        `record_bytes` bytes.
     """
     layers, heads, classes, height, width = maps.shape
     peaks = maps.max(axis=(3, 4), initial=0).astype(np.float64)

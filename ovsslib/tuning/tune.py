@@ -42,16 +42,16 @@ class Tuning:
     """What to tune on, and how.
 
     Attributes:
-        spec: model, data set, split, limit, protocol, settings to start from; its filter says which
-            classes an image has, ``"captions"`` or a filter that reads no mask.
-        plan: the search.
-        reward: options of the reward.
-        mean_head: whether the mean over all heads is searched beside single heads.
-        several_heads: most heads of a layer whose mean is studied beside single heads
+        spec: Model, data set, split, limit, protocol, settings to start from; its filter says which
+            classes an image has, `"captions"` or a filter that reads no mask.
+        plan: The search.
+        reward: Options of the reward.
+        mean_head: Whether the mean over all heads is searched beside single heads.
+        several_heads: Most heads of a layer whose mean is studied beside single heads
             (`ovsslib.tuning.study.judge`); a search takes 1: PnP-OVSS reads one head or all of
             them.
-        thresholds: that are searched.
-        blurs: the same.
+        thresholds: That are searched.
+        blurs: The same.
     """
 
     spec: RunSpec
@@ -73,11 +73,11 @@ class Tuned:
     """What came out.
 
     Attributes:
-        config: the settings to start from, with the best candidate's.
-        best: the best trial; its value is the reward for each class of an image (the paper's: the
+        config: The settings to start from, with the best candidate's.
+        best: The best trial; its value is the reward for each class of an image (the paper's: the
             share of classes that win).
-        found: all trials.
-        record: what a preset file holds.
+        found: All trials.
+        record: What a preset file holds.
     """
 
     config: PnPConfig
@@ -96,14 +96,14 @@ def tune(
     """Search for the settings with the highest reward.
 
     Args:
-        tuning: on what, and how.
-        execution: batch, device, data folder, progress.
+        tuning: On what, and how.
+        execution: Batch, device, data folder, progress.
         storage: SQLite file that keeps the trials; with it an interrupted search goes on, and
             several processes share one.
-        maps: folder that keeps the maps of all layers and heads; None for a temporary one.
+        maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
 
     Raises:
-        OvssError: something is unknown or missing, or the filter would read masks.
+        OvssError: Something is unknown or missing, or the filter would read masks.
     """
     from ovsslib.evaluate.run import compute_place
 
@@ -164,12 +164,12 @@ def opened(
     """What a tuning starts from: model, task, settings with the protocol's background, maps.
 
     Args:
-        tuning: on what.
-        execution: batch, device, data folder, progress.
-        maps: folder that keeps the maps of all layers and heads; None for a temporary one.
+        tuning: On what.
+        execution: Batch, device, data folder, progress.
+        maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
 
     Raises:
-        OvssError: as `tune`.
+        OvssError: As `tune`.
     """
     from ovsslib.evaluate.run import load_models, open_task
 
@@ -223,10 +223,10 @@ def _name(tuning: Tuning, store: LayerMaps, space: Space, base: PnPConfig) -> st
 
 
 def save_preset(tuned: Tuned, path: str | os.PathLike[str]) -> Path:
-    """Write the file that ``ovss run --preset`` takes.
+    """Write the file that `ovss run --preset` takes.
 
     Raises:
-        OvssError: its name does not end in .json, or it cannot be written.
+        OvssError: Its name does not end in .json, or it cannot be written.
     """
     check_suffix(path, ".json")
     return write_atomic(path, dumps(tuned.record))

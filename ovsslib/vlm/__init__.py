@@ -47,13 +47,13 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     """The folder of a checkpoint, or its file where LAVIS wrote it.
 
     Args:
-        name_or_path: ``"micro-blip"``, a local folder, a hub id (``owner/name``), a ``.pth`` file
-            of LAVIS, or the address of one with its checksum (see :func:`ovsslib.io.cache.fetch`);
-            before both may stand ``lavis:``.
+        name_or_path: `"micro-blip"`, a local folder, a hub id (`owner/name`), a `.pth` file
+            of LAVIS, or the address of one with its checksum (see `ovsslib.io.cache.fetch`);
+            before both may stand `lavis:`.
         download: Whether a checkpoint that is not in the local cache may be fetched.
 
     Returns:
-        A folder with a ``config.json``, or a LAVIS file.
+        A folder with a `config.json`, or a LAVIS file.
 
     Raises:
         OvssError: There is no such checkpoint here; the message says what to do.
@@ -123,16 +123,16 @@ def load_vlm(
     """Load a vision-language model.
 
     Args:
-        name_or_path: ``"micro-blip"``, a local folder, a hub id such as
-            ``"Salesforce/blip-itm-large-flickr"``, or LAVIS's file: its path or its address with
-            ``#sha256=`` and its checksum. ``"lavis:"`` before these two has salesforce-lavis
-            compute instead of ovsslib (see :mod:`ovsslib.vlm.lavis.backend`).
-        device: Such as ``"cpu"`` or ``"cuda:0"``; None takes a GPU where there is one.
-        dtype: ``"float32"`` (None), ``"bfloat16"``, ``"float16"``, or ``"int8"``: the linear layers
+        name_or_path: `"micro-blip"`, a local folder, a hub id such as
+            `"Salesforce/blip-itm-large-flickr"`, or LAVIS's file: its path or its address with
+            `#sha256=` and its checksum. `"lavis:"` before these two has salesforce-lavis
+            compute instead of ovsslib (see `ovsslib.vlm.lavis.backend`).
+        device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
+        dtype: `"float32"` (None), `"bfloat16"`, `"float16"`, or `"int8"`: the linear layers
             of the image encoder in 8-bit integers, all else in bfloat16.
         download: Whether the network may be used for a hub id or address not cached yet.
         packed: Whether the image encoder's weights may be laid out for the processor (see
-            :mod:`ovsslib.vlm.linear`); then they can be used and read, but not changed or moved.
+            `ovsslib.vlm.linear`); then they can be used and read, but not changed or moved.
 
     Returns:
         The model, frozen.

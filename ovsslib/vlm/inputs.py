@@ -83,7 +83,7 @@ def pad_texts(texts: Sequence[Tokens], pad: int) -> tuple[torch.Tensor, torch.Te
 
 
 def check_layer(layer: int, matcher: ImageTextMatcher) -> None:
-    """Raise an :class:`OvssError` unless the matcher has this layer (counted from 1)."""
+    """Raise an `OvssError` unless the matcher has this layer (counted from 1)."""
     if not 1 <= layer <= matcher.layers:
         raise OvssError(
             f"layer {layer} does not exist; {matcher.name} has layers 1 to {matcher.layers}"
@@ -94,8 +94,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """The text tokenizer of a checkpoint folder, without padding or truncation.
 
     Args:
-        folder: Holds ``tokenizer.json`` (read directly, which is fast), or a vocabulary (BERT's
-            ``vocab.txt``, RoBERTa's ``vocab.json``) from which transformers makes one.
+        folder: Holds `tokenizer.json` (read directly, which is fast), or a vocabulary (BERT's
+            `vocab.txt`, RoBERTa's `vocab.json`) from which transformers makes one.
 
     Raises:
         OvssError: The folder holds none of them, or the file cannot be read.
@@ -122,8 +122,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def read_processor(folder: Path) -> dict[str, Any]:
     """Mean and standard deviation out of a checkpoint's processor files, as keyword arguments.
 
-    transformers 4 writes ``preprocessor_config.json``; version 5 nests the same fields in
-    ``processor_config.json``.
+    transformers 4 writes `preprocessor_config.json`; version 5 nests the same fields in
+    `processor_config.json`.
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():

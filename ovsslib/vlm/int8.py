@@ -26,11 +26,12 @@ def rounded(values: Tensor) -> tuple[Tensor, Tensor]:
         values: (N, I) of any floating type.
 
     Returns:
-        (N, I) int8 in -127 to 127, and (N, 1) float32 scales: their product is about ``values``.
+        (N, I) int8 in -127 to 127, and (N, 1) float32 scales: their product is about `values`.
 
-    >>> whole, scale = rounded(torch.tensor([[1.0, -0.5], [0.0, 0.0]]))
-    >>> whole.tolist(), round(float(scale[0]), 4)
-    ([[127, -64], [0, 0]], 0.0079)
+    Example:
+        >>> whole, scale = rounded(torch.tensor([[1.0, -0.5], [0.0, 0.0]]))
+        >>> whole.tolist(), round(float(scale[0]), 4)
+        ([[127, -64], [0, 0]], 0.0079)
     """
     # A row of zeros has no scale of its own; any will do.
     scale = values.abs().amax(1, keepdim=True).float().clamp_min(1e-30) / LEVELS
@@ -90,7 +91,7 @@ def quantise_matcher(matcher: Any) -> Any:
         matcher: Changed in place; its weights are bfloat16 or float32.
 
     Returns:
-        The matcher, whose ``precision`` is ``"int8"`` from here on.
+        The matcher, whose `precision` is `"int8"` from here on.
 
     Raises:
         OvssError: It has no image encoder of its own.

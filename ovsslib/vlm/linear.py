@@ -34,7 +34,7 @@ class PackedLinear(nn.Module):
     """A linear layer for inference on the CPU.
 
     Args:
-        linear: The layer to stand in for, of a type that :func:`packs`; it is left as it is.
+        linear: The layer to stand in for, of a type that `packs`; it is left as it is.
     """
 
     bias: Tensor | None
@@ -51,7 +51,7 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(states, self._weight, self.bias, "none", [], "")
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """Let ``state_dict`` give the weight as the plain layer does."""
+        """Let `state_dict` give the weight as the plain layer does."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[f"{prefix}weight"] = self._weight.to_dense()
 

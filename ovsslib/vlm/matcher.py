@@ -23,7 +23,7 @@ class Matcher(ABC):
 
     Args:
         model: The network, or what the family makes one of; its weights are frozen here.
-        tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
+        tokenizer: The `tokenizers.Tokenizer` of its text encoder.
         name: What to call it in results; None takes the family's name.
         image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
         image_std: Their standard deviations.
@@ -60,11 +60,11 @@ class Matcher(ABC):
     @staticmethod
     @abstractmethod
     def _network(model: Any) -> Any:
-        """The module that computes; its ``shape`` says its size."""
+        """The module that computes; its `shape` says its size."""
 
     @abstractmethod
     def _set_up(self, shape: Any) -> None:
-        """Set ``layers`` and what else the family keeps; all other fields are there already."""
+        """Set `layers` and what else the family keeps; all other fields are there already."""
 
     @abstractmethod
     def _read(
@@ -105,7 +105,7 @@ class Matcher(ABC):
 
         Args:
             images: B images in mode RGB, of any size.
-            size: Side S in pixels, a multiple of the patch; None takes ``image_size``.
+            size: Side S in pixels, a multiple of the patch; None takes `image_size`.
 
         Returns:
             (B, 3, S, S) float32 on the model's device.
@@ -129,7 +129,7 @@ class Matcher(ABC):
         Shorter texts are padded, and the padding masked.
 
         Args:
-            tokens: (R, 1+P, D) image tokens, as :meth:`encode_images` gives them.
+            tokens: (R, 1+P, D) image tokens, as `encode_images` gives them.
             texts: R texts.
             layer: Layer whose text-to-image attention is returned, 1 to L.
             gradient: Whether the graph from attention to logits is kept.
@@ -150,12 +150,12 @@ class Matcher(ABC):
     ) -> LayerMatch:
         """Match texts against images, one to one, and watch every layer.
 
-        One pass (and one backward pass) gives for each layer what :meth:`match` gives for it alone:
+        One pass (and one backward pass) gives for each layer what `match` gives for it alone:
         the derivative of a logit by one layer's probabilities is the whole one, through all later
         layers. Only the first layer's probabilities are a leaf of the graph.
 
         Args:
-            tokens: (R, 1+P, D) image tokens, as :meth:`encode_images` gives them.
+            tokens: (R, 1+P, D) image tokens, as `encode_images` gives them.
             texts: R texts.
             gradient: Whether the graph from attentions to logits is kept.
 
@@ -170,7 +170,7 @@ class Matcher(ABC):
         return LayerMatch(logits=logits, attention=tuple(attention))
 
     def _check_width(self, tokens: torch.Tensor, width: int) -> None:
-        """Raise an :class:`OvssError` unless image tokens (R, 1+P, D) have this many features."""
+        """Raise an `OvssError` unless image tokens (R, 1+P, D) have this many features."""
         if tokens.shape[-1] != width:
             raise OvssError(
                 f"image tokens of shape {tuple(tokens.shape)} are not from {self.name}, whose "

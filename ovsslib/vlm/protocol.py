@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Tokens:
     """One tokenised text, special tokens included.
 
-    Args:
+    Attributes:
         ids: Token ids, T of them.
         offsets: For each token the half-open character range of the text it came from.
         special: True for tokens that the tokenizer added ([CLS], [SEP], <s>, ...).
@@ -32,12 +32,12 @@ class Tokens:
 class Match:
     """How well R texts match R images, and where each text token looked.
 
-    Args:
+    Attributes:
         logits: (R, 2) raw scores for "does not match" and "matches".
         attention: (R, A, T, 1+P) cross-attention probabilities of the chosen layer, after the
             softmax over the image tokens (the image's class token first); BLIP-2 composes them of
             two attentions, and rows sum to less than 1. Where a gradient was asked for, the graph
-            leads from it to ``logits`` and nowhere else.
+            leads from it to `logits` and nowhere else.
     """
 
     logits: torch.Tensor
@@ -58,7 +58,7 @@ class Match:
 class LayerMatch:
     """How well R texts match R images, and where each text token looked in every layer.
 
-    Args:
+    Attributes:
         logits: (R, 2) raw scores for "does not match" and "matches".
         attention: L tensors (R, A, T, 1+P), the cross-attention probabilities of layers 1 to L.
             Where a gradient was asked for, all are in one graph: the derivative of a score by one
@@ -101,7 +101,7 @@ class ImageTextMatcher(Protocol):
         *,
         gradient: bool = False,
     ) -> Match:
-        """Match R rows of image tokens (R, 1+P, D) against R texts; ``layer`` counts from 1."""
+        """Match R rows of image tokens (R, 1+P, D) against R texts; `layer` counts from 1."""
         ...
 
     def match_layers(

@@ -1,4 +1,4 @@
-"""Reading sizes out of transformers' ``config.json``, with an error for what cannot be a size."""
+"""Reading sizes out of transformers' `config.json`, with an error for what cannot be a size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ovsslib.errors import OvssError
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """Size of one encoder: ``inner`` is the width between the two layers of its MLPs."""
+    """Size of one encoder: `inner` is the width between the two layers of its MLPs."""
 
     width: int
     inner: int
@@ -52,7 +52,7 @@ def epsilon(fields: Mapping[str, Any], default: float) -> float:
 
 
 def encoder(fields: Mapping[str, Any], part: str, *, heads: int, eps: float) -> EncoderShape:
-    """The size of a text or image encoder; what ``fields`` leaves out has BERT's defaults."""
+    """The size of a text or image encoder; what `fields` leaves out has BERT's defaults."""
     if fields.get("hidden_act", "gelu") != "gelu":
         raise OvssError(f"{part}: activation {fields['hidden_act']!r} is not supported, only gelu")
     shape = EncoderShape(

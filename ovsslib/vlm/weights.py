@@ -25,8 +25,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint folder on the CPU, as stored.
 
     Args:
-        folder: Holds ``model.safetensors`` or ``pytorch_model.bin``, whole or in parts with an
-            index. Pickles are read with ``weights_only``, so they cannot run code.
+        folder: Holds `model.safetensors` or `pytorch_model.bin`, whole or in parts with an
+            index. Pickles are read with `weights_only`, so they cannot run code.
 
     Raises:
         OvssError: There are no weights, or they cannot be read.
@@ -73,7 +73,7 @@ def fill(
     """Give a module its weights; it keeps the tensors themselves, without a copy.
 
     Args:
-        module: Its own parameters may lie on the ``meta`` device.
+        module: Its own parameters may lie on the `meta` device.
         weights: Parameter name to tensor. Position indices, which old checkpoints and networks
             hold, are ignored.
         what: The architecture, for messages.

@@ -1,4 +1,4 @@
-"""``ovss bench``: how fast the stages are, how much memory they take, and what engines add."""
+"""`ovss bench`: how fast the stages are, how much memory they take, and what engines add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ovss bench tuning``, and how all of ``ovss bench`` ends: printed, and stored if wanted."""
+"""`ovss bench tuning`, and how all of `ovss bench` ends: printed, and stored if wanted."""
 
 from __future__ import annotations
 

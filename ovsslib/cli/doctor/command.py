@@ -1,4 +1,4 @@
-"""``ovss doctor``: what is installed and found, and the command for what is missing."""
+"""`ovss doctor`: what is installed and found, and the command for what is missing."""
 
 from __future__ import annotations
 

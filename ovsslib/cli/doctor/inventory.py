@@ -117,7 +117,7 @@ def data_rows(opened: Mapping[str, Callable[[], Any]] | None = None) -> list[Row
 
     Args:
         opened: Data set -> a function that opens it; None takes one name per set of files in the
-            registry, split ``val``.
+            registry, split `val`.
     """
     if opened is None:
         try:

@@ -23,12 +23,12 @@ class Row:
     """One finding.
 
     Attributes:
-        area: ``"machine"``, ``"packages"``, ``"device"``, ``"models"`` or ``"data"``.
+        area: `"machine"`, `"packages"`, `"device"`, `"models"` or `"data"`.
         name: What was looked for.
-        state: ``"ok"``; ``"missing"``; or ``"broken"``: there, but old, incomplete or unusable.
+        state: `"ok"`; `"missing"`; or `"broken"`: there, but old, incomplete or unusable.
         detail: Version, folder, or what it is for.
         required: Whether the shipped demo (micro-blip on Diorama) needs it.
-        command: What gets it, ready to be pasted into a shell; empty where ``state`` is ``"ok"``.
+        command: What gets it, ready to be pasted into a shell; empty where `state` is `"ok"`.
     """
 
     area: str
@@ -46,8 +46,9 @@ class Row:
 def healthy(rows: Iterable[Row]) -> bool:
     """Whether all that the shipped demo needs is there.
 
-    >>> healthy([Row("data", "voc", "missing"), Row("data", "diorama", "ok", required=True)])
-    True
+    Example:
+        >>> healthy([Row("data", "voc", "missing"), Row("data", "diorama", "ok", required=True)])
+        True
     """
     return all(row.state == "ok" for row in rows if row.required)
 
@@ -114,11 +115,11 @@ def package_rows(requirements: Iterable[str] | None = None) -> list[Row]:
     """The packages that ovsslib needs or can use, by their metadata: nothing is imported.
 
     Args:
-        requirements: Lines as in a package's metadata (``"torch>=2.5"``,
-            ``"openai>=1.50; extra == 'full'"``); None takes ovsslib's own.
+        requirements: Lines as in a package's metadata (`"torch>=2.5"`,
+            `"openai>=1.50; extra == 'full'"`); None takes ovsslib's own.
 
     Returns:
-        A row per package, those of the core first; the extra ``dev`` is left out.
+        A row per package, those of the core first; the extra `dev` is left out.
     """
     rows = []
     if requirements is None:
@@ -162,12 +163,13 @@ def _package(line: str) -> Row:
 def fits(version: str, limits: str) -> bool:
     """Whether a version is within limits, by its leading numbers alone.
 
-    The library ``packaging`` knows more, but may be what is missing.
+    The library `packaging` knows more, but may be what is missing.
 
-    >>> fits("5.2.1", ">=5,<6"), fits("2.10", ">=2.9"), fits("1.0.4.post1", "==1.0.4.post1")
-    (True, True, True)
-    >>> fits("4.26.1", ">=5,<6")
-    False
+    Example:
+        >>> fits("5.2.1", ">=5,<6"), fits("2.10", ">=2.9"), fits("1.0.4.post1", "==1.0.4.post1")
+        (True, True, True)
+        >>> fits("4.26.1", ">=5,<6")
+        False
     """
     for operator, bound in re.findall(r"([<>=!~]=?)([^,\s]+)", limits):
         if operator == "==" and version.partition("+")[0] != bound:

@@ -35,11 +35,11 @@ class Source:
     """What all answers of a file have in common.
 
     Attributes:
-        dataset: name of the data set.
-        split: name of the split.
-        model: name of the model, as its server calls it.
-        prompt: hash of all that was sent beside the image, and of how that was prepared.
-        server: address that was asked.
+        dataset: Name of the data set.
+        split: Name of the split.
+        model: Name of the model, as its server calls it.
+        prompt: Hash of all that was sent beside the image, and of how that was prepared.
+        server: Address that was asked.
     """
 
     dataset: str
@@ -54,10 +54,10 @@ class Answer:
     """One image's answer.
 
     Attributes:
-        image: name of the image.
-        raw: the model's words.
-        parsed: what they say.
-        usage: tokens read and written, where the server told.
+        image: Name of the image.
+        raw: The model's words.
+        parsed: What they say.
+        usage: Tokens read and written, where the server told.
     """
 
     image: str
@@ -71,10 +71,10 @@ class Answers:
     """An answer file.
 
     Attributes:
-        path: of the file.
-        source: what its lines have in common; None for a file without answers.
-        by_image: image -> its last answer.
-        damaged: numbers of lines that cannot be read, from 1.
+        path: Of the file.
+        source: What its lines have in common; None for a file without answers.
+        by_image: Image -> its last answer.
+        damaged: Numbers of lines that cannot be read, from 1.
     """
 
     path: Path
@@ -101,15 +101,16 @@ def keep(found: Sequence[Guess], threshold: float = THRESHOLD, most: int = MOST)
     """Labels of the classes that count.
 
     Args:
-        found: classes with probabilities.
+        found: Classes with probabilities.
         threshold: 0..1, to be exceeded; 0 also keeps classes without a probability.
-        most: the most likely so many.
+        most: The most likely so many.
 
     Returns:
         Labels in rising order.
 
-    >>> keep([Guess(3, "cat", 0.9), Guess(1, "dog", 0.7), Guess(2, "cow", None)])
-    (3,)
+    Example:
+        >>> keep([Guess(3, "cat", 0.9), Guess(1, "dog", 0.7), Guess(2, "cow", None)])
+        (3,)
     """
     chances = [(guess.probability or 0.0, guess.label) for guess in found]
     kept = [pair for pair in chances if threshold <= 0 or pair[0] > threshold]
@@ -121,11 +122,11 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
     """Read an answer file.
 
     Args:
-        path: of the file.
-        missing: whether a file that is not there counts as one without answers.
+        path: Of the file.
+        missing: Whether a file that is not there counts as one without answers.
 
     Raises:
-        OvssError: the file is missing, no answer file, or mixes data sets, models or prompts.
+        OvssError: The file is missing, no answer file, or mixes data sets, models or prompts.
     """
     path = Path(path)
     if not path.is_file():
@@ -164,11 +165,11 @@ class AnswerWriter:
     """Appends answers to a file, from any thread; a context manager that keeps others out.
 
     Args:
-        path: of the file; made when missing.
-        source: what all its lines have in common.
+        path: Of the file; made when missing.
+        source: What all its lines have in common.
 
     Raises:
-        OvssError: another process writes the file, it holds other answers, or it cannot be written.
+        OvssError: Another process writes the file, it holds other answers, or it cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], source: Source) -> None:
@@ -206,7 +207,7 @@ class AnswerWriter:
         """Append one answer; on return it is on the disk.
 
         Raises:
-            OvssError: the file cannot be written.
+            OvssError: The file cannot be written.
         """
         self.write_all([answer])
 
@@ -214,7 +215,7 @@ class AnswerWriter:
         """Append answers that cost nothing to get again: they reach the disk together.
 
         Raises:
-            OvssError: the file cannot be written.
+            OvssError: The file cannot be written.
         """
         lines = (json.dumps(_encode(self.source, one), ensure_ascii=False) for one in answers)
         data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")

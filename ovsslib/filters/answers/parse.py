@@ -1,7 +1,7 @@
 """Reading a model's answer to "which of these classes are in the image?", however it is written.
 
 Asked for in one form, answers come in many: JSON, whole or cut off, within prose or a code fence;
-the paper's ``[8: 'boat', 57: 'water'], [90, 60]`` with and without quotes, ``%`` signs, line breaks
+the paper's `[8: 'boat', 57: 'water'], [90, 60]` with and without quotes, `%` signs, line breaks
 and names beside the probabilities. What cannot be used is listed with a reason, never skipped.
 """
 
@@ -20,8 +20,8 @@ class Guess:
     """A class that the answer names.
 
     Attributes:
-        label: the data set's label.
-        name: as in the answer.
+        label: The data set's label.
+        name: As in the answer.
         probability: 0..1; None where the answer gives none.
     """
 
@@ -43,9 +43,9 @@ class Parsed:
     """What an answer says.
 
     Attributes:
-        found: the classes, each once, in the answer's order.
-        remarks: everything in the answer that is not in ``found`` as it stands.
-        readable: whether it is an answer at all; an empty list is one, prose alone is not.
+        found: The classes, each once, in the answer's order.
+        remarks: Everything in the answer that is not in `found` as it stands.
+        readable: Whether it is an answer at all; an empty list is one, prose alone is not.
     """
 
     found: tuple[Guess, ...]
@@ -80,18 +80,19 @@ def parse_answer(text: str, vocabulary: Vocabulary) -> Parsed:
     """Read an answer.
 
     Args:
-        text: of the model.
-        vocabulary: the classes it was asked for.
+        text: Of the model.
+        vocabulary: The classes it was asked for.
 
     Returns:
         Classes and remarks; never raises for what the text holds.
 
-    >>> classes = Vocabulary.of(["cat", "hot dog"])
-    >>> parse_answer("[1: 'cat', 2: 'hot dog', 7: 'ufo'], [95%, 60%, 80%]", classes)
-    Parsed(found=(Guess(label=1, name='cat', probability=0.95),
-                  Guess(label=2, name='hot dog', probability=0.6)),
-           remarks=(Remark(piece="7: 'ufo'", reason='no class has number 7'),),
-           readable=True)
+    Example:
+        >>> classes = Vocabulary.of(["cat", "hot dog"])
+        >>> parse_answer("[1: 'cat', 2: 'hot dog', 7: 'ufo'], [95%, 60%, 80%]", classes)
+        Parsed(found=(Guess(label=1, name='cat', probability=0.95),
+                      Guess(label=2, name='hot dog', probability=0.6)),
+               remarks=(Remark(piece="7: 'ufo'", reason='no class has number 7'),),
+               readable=True)
     """
     remarks: list[Remark] = []
     pieces = _from_json(text, remarks) if "{" in text else None
@@ -136,7 +137,7 @@ def _settle(
 
 
 def _from_lists(text: str, vocabulary: Vocabulary, remarks: list[Remark]) -> list[_Piece] | None:
-    """The form ``[numbers: names], [probabilities]``; None where there is no list."""
+    """The form `[numbers: names], [probabilities]`; None where there is no list."""
     groups = list(_GROUP.finditer(text))
     if not groups:
         return None
@@ -211,7 +212,7 @@ def _with_values(pieces: list[_Piece], group: re.Match[str], remarks: list[Remar
 
 
 def _value(text: str) -> float | None:
-    """The number in ``"90%"``, ``"cat: 90"``, ``"90% probability of class1"``."""
+    """The number in `"90%"`, `"cat: 90"`, `"90% probability of class1"`."""
     found = _VALUE.findall(text)
     signed = [number for number, sign in found if sign]
     number = signed[0] if signed else found[-1][0] if found else None

@@ -15,16 +15,17 @@ def json_items(text: str) -> tuple[list[Any] | None, str, str]:
     """The items of a JSON answer.
 
     Args:
-        text: of the model.
+        text: Of the model.
 
     Returns:
         Objects or names, one per class, None where the text holds no JSON; what stands around the
         JSON; and what is left of an item where the text breaks off.
 
-    >>> json_items('Sure: {"classes": [{"name": "cat", "probability": 90}]}')
-    ([{'name': 'cat', 'probability': 90}], 'Sure:', '')
-    >>> json_items('{"classes": [{"name": "cat"}, {"name": "d')
-    ([{'name': 'cat'}], '', '{"name": "d')
+    Example:
+        >>> json_items('Sure: {"classes": [{"name": "cat", "probability": 90}]}')
+        ([{'name': 'cat', 'probability': 90}], 'Sure:', '')
+        >>> json_items('{"classes": [{"name": "cat"}, {"name": "d')
+        ([{'name': 'cat'}], '', '{"name": "d')
     """
     text = _FENCE.sub(" ", text)
     decoder = json.JSONDecoder()

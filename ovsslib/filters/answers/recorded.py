@@ -34,15 +34,15 @@ RELEASED_PROMPT = "released"
 
 @dataclass
 class Recorded:
-    """Answers out of a file (the filter named ``"recorded"``).
+    """Answers out of a file (the filter named `"recorded"`).
 
-    Args:
-        answers: the file, see `ovsslib.filters.answers.file`.
+    Attributes:
+        answers: The file, see `ovsslib.filters.answers.file`.
         threshold: 0..1, to be exceeded by a class's probability.
-        most: classes per image.
+        most: Classes per image.
 
     Raises:
-        OvssError: no file is named.
+        OvssError: No file is named.
     """
 
     answers: str = ""
@@ -79,7 +79,7 @@ class Recorded:
         """Labels of the classes that the image's answer names.
 
         Raises:
-            OvssError: there is no answer for the image, or the answers are for other classes.
+            OvssError: There is no answer for the image, or the answers are for other classes.
         """
         self._check(dataset.classes)
         answer = self._file.by_image.get(name)
@@ -110,7 +110,7 @@ def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
     """The paper's answer file: image -> answer.
 
     Raises:
-        OvssError: the file is missing or of another form.
+        OvssError: The file is missing or of another form.
     """
     path = Path(path)
     try:
@@ -131,14 +131,14 @@ def parse_released(texts: Mapping[str, str], vocabulary: Vocabulary) -> list[Ans
     """Read released answers.
 
     Args:
-        texts: image -> answer.
-        vocabulary: see `ovsslib.filters.answers.vocabulary.released_vocabulary`.
+        texts: Image -> answer.
+        vocabulary: See `ovsslib.filters.answers.vocabulary.released_vocabulary`.
 
     Returns:
         An answer per image, in the file's order.
 
     Raises:
-        OvssError: the answers are about other classes.
+        OvssError: The answers are about other classes.
     """
     found = [Answer(name, text, parse_answer(text, vocabulary)) for name, text in texts.items()]
     whole = Answers(Path(), by_image={answer.image: answer for answer in found})

@@ -26,8 +26,9 @@ _LISTS: dict[str, tuple[str, int]] = {
 def family(dataset: str) -> str:
     """What variants of a data set have in common: images and classes.
 
-    >>> [family(name) for name in ("voc21", "coco-object80", "coco-object-instances", "ade20k")]
-    ['voc', 'coco-object', 'coco-object', 'ade20k']
+    Example:
+        >>> [family(name) for name in ("voc21", "coco-object80", "coco-object-instances", "ade20k")]
+        ['voc', 'coco-object', 'coco-object', 'ade20k']
     """
     return re.sub(r"(-instances|\d+)$", "", dataset.replace("_", "-"))
 
@@ -36,18 +37,20 @@ def family(dataset: str) -> str:
 def squash(name: str) -> str:
     """What two spellings of a class name have in common: letters and digits.
 
-    >>> squash("TV-monitor") == squash("tv monitor")
-    True
+    Example:
+        >>> squash("TV-monitor") == squash("tv monitor")
+        True
     """
     return "".join(c for c in name.casefold() if c.isalnum())
 
 
 @lru_cache(maxsize=1 << 14)
 def synonyms(name: str) -> tuple[str, ...]:
-    """The names in ``"door;double door"``, squashed.
+    """The names in `"door;double door"`, squashed.
 
-    >>> synonyms("Door; double door")
-    ('door', 'doubledoor')
+    Example:
+        >>> synonyms("Door; double door")
+        ('door', 'doubledoor')
     """
     return tuple(dict.fromkeys(filter(None, map(squash, re.split(r"[;,]", name)))))
 
@@ -55,13 +58,14 @@ def synonyms(name: str) -> tuple[str, ...]:
 def alike(one: str, other: str) -> bool:
     """Whether two lists of synonyms may name one class.
 
-    Files separate the words of a name as they separate names (``"chest;of;drawers"``), so the words
+    Files separate the words of a name as they separate names (`"chest;of;drawers"`), so the words
     of one may also lie within the other.
 
-    >>> alike("chest;of;drawers;bureau", "chest of drawers"), alike("table", "dining table")
-    (True, True)
-    >>> alike("bag", "bicycle")
-    False
+    Example:
+        >>> alike("chest;of;drawers;bureau", "chest of drawers"), alike("table", "dining table")
+        (True, True)
+        >>> alike("bag", "bicycle")
+        False
     """
     if squash(one) == squash(other) or set(synonyms(one)) & set(synonyms(other)):
         return True
@@ -74,13 +78,13 @@ class Vocabulary:
     """The classes an answer may name.
 
     Attributes:
-        names: label -> name; synonyms are separated by ``;``.
-        numbers: number in an answer -> label.
-        trust: what counts where number and name of a class disagree: ``"number"`` (the released
-            code reads nothing else) or ``"name"``.
+        names: Label -> name; synonyms are separated by `;`.
+        numbers: Number in an answer -> label.
+        trust: What counts where number and name of a class disagree: `"number"` (the released
+            code reads nothing else) or `"name"`.
 
     Raises:
-        OvssError: ``trust`` is neither.
+        OvssError: `trust` is neither.
     """
 
     names: Mapping[int, str]
@@ -88,7 +92,7 @@ class Vocabulary:
     trust: str = "name"
 
     def __post_init__(self) -> None:
-        """Check ``trust``."""
+        """Check `trust`."""
         if self.trust not in ("number", "name"):
             raise unknown("trust", self.trust, ("number", "name"))
 
@@ -96,8 +100,9 @@ class Vocabulary:
     def of(cls, classes: Sequence[str]) -> Vocabulary:
         """A data set's classes, numbered from 1.
 
-        >>> Vocabulary.of(["cat", "dog"]).resolve(2, "dog")
-        (2, None)
+        Example:
+            >>> Vocabulary.of(["cat", "dog"]).resolve(2, "dog")
+            (2, None)
         """
         labels = range(1, len(classes) + 1)
         return cls(dict(zip(labels, classes, strict=True)), {k: k for k in labels})
@@ -123,8 +128,8 @@ class Vocabulary:
         """The class that a piece of an answer names.
 
         Args:
-            number: as in the answer; None where it gives none.
-            name: as in the answer; may be empty.
+            number: As in the answer; None where it gives none.
+            name: As in the answer; may be empty.
 
         Returns:
             The label, None for no class; and what is odd about the piece, None for nothing.
@@ -153,16 +158,17 @@ def released_vocabulary(dataset: str, trust: str = "number") -> Vocabulary:
     """The classes in the paper's released answers.
 
     Args:
-        dataset: ``"voc"``, ``"context"``, ``"ade20k"``, ``"coco-object"`` or ``"coco-stuff"``, or a
-            variant of one; ``"diorama"`` for answers of that form about it.
-        trust: see `Vocabulary`.
+        dataset: `"voc"`, `"context"`, `"ade20k"`, `"coco-object"` or `"coco-stuff"`, or a
+            variant of one; `"diorama"` for answers of that form about it.
+        trust: See `Vocabulary`.
 
     Raises:
-        OvssError: the paper has no answers for this data set.
+        OvssError: The paper has no answers for this data set.
 
-    >>> coco = released_vocabulary("coco-object80")
-    >>> coco.numbers[90], coco.names[80]
-    (80, 'toothbrush')
+    Example:
+        >>> coco = released_vocabulary("coco-object80")
+        >>> coco.numbers[90], coco.names[80]
+        (80, 'toothbrush')
     """
     from ovsslib.datasets.class_names import vocabulary
     from ovsslib.datasets.diorama_classes import CLASSES
@@ -184,12 +190,12 @@ def check_names(said: Mapping[int, str], classes: Sequence[str], where: str) -> 
     """Refuse answers made for another list or another order of classes.
 
     Args:
-        said: label -> name in the answers.
-        classes: the data set's names.
-        where: the answers' file, for the message.
+        said: Label -> name in the answers.
+        classes: The data set's names.
+        where: The answers' file, for the message.
 
     Raises:
-        OvssError: more than a fifth of the labels, and more than two, have a name that does not
+        OvssError: More than a fifth of the labels, and more than two, have a name that does not
             fit (a slip of the model is no wrong list), or the data set has no such label.
     """
     wrong = [k for k in said if not 1 <= k <= len(classes) or not alike(said[k], classes[k - 1])]

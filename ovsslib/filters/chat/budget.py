@@ -19,12 +19,12 @@ class Budget:
     before can pass the limit, by the difference.
 
     Args:
-        requests: most requests, failed ones included; None for no limit.
-        cost: most money; None for no limit.
-        price: money for a million tokens read, and written.
+        requests: Most requests, failed ones included; None for no limit.
+        cost: Most money; None for no limit.
+        price: Money for a million tokens read, and written.
 
     Raises:
-        OvssError: a limit is not positive, or a cost is to be limited without prices.
+        OvssError: A limit is not positive, or a cost is to be limited without prices.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Budget:
         """Ask to send one request; may wait until others have told their cost.
 
         Raises:
-            BudgetSpentError: the limit does not allow it.
+            BudgetSpentError: The limit does not allow it.
         """
         most, limit = self.limits
         with self._turn:
@@ -75,7 +75,7 @@ class Budget:
         """Tell the outcome of a request.
 
         Args:
-            usage: tokens read and written; None for a request that failed.
+            usage: Tokens read and written; None for a request that failed.
         """
         with self._turn:
             self._flying -= 1

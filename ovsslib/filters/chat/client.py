@@ -34,7 +34,7 @@ _HOPELESS = frozenset({401, 403, 404})
 
 
 class ServerError(OvssError):
-    """The server gives no answer; where ``final``, it will give none to any image."""
+    """The server gives no answer; where `final`, it will give none to any image."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -50,18 +50,18 @@ class Server:
     """Whom to ask, and how patiently.
 
     Attributes:
-        model: name of the model.
-        base_url: address of the API, such as ``"http://localhost:8000/v1"``.
-        key_env: environment variable that holds the key; a server other than OpenAI's may need
+        model: Name of the model.
+        base_url: Address of the API, such as `"http://localhost:8000/v1"`.
+        key_env: Environment variable that holds the key; a server other than OpenAI's may need
             none.
-        structured: whether to ask for an answer that follows a JSON schema; a server which refuses
+        structured: Whether to ask for an answer that follows a JSON schema; a server which refuses
             that is asked in plain words from then on.
         temperature: 0 for the likeliest answer; None where the model allows no choice.
-        max_tokens: longest answer.
-        timeout: seconds to wait for an answer.
-        attempts: requests per image before it is given up.
-        wait: seconds before the second attempt; doubled each time, and a little at random.
-        longest_wait: most seconds between two attempts, also when the server asks for more.
+        max_tokens: Longest answer.
+        timeout: Seconds to wait for an answer.
+        attempts: Requests per image before it is given up.
+        wait: Seconds before the second attempt; doubled each time, and a little at random.
+        longest_wait: Most seconds between two attempts, also when the server asks for more.
     """
 
     model: str = "gpt-4o"
@@ -92,12 +92,12 @@ class Asker:
     """Puts one question about many images to one server; may be used by many threads.
 
     Args:
-        server: whom to ask.
-        question: what.
-        budget: how much; None for no limit.
+        server: Whom to ask.
+        question: What.
+        budget: How much; None for no limit.
 
     Raises:
-        OvssError: the openai package or the key is missing, or the key is none.
+        OvssError: The openai package or the key is missing, or the key cannot be one.
     """
 
     def __init__(self, server: Server, question: Question, budget: Budget | None = None) -> None:
@@ -125,17 +125,17 @@ class Asker:
         """Ask about one image.
 
         Args:
-            name: of the image.
+            name: Of the image.
             image: RGB.
 
         Returns:
             The answer, readable or not: one without any list of classes is asked for once more.
 
         Raises:
-            ServerError: the server refuses the key or the model, or stays silent.
+            ServerError: The server refuses the key or the model, or stays silent.
             StoppedError: `stop` was set meanwhile.
-            BudgetSpentError: the budget does not allow another request.
-            OvssError: the server refuses this image.
+            BudgetSpentError: The budget does not allow another request.
+            OvssError: The server refuses this image.
         """
         messages = self.question.messages(image)
         raw, usage = self._patiently(messages)

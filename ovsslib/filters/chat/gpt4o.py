@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 
 @dataclass
 class GPT4o:
-    """Classes by a model on a server (the filter named ``"gpt4o"``).
+    """Classes by a model on a server (the filter named `"gpt4o"`).
 
     Answers are kept in a file, and only images that it lacks are asked about.
 
-    Args:
-        model: as the server calls it.
-        answers: the answer file, appended to.
-        base_url: of any server that speaks OpenAI's chat API.
-        key_env: environment variable with the key.
+    Attributes:
+        model: As the server calls it.
+        answers: The answer file, appended to.
+        base_url: Of any server that speaks OpenAI's chat API.
+        key_env: Environment variable with the key.
         threshold: 0..1, to be exceeded by a class's probability.
-        most: classes per image.
-        side: longer side, in pixels, of the image that is sent; larger ones are shrunk.
-        quality: of its JPEG, 1..95.
-        detail: see `ovsslib.filters.chat.question.Question`.
-        structured: see `ovsslib.filters.chat.client.Server`; so are the next four.
-        temperature: see there.
-        max_tokens: see there.
-        timeout: see there.
-        attempts: see there.
-        concurrency: requests at a time.
-        max_requests: budget of requests of one call, failed ones included; None for no limit.
-        max_cost: budget of money of one call; None for no limit.
-        price_in: money for a million tokens read.
-        price_out: money for a million tokens written.
+        most: Classes per image.
+        side: Longer side, in pixels, of the image that is sent; larger ones are shrunk.
+        quality: Of its JPEG, 1..95.
+        detail: See `ovsslib.filters.chat.question.Question`.
+        structured: See `ovsslib.filters.chat.client.Server`; so are the next four.
+        temperature: See there.
+        max_tokens: See there.
+        timeout: See there.
+        attempts: See there.
+        concurrency: Requests at a time.
+        max_requests: Budget of requests of one call, failed ones included; None for no limit.
+        max_cost: Budget of money of one call; None for no limit.
+        price_in: Money for a million tokens read.
+        price_out: Money for a million tokens written.
 
     Raises:
-        OvssError: no answer file is named, or a setting is out of range.
+        OvssError: No answer file is named, or a setting is out of range.
     """
 
     model: str = "gpt-4o"
@@ -135,16 +135,16 @@ class GPT4o:
         """Ask about the images that the file lacks; nothing is sent where it lacks none.
 
         Args:
-            dataset: where the images are.
-            names: of the images.
-            report: is filled in.
-            again: whether to ask once more where an answer could not be read.
+            dataset: Where the images are.
+            names: Of the images.
+            report: Is filled in.
+            again: Whether to ask once more where an answer could not be read.
 
         Yields:
             Names of images that are dealt with; those with an answer come first.
 
         Raises:
-            OvssError: the key is missing, or the file holds other answers or cannot be written.
+            OvssError: The key is missing, or the file holds other answers or cannot be written.
         """
         with AnswerWriter(self.answers, self.source(dataset)) as writer:
             left = missing(names, read_answers(self.answers), again=again)
@@ -163,7 +163,7 @@ class GPT4o:
         """Ask about all pictures of a run at once, before the first is needed.
 
         Raises:
-            OvssError: as `asking`; or nothing more is asked and answers are missing.
+            OvssError: As `asking`; or nothing more is asked and answers are missing.
         """
         answers = self._answers()
         if answers.source in (None, self.source(dataset)) and not missing(names, answers):
@@ -180,7 +180,7 @@ class GPT4o:
         """Labels of the classes that the model names; asks where the file lacks the image.
 
         Raises:
-            OvssError: there is no answer, or as `asking`.
+            OvssError: There is no answer, or as `asking`.
         """
         answers = self._answers()
         if answers.source not in (None, self.source(dataset)) or (

@@ -31,11 +31,11 @@ class Question:
     """A question about images of one data set.
 
     Attributes:
-        classes: the data set's names.
-        most: most classes the model may name.
-        side: longer side, in pixels, that a larger image is shrunk to.
-        quality: of the JPEG that is sent, 1..95.
-        detail: how closely OpenAI's models look: ``"auto"``, ``"low"`` or ``"high"``.
+        classes: The data set's names.
+        most: Most classes the model may name.
+        side: Longer side, in pixels, that a larger image is shrunk to.
+        quality: Of the JPEG that is sent, 1..95.
+        detail: How closely OpenAI's models look: `"auto"`, `"low"` or `"high"`.
     """
 
     classes: tuple[str, ...]
@@ -95,5 +95,5 @@ class Question:
 
 
 def _numbered(classes: Sequence[str]) -> str:
-    """``1: cat``, a class a line."""
+    """`1: cat`, a class a line."""
     return "\n".join(f"{number}: {name}" for number, name in enumerate(classes, start=1))

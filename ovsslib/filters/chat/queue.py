@@ -25,9 +25,9 @@ class Report:
     """How asking went.
 
     Attributes:
-        answered: images with a new answer.
-        failed: image -> why it has none.
-        stopped: why nothing more was asked; None where all was.
+        answered: Images with a new answer.
+        failed: Image -> why it has none.
+        stopped: Why nothing more was asked; None where all was.
     """
 
     answered: list[str] = field(default_factory=list)
@@ -39,9 +39,9 @@ def missing(names: Iterable[str], answers: Answers, *, again: bool = False) -> l
     """Images that are still to be asked about.
 
     Args:
-        names: wanted.
-        answers: the file so far.
-        again: whether an answer that could not be read counts as none.
+        names: Wanted.
+        answers: The file so far.
+        again: Whether an answer that could not be read counts as none.
     """
     have = set(answers.by_image) - (set(answers.unreadable) if again else set())
     return [name for name in names if name not in have]
@@ -63,12 +63,12 @@ def ask(
     nothing more is asked.
 
     Args:
-        asker: whom, what, and for how much.
-        dataset: where the images are.
-        names: of the images.
-        writer: the open answer file.
-        concurrency: requests at a time.
-        report: is filled in.
+        asker: Whom, what, and for how much.
+        dataset: Where the images are.
+        names: Of the images.
+        writer: The open answer file.
+        concurrency: Requests at a time.
+        report: Is filled in.
 
     Yields:
         Names of images that are dealt with, as they are.

@@ -1,6 +1,6 @@
 """An image and its instance map, drawn together.
 
-Pillow draws polygons without anti-aliasing, so shapes are drawn ``scale`` times too large and
+Pillow draws polygons without anti-aliasing, so shapes are drawn `scale` times too large and
 averaged down; the instance map is sampled at pixel centres, so both agree to half a pixel.
 """
 
@@ -18,12 +18,12 @@ Point = tuple[float, float]
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Darker (``factor < 1``) or lighter (``> 1``) version of an RGB colour in [0, 255]."""
+    """Darker (`factor < 1`) or lighter (`> 1`) version of an RGB colour in [0, 255]."""
     return tuple(int(min(255, max(0, c * factor))) for c in colour)  # type: ignore[return-value]
 
 
 class Canvas:
-    """RGB image of ``width`` x ``height`` pixels with an instance id per pixel (0 to 255)."""
+    """RGB image of `width` x `height` pixels with an instance id per pixel (0 to 255)."""
 
     def __init__(self, width: int, height: int, scale: int = 3) -> None:
         self.width, self.height, self.scale = width, height, scale
@@ -34,14 +34,14 @@ class Canvas:
         self.draw_id = ImageDraw.Draw(self.instances)
 
     def polygon(self, points: Sequence[Point], colour: Colour, instance: int | None) -> None:
-        """Fill a polygon given in pixels; ``instance=None`` leaves the instance map alone."""
+        """Fill a polygon given in pixels; `instance=None` leaves the instance map alone."""
         scaled = [(x * self.scale, y * self.scale) for x, y in points]
         self.draw.polygon(scaled, fill=colour)
         if instance is not None:
             self.draw_id.polygon(scaled, fill=instance)
 
     def texture(self, points: Sequence[Point], pixels: np.ndarray, instance: int) -> None:
-        """Paste a texture ``(H * scale, W * scale, 3)`` uint8 inside a polygon given in pixels."""
+        """Paste a texture `(H * scale, W * scale, 3)` uint8 inside a polygon given in pixels."""
         mask = Image.new("1", self.picture.size)
         scaled = [(x * self.scale, y * self.scale) for x, y in points]
         ImageDraw.Draw(mask).polygon(scaled, fill=1)
@@ -49,12 +49,12 @@ class Canvas:
         self.draw_id.polygon(scaled, fill=instance)
 
     def pixels(self) -> np.ndarray:
-        """The finished image, ``(H, W, 3)`` float32 in [0, 255]."""
+        """The finished image, `(H, W, 3)` float32 in [0, 255]."""
         small = self.picture.resize((self.width, self.height), Image.Resampling.BOX)
         return np.asarray(small, dtype=np.float32)
 
     def instance_map(self) -> np.ndarray:
-        """Instance id at every pixel centre, ``(H, W)`` uint8."""
+        """Instance id at every pixel centre, `(H, W)` uint8."""
         half = self.scale // 2
         return np.asarray(self.instances)[half :: self.scale, half :: self.scale].copy()
 
@@ -64,13 +64,13 @@ class Pen:
     """Draws one object in its own coordinates: x to the right, y up, foot at the origin, height 1.
 
     Attributes:
-        canvas: where to draw.
+        canvas: Where to draw.
         x, y: the foot, in pixels.
-        size: height of the object in pixels.
-        instance: id written to the instance map.
+        size: Height of the object in pixels.
+        instance: Id written to the instance map.
         flip: -1 mirrors the object, 1 does not.
-        tilt: rotation about the foot in radians.
-        stretch: width factor.
+        tilt: Rotation about the foot in radians.
+        stretch: Width factor.
     """
 
     canvas: Canvas
@@ -89,7 +89,7 @@ class Pen:
         return self.x + self.size * (px * c - py * s), self.y - self.size * (px * s + py * c)
 
     def poly(self, points: Sequence[Point], colour: Colour, edge: float | None = 0.62) -> None:
-        """Filled polygon with a darker edge (``edge`` is its brightness; ``None`` for no edge)."""
+        """Filled polygon with a darker edge (`edge` is its brightness; `None` for no edge)."""
         placed = [self.place(p) for p in points]
         self.canvas.polygon(placed, colour, self.instance)
         if edge is not None:
@@ -108,7 +108,7 @@ class Pen:
     def ellipse(
         self, cx: float, cy: float, rx: float, ry: float, colour: Colour, edge: float | None = 0.62
     ) -> None:
-        """Filled ellipse around ``(cx, cy)`` with radii ``rx`` and ``ry``."""
+        """Filled ellipse around `(cx, cy)` with radii `rx` and `ry`."""
         angles = np.linspace(0, 2 * np.pi, 28, endpoint=False)
         points = [(cx + rx * np.cos(a), cy + ry * np.sin(a)) for a in angles]
         self.poly(points, colour, edge)

@@ -31,7 +31,7 @@ MATERIAL = frozenset({"grass", "sand", "water"})  # named without an article
 
 
 def noticeable(mask: np.ndarray) -> frozenset[str]:
-    """Names of the classes that an onlooker would notice in a mask ``(H, W)`` of class labels."""
+    """Names of the classes that an onlooker would notice in a mask `(H, W)` of class labels."""
     counts = np.bincount(mask.ravel(), minlength=256)[1 : len(CLASSES) + 1]
     return frozenset(c for c, n in zip(CLASSES, counts, strict=True) if n >= NOTICEABLE * mask.size)
 
@@ -130,7 +130,7 @@ def _caption(
 
 
 def describe(scene: Scene, visible: Collection[str], n: int = CAPTIONS_PER_PICTURE) -> list[str]:
-    """``n`` captions of a scene that name nothing outside ``visible`` (see :func:`noticeable`)."""
+    """`n` captions of a scene that name nothing outside `visible` (see `noticeable`)."""
     rng = np.random.default_rng([scene.seed, 13])
     things = [i for i in scene.things if i.name in visible]
     bands = {b.name: b for b in scene.bands if b.name in visible}

@@ -32,16 +32,16 @@ JPEG_QUALITY = 88
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
-    """Seed of the ``index``-th scene of a split; raises :class:`OvssError` for an unknown split."""
+    """Seed of the `index`-th scene of a split; raises `OvssError` for an unknown split."""
     if split not in SPLIT_BASE:
         raise OvssError(f"unknown Diorama split {split!r}: use one of {', '.join(SPLIT_BASE)}")
     return SPLIT_BASE[split] + 100_000_000 * seed + index
 
 
 def split_scene(split: str, seed: int, index: int, close_ups: int = 2) -> Scene:
-    """The ``index``-th scene of a split, not yet drawn.
+    """The `index`-th scene of a split, not yet drawn.
 
-    Every ``close_ups``-th of the training's is a close-up of one thing, as most images on the web
+    Every `close_ups`-th of the training's is a close-up of one thing, as most images on the web
     are.
     """
     first = scene_seed(split, seed, index)
@@ -53,10 +53,10 @@ def split_scene(split: str, seed: int, index: int, close_ups: int = 2) -> Scene:
 
 
 def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
-    """Write ``n`` scenes of a split below ``root`` and yield each image id when it is on disk.
+    """Write `n` scenes of a split below `root` and yield each image id when it is on disk.
 
-    Writes ``JPEGImages/<id>.jpg``, ``SegmentationClass/<id>.png`` (VOC palette, 255 on borders),
-    ``ImageSets/Segmentation/<split>.txt`` and the split's lines of ``captions.jsonl``. Other splits
+    Writes `JPEGImages/<id>.jpg`, `SegmentationClass/<id>.png` (VOC palette, 255 on borders),
+    `ImageSets/Segmentation/<split>.txt` and the split's lines of `captions.jsonl`. Other splits
     below the same root stay as they are.
     """
     if n < 1:
@@ -87,12 +87,12 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
 def caption_pair(
     split: str, seed: int, index: int, side: int, close_ups: int = 2
 ) -> tuple[np.ndarray, list[str]]:
-    """One training example: an image squashed to ``side`` x ``side`` and its captions.
+    """One training example: an image squashed to `side` x `side` and its captions.
 
     No mask leaves this function.
 
     Returns:
-        ``(side, side, 3)`` uint8 in [0, 255], and eight strings.
+        `(side, side, 3)` uint8 in [0, 255], and eight strings.
     """
     scene = split_scene(split, seed, index, close_ups)
     picture, mask = render(scene, scale=2)

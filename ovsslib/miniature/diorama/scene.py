@@ -1,6 +1,6 @@
 """What stands where: a scene is drawn up as data first, then painted.
 
-A :class:`Scene` is a pure function of its seed and settings; :func:`render` turns it into a
+A `Scene` is a pure function of its seed and settings; `render` turns it into a
 image and its exact mask.
 """
 
@@ -55,7 +55,7 @@ HOME: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Band:
-    """A stuff region between two wavy lines; ``top`` and ``bottom`` are fractions of the height."""
+    """A stuff region between two wavy lines; `top` and `bottom` are fractions of the height."""
 
     name: str
     colour: str
@@ -65,7 +65,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Item:
-    """A thing or a piece of clutter. ``x``, ``y`` is its foot and ``size`` its height in pixels."""
+    """A thing or a piece of clutter. `x`, `y` is its foot and `size` its height in pixels."""
 
     name: str
     colour: str
@@ -141,9 +141,9 @@ def compose(seed: int, *, close_up: bool = False, novel: bool = True) -> Scene:
     """Draw up one scene.
 
     Args:
-        seed: the scene's only source of randomness.
-        close_up: one large object, as in images found on the web; otherwise 2 to 4 things.
-        novel: allow the (colour, thing) pairs of ``HELD_OUT``; False for training.
+        seed: The scene's only source of randomness.
+        close_up: One large object, as in images found on the web; otherwise 2 to 4 things.
+        novel: Allow the (colour, thing) pairs of `HELD_OUT`; False for training.
 
     Returns:
         A scene of about 200 x 150 pixels: landscape, portrait or square.
@@ -220,11 +220,11 @@ def render(scene: Scene, scale: int = 3) -> tuple[Image.Image, np.ndarray]:
     """Paint a scene.
 
     Args:
-        scene: from :func:`compose`.
-        scale: supersampling per side; 1 is fastest and jagged.
+        scene: From `compose`.
+        scale: Supersampling per side; 1 is fastest and jagged.
 
     Returns:
-        The RGB image and its mask ``(H, W)`` uint8: 0 background (clutter), 1..20 the classes,
+        The RGB image and its mask `(H, W)` uint8: 0 background (clutter), 1..20 the classes,
         255 on the outer border of things, as Pascal VOC does.
     """
     rng = np.random.default_rng([scene.seed, 11])

@@ -1,6 +1,6 @@
-"""Textures of the six stuff classes, each ``(h, w, 3)`` uint8 in [0, 255] at drawing resolution.
+"""Textures of the six stuff classes, each `(h, w, 3)` uint8 in [0, 255] at drawing resolution.
 
-``unit`` is the number of drawing pixels per image pixel, so that strokes keep their size
+`unit` is the number of drawing pixels per image pixel, so that strokes keep their size
 whatever the supersampling.
 """
 
@@ -24,7 +24,7 @@ STUFF_COLOURS: dict[str, dict[str, Colour]] = {
 
 
 def _speckle(shape: tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise in [-1, 1] of ``shape`` with blobs of about ``cell`` pixels."""
+    """Smooth noise in [-1, 1] of `shape` with blobs of about `cell` pixels."""
     coarse = rng.uniform(-1, 1, (shape[0] // cell + 2, shape[1] // cell + 2)).astype(np.float32)
     image = Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     return np.asarray(image)

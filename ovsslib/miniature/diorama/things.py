@@ -1,6 +1,6 @@
 """How each of the fourteen things is drawn: a plain body and the parts that tell it apart.
 
-Every function takes a :class:`~ovsslib.miniature.diorama.canvas.Pen`, the body's colour and a
+Every function takes a `ovsslib.miniature.diorama.canvas.Pen`, the body's colour and a
 random generator for the layout of the parts. Object coordinates: foot at (0, 0), height 1.
 """
 

@@ -1,9 +1,9 @@
 """micro-blip: transformers' BLIP for image-text retrieval, small, with four losses on one pass.
 
-1. *Match*: ``[ENC]`` says whether the caption is true (BLIP's ITM loss).
+1. *Match*: `[ENC]` says whether the caption is true (BLIP's ITM loss).
 2. *Masked words*: true captions, some words masked (as BERT and ALBEF do).
 3. *Word match*: a linear head says for every class word whether the image shows it
-   (replaced-token detection). Without it matching is solved through ``[ENC]`` alone and the class
+   (replaced-token detection). Without it matching is solved through `[ENC]` alone and the class
    words' cross-attention stays at chance.
 4. *Bag of words*: every patch token scores the class names and colours; a smooth maximum over the
    patches says which of them the image's captions use (multiple-instance learning). It does for
@@ -41,7 +41,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 @dataclass(frozen=True)
 class BlipSize:
-    """Architecture of micro-blip. ``side`` and ``patch`` in pixels."""
+    """Architecture of micro-blip. `side` and `patch` in pixels."""
 
     side: int = 112
     patch: int = 8
@@ -88,7 +88,7 @@ def build(size: BlipSize) -> BlipForImageTextRetrieval:
 
 
 def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
-    """``(B, S, S, 3)`` uint8 to ``(B, 3, S, S)`` float32, with colour jitter given a ``rng``."""
+    """`(B, S, S, 3)` uint8 to `(B, 3, S, S)` float32, with colour jitter given a `rng`."""
     pixels = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 255
     if rng is not None:
         gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(pictures), 3, 1, 1))).float()
@@ -98,7 +98,7 @@ def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> T
 
 
 class MicroBlipTrainer(nn.Module):
-    """The model with its training-only heads; ``forward`` gives the losses of one batch."""
+    """The model with its training-only heads; `forward` gives the losses of one batch."""
 
     def __init__(self, size: BlipSize) -> None:
         super().__init__()
@@ -111,9 +111,9 @@ class MicroBlipTrainer(nn.Module):
         )
 
     def encode(self, pixels: Tensor, rng: np.random.Generator | None = None) -> Tensor:
-        """Image tokens ``(B, 1 + P', D)``.
+        """Image tokens `(B, 1 + P', D)`.
 
-        With a ``rng`` (training) 35 to 60 % of the patches are left out and the rest is encoded in
+        With a `rng` (training) 35 to 60 % of the patches are left out and the rest is encoded in
         1, 2 x 2 or 3 x 3 separate windows, each with its own copy of CLS: cheaper, and tokens stay
         local. CLS is then the mean of its copies.
         """
@@ -132,12 +132,12 @@ class MicroBlipTrainer(nn.Module):
     def read(
         self, image: Tensor, pack: dict[str, Tensor], hide_cls: Tensor | None = None
     ) -> Tensor:
-        """Text states ``(B, T, D)``; packed captions do not see each other.
+        """Text states `(B, T, D)`; packed captions do not see each other.
 
         Args:
-            image: image tokens ``(B, 1 + P, D)``.
-            pack: tensors of a :class:`~ovsslib.miniature.training.negatives.Pack`.
-            hide_cls: ``(B,)`` bool, images whose CLS token cross-attention must not see.
+            image: Image tokens `(B, 1 + P, D)`.
+            pack: Tensors of a `ovsslib.miniature.training.negatives.Pack`.
+            hide_cls: `(B,)` bool, images whose CLS token cross-attention must not see.
         """
         text = self.model.text_encoder
         caption = pack["caption"]
@@ -161,14 +161,14 @@ class MicroBlipTrainer(nn.Module):
         *,
         whole: bool = False,
     ) -> dict[str, Tensor]:
-        """Losses ``match``, ``masked``, ``word``, ``bag``, and accuracies.
+        """Losses `match`, `masked`, `word`, `bag`, and accuracies.
 
         Args:
-            pixels: ``(B, 3, S, S)`` normalised.
-            pack: tensors of a :class:`~ovsslib.miniature.training.negatives.Pack`.
-            bags: ``(B, len(BAG))`` from :func:`~ovsslib.miniature.training.wordpiece.bag_of_words`.
-            rng: source of randomness.
-            whole: no patch is left out.
+            pixels: `(B, 3, S, S)` normalised.
+            pack: Tensors of a `ovsslib.miniature.training.negatives.Pack`.
+            bags: `(B, len(BAG))` from `ovsslib.miniature.training.wordpiece.bag_of_words`.
+            rng: Source of randomness.
+            whole: No patch is left out.
         """
         image = self.encode(pixels, None if whole else rng)
         bag = nn.functional.binary_cross_entropy_with_logits(

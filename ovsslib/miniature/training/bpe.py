@@ -1,7 +1,7 @@
 """micro-bridgetower's vocabulary: byte-level BPE as RoBERTa's, over the words of the captions.
 
 Every word is one token, alone, behind a space and with a capital letter; two class names are spelt
-in pieces, as in :mod:`ovsslib.miniature.training.wordpiece`. Any other text is spelt in bytes, so
+in pieces, as in `ovsslib.miniature.training.wordpiece`. Any other text is spelt in bytes, so
 that no text is unknown. The merges are built, not learnt: they depend on the word list alone.
 """
 
@@ -65,7 +65,7 @@ def merges() -> tuple[tuple[str, str], ...]:
 
 
 def vocabulary() -> dict[str, int]:
-    """Token to id: special tokens, the 256 bytes, what the merges make, ``<mask>``.
+    """Token to id: special tokens, the 256 bytes, what the merges make, `<mask>`.
 
     Example:
         >>> words = vocabulary()

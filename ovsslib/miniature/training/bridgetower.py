@@ -4,14 +4,14 @@
 2. *Masked words* of true captions, from the last layer's words (both losses of BridgeTower).
 3. *Word match*: a linear head says for every class word whether the image shows it. It reads the
    last cross-modal layer but one: what words find in the last layer, no match score reads, and
-   what they have found before, ``<s>`` and the patches can read in the last layer.
+   what they have found before, `<s>` and the patches can read in the last layer.
 4. *Bag of words*: patches of the image encoder score class names and colours, before any text.
 
 Every caption is a row, for patches look at words too. What no caption has a say in is computed once
 an image: the image encoder, the patches' look at each other in the first cross-modal layer, and
 what words see of them there.
 
-The network is the plain one of :mod:`ovsslib.vlm.bridgetower.net`, whose parameters have the names
+The network is the plain one of `ovsslib.vlm.bridgetower.net`, whose parameters have the names
 of transformers' class; initial weights come from that class, and it writes the result. The heads of
 2, 3 and 4 are dropped when the model is saved.
 
@@ -46,7 +46,7 @@ from ovsslib.vlm.weights import fill
 
 
 class MicroBridgeTowerTrainer(nn.Module):
-    """The network with its training-only heads; ``forward`` gives the losses of one batch."""
+    """The network with its training-only heads; `forward` gives the losses of one batch."""
 
     def __init__(self, size: BridgeTowerSize) -> None:
         super().__init__()
@@ -68,15 +68,15 @@ class MicroBridgeTowerTrainer(nn.Module):
     ) -> tuple[list[Tensor], Tensor]:
         """The image encoder.
 
-        With a ``rng`` (training) some patches are left out and the rest is encoded in separate
+        With a `rng` (training) some patches are left out and the rest is encoded in separate
         windows, each with its own copy of the class token, which then is the mean of its copies.
 
         Args:
-            pixels: ``(B, 3, S, S)``, normalised.
-            rng: source of randomness; None keeps whole images.
+            pixels: `(B, 3, S, S)`, normalised.
+            rng: Source of randomness; None keeps whole images.
 
         Returns:
-            What each cross-modal layer takes, and the last layer's tokens: ``(B, 1 + P, D)``.
+            What each cross-modal layer takes, and the last layer's tokens: `(B, 1 + P, D)`.
         """
         towers = self.net.bridgetower
         visual: Any = towers.vision_model["visual"]
@@ -93,7 +93,7 @@ class MicroBridgeTowerTrainer(nn.Module):
         return towers.bridged("image", found), found[-1]
 
     def read_texts(self, rows: dict[str, Tensor], mask: Tensor) -> list[Tensor]:
-        """The text encoder: what each cross-modal layer takes, ``(R, T, D)``."""
+        """The text encoder: what each cross-modal layer takes, `(R, T, D)`."""
         text = self.net.bridgetower.text_model
         parts: Any = text.embeddings
         states = parts["word_embeddings"](rows["ids"]) + parts["token_type_embeddings"].weight[0]
@@ -112,12 +112,12 @@ class MicroBridgeTowerTrainer(nn.Module):
         """The cross-modal layers.
 
         Args:
-            image: from :meth:`encode`, of B images.
-            rows: tensors of :class:`~ovsslib.miniature.training.rows.Rows`, M rows an image.
-            hide_cls: ``(B,)`` bool, images whose class token the words must not see.
+            image: From `encode`, of B images.
+            rows: Tensors of `ovsslib.miniature.training.rows.Rows`, M rows an image.
+            hide_cls: `(B,)` bool, images whose class token the words must not see.
 
         Returns:
-            The words after each cross-modal layer ``(R, T, D)``, and match logits ``(R, 2)``.
+            The words after each cross-modal layer `(R, T, D)`, and match logits `(R, 2)`.
         """
         towers, batch = self.net.bridgetower, len(image[0])
         mask = rows["ids"].ne(PAD)[:, None, None]
@@ -159,14 +159,14 @@ class MicroBridgeTowerTrainer(nn.Module):
         *,
         whole: bool = False,
     ) -> dict[str, Tensor]:
-        """Losses ``match``, ``masked``, ``word``, ``bag``, and accuracies.
+        """Losses `match`, `masked`, `word`, `bag`, and accuracies.
 
         Args:
-            pixels: ``(B, 3, S, S)`` normalised.
-            rows: tensors of :class:`~ovsslib.miniature.training.rows.Rows`.
-            bags: ``(B, len(BAG))`` from :func:`~ovsslib.miniature.training.wordpiece.bag_of_words`.
-            rng: source of randomness.
-            whole: no patch is left out.
+            pixels: `(B, 3, S, S)` normalised.
+            rows: Tensors of `ovsslib.miniature.training.rows.Rows`.
+            bags: `(B, len(BAG))` from `ovsslib.miniature.training.wordpiece.bag_of_words`.
+            rng: Source of randomness.
+            whole: No patch is left out.
         """
         image, tokens = self.encode(pixels, None if whole else rng)
         bag = binary_cross_entropy_with_logits(

@@ -1,4 +1,4 @@
-"""The recipe behind ``ovss train micro-bridgetower``: as micro-blip's, with captions as rows."""
+"""The recipe behind `ovss train micro-bridgetower`: as micro-blip's, with captions as rows."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def bridgetower_scores(
     """Match scores (logit of match minus logit of no match) of image-caption pairs.
 
     Args:
-        trainer: holds the network.
-        pictures: ``(N, S, S, 3)`` uint8.
-        packer: makes rows of captions.
-        batch: pairs that are computed together.
+        trainer: Holds the network.
+        pictures: `(N, S, S, 3)` uint8.
+        packer: Makes rows of captions.
+        batch: Pairs that are computed together.
 
     Returns:
-        A function as :data:`ovsslib.miniature.training.heldout.Scores` describes it.
+        A function as `ovsslib.miniature.training.heldout.Scores` describes it.
     """
 
     def scores(numbers: Sequence[int], texts: Sequence[str]) -> np.ndarray:
@@ -68,7 +68,7 @@ def evaluate_bridgetower(
     held: tuple[data.CaptionData, data.CaptionData],
     packer: RowPacker,
 ) -> dict[str, float]:
-    """Held-out figures of :mod:`ovsslib.miniature.training.heldout`."""
+    """Held-out figures of `ovsslib.miniature.training.heldout`."""
     trainer.eval()
     figures = held_out_figures(lambda shown: bridgetower_scores(trainer, shown, packer), held)
     trainer.train()
@@ -85,19 +85,19 @@ def train_micro_bridgetower(
 ) -> Iterator[dict[str, Any]]:
     """Train micro-bridgetower from a rendered cache; yields a record a step.
 
-    After every evaluation the model stands in ``folder/model`` and in ``folder/snapshots/STEP``, in
+    After every evaluation the model stands in `folder/model` and in `folder/snapshots/STEP`, in
     the hub's format.
 
     Args:
-        schedule: length, rates, batch, seed.
-        recipe: images and captions; used as micro-blip uses it.
-        cache: rendered images, see :mod:`ovsslib.miniature.training.cache`.
-        folder: the run's; a run found there is continued.
-        evaluate_every: steps between held-out figures.
-        size: the architecture; None takes the shipped model's.
+        schedule: Length, rates, batch, seed.
+        recipe: Images and captions; used as micro-blip uses it.
+        cache: Rendered images, see `ovsslib.miniature.training.cache`.
+        folder: The run's; a run found there is continued.
+        evaluate_every: Steps between held-out figures.
+        size: The architecture; None takes the shipped model's.
 
     Raises:
-        OvssError: shards are missing, or the folder holds a run of another recipe.
+        OvssError: Shards are missing, or the folder holds a run of another recipe.
     """
     size = size or BridgeTowerSize()
     train = load_train(cache, recipe, size.side)

@@ -13,18 +13,18 @@ from ovsslib.miniature.training.bpe import PAD, START, STOP, vocabulary
 class BridgeTowerSize:
     """Architecture of micro-bridgetower.
 
-    Args:
-        side: of the square input, in pixels.
-        patch: side of a patch, in pixels.
-        width: of all parts. The image encoder has one head for 64 of it, as the architecture says.
-        heads: of the text encoder and the cross-modal layers.
-        text_layers: of either encoder; more image layers than text layers would be read by nothing.
-        cross_layers: cross-modal layers; each takes the output of another layer of the encoders.
-        word_layer: cross-modal layer whose words the word match is read from.
-        positions: most tokens of a text.
+    Attributes:
+        side: Of the square input, in pixels.
+        patch: Side of a patch, in pixels.
+        width: Of all parts. The image encoder has one head for 64 of it, as the architecture says.
+        heads: Of the text encoder and the cross-modal layers.
+        text_layers: Of either encoder; more image layers than text layers would be read by nothing.
+        cross_layers: Cross-modal layers; each takes the output of another layer of the encoders.
+        word_layer: Cross-modal layer whose words the word match is read from.
+        positions: Most tokens of a text.
 
     Raises:
-        OvssError: the numbers do not fit each other.
+        OvssError: The numbers do not fit each other.
     """
 
     side: int = 112

@@ -1,6 +1,6 @@
 """Images and captions for training, rendered once to a cache of shards.
 
-A shard holds images ``(n, 128, 128, 3)`` uint8 and their captions; smaller inputs are reduced
+A shard holds images `(n, 128, 128, 3)` uint8 and their captions; smaller inputs are reduced
 from it, so that one cache serves every input size. Masks exist while a scene is
 drawn and are dropped there: nothing in this package sees one.
 """
@@ -29,7 +29,7 @@ HELD = ("heldout", "novel")
 
 @dataclass(frozen=True)
 class CaptionData:
-    """Images ``(N, S, S, 3)`` uint8 and the captions of each."""
+    """Images `(N, S, S, 3)` uint8 and the captions of each."""
 
     pictures: np.ndarray
     captions: list[list[str]]
@@ -40,7 +40,7 @@ class CaptionData:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some examples of a split, see :func:`prepare`."""
+    """Some examples of a split, see `prepare`."""
 
     split: str
     seed: int
@@ -90,10 +90,10 @@ def prepare(
     workers: int | None = None,
     close_ups: int = 2,
 ) -> Iterator[tuple[int, int]]:
-    """Render what the cache lacks and yield ``(shards ready, shards in all)`` as it goes.
+    """Render what the cache lacks and yield `(shards ready, shards in all)` as it goes.
 
     Shards are written to a temporary name and renamed, so that a killed run loses at most the
-    shards in flight. Every ``close_ups``-th image of the training split shows one thing.
+    shards in flight. Every `close_ups`-th image of the training split shows one thing.
     """
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [(cache, shard) for shard in _shards(split, n, seed, close_ups)]
@@ -121,10 +121,10 @@ def _reduce(pictures: np.ndarray, side: int) -> np.ndarray:
 def load(
     cache: Path, split: str, n: int, side: int, seed: int = 0, close_ups: int = 2
 ) -> CaptionData:
-    """Read ``n`` rendered examples, reduced to ``side`` x ``side`` pixels (at most 128).
+    """Read `n` rendered examples, reduced to `side` x `side` pixels (at most 128).
 
     Raises:
-        OvssError: a shard is missing or broken, or ``side`` is too large.
+        OvssError: A shard is missing or broken, or `side` is too large.
     """
     if not 8 <= side <= CACHE_SIDE:
         raise OvssError(
@@ -144,6 +144,6 @@ def load(
 
 
 def load_held(cache: Path, n: int, side: int, seed: int = 0) -> tuple[CaptionData, CaptionData]:
-    """The two held-out sets, ``n`` examples each, see :data:`HELD` and :func:`load`."""
+    """The two held-out sets, `n` examples each, see `HELD` and `load`."""
     familiar, novel = (load(cache, split, n, side, seed) for split in HELD)
     return familiar, novel

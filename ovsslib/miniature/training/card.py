@@ -19,7 +19,7 @@ WHAT = {
 
 
 def thin_curve(records: list[dict[str, Any]], points: int = 150) -> list[dict[str, Any]]:
-    """Average the curve down to about ``points`` records; held-out figures stay as they are."""
+    """Average the curve down to about `points` records; held-out figures stay as they are."""
     width = max(1, len(records) // points)
     out = []
     for start in range(0, len(records), width):
@@ -31,16 +31,16 @@ def thin_curve(records: list[dict[str, Any]], points: int = 150) -> list[dict[st
 
 
 def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
-    """Put card and curve beside the saved model and copy it to ``out``.
+    """Put card and curve beside the saved model and copy it to `out`.
 
     Args:
-        folder: the run's folder, with ``model/``, ``curve.jsonl`` and ``heldout.jsonl``.
-        out: where the shipped model goes; None leaves it in ``folder/model``.
-        name: one of :data:`WHAT`.
-        begun: date of the run.
+        folder: The run's folder, with `model/`, `curve.jsonl` and `heldout.jsonl`.
+        out: Where the shipped model goes; None leaves it in `folder/model`.
+        name: One of `WHAT`.
+        begun: Date of the run.
 
     Raises:
-        OvssError: the run has no finished model.
+        OvssError: The run has no finished model.
     """
     model = folder / "model"
     if not model.is_dir():

@@ -28,7 +28,7 @@ CONTEXT = 40
 
 @dataclass(frozen=True)
 class ClipSize:
-    """Architecture of micro-clip. ``side`` and ``patch`` in pixels."""
+    """Architecture of micro-clip. `side` and `patch` in pixels."""
 
     side: int = 96
     patch: int = 8
@@ -72,13 +72,13 @@ def build(size: ClipSize) -> open_clip.CLIP:
 
 
 class Words:
-    """Captions to ids ``(B, CONTEXT)``, as `open_clip`'s tokenizer for the saved folder does."""
+    """Captions to ids `(B, CONTEXT)`, as `open_clip`'s tokenizer for the saved folder does."""
 
     def __init__(self) -> None:
         self.tokenizer = tokenizer()
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
-        """Ids of captions, padded and cut to ``CONTEXT``."""
+        """Ids of captions, padded and cut to `CONTEXT`."""
         encoded = self.tokenizer(
             list(captions),
             max_length=CONTEXT,
@@ -90,7 +90,7 @@ class Words:
 
 
 def contrastive(image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """CLIP's symmetric loss over ``(B, D)`` unit features, and the share of captions found."""
+    """CLIP's symmetric loss over `(B, D)` unit features, and the share of captions found."""
     logits = scale * image @ text.T
     truth = torch.arange(len(logits))
     loss = (cross_entropy(logits, truth) + cross_entropy(logits.T, truth)) / 2
@@ -126,7 +126,7 @@ def evaluate_clip(
 
 
 def save(model: open_clip.CLIP, size: ClipSize, folder: Path) -> None:
-    """Write the model (float16) where ``open_clip.create_model("local-dir:…")`` reads it."""
+    """Write the model (float16) where `open_clip.create_model("local-dir:…")` reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     preprocess = asdict(PreprocessCfg(size=size.side, mean=MEAN, std=STD, resize_mode="squash"))
     # Patch dropout is for training; the shipped configuration is for use.

@@ -26,7 +26,7 @@ def hard_negatives(
     """For every image one true caption and one with a class swapped.
 
     Returns:
-        Image numbers, captions and truth (1 or 0), each of length ``2 N``.
+        Image numbers, captions and truth (1 or 0), each of length `2 N`.
     """
     rng = np.random.default_rng([seed, 3])
     numbers: list[int] = []
@@ -59,11 +59,11 @@ def match_accuracy(
 def retrieval_at_1(
     scores: Scores, captions: Sequence[Sequence[str]], n: int = 50
 ) -> dict[str, float]:
-    """Retrieval among ``n`` images and their longest captions.
+    """Retrieval among `n` images and their longest captions.
 
     Returns:
         Share of captions whose image comes first, and of images whose caption does. Chance is
-        ``1 / n``; two images may deserve one caption.
+        `1 / n`; two images may deserve one caption.
     """
     n = min(n, len(captions))
     longest = [max(options, key=len) for options in captions[:n]]
@@ -80,12 +80,12 @@ def held_out_figures(
     """All held-out figures of a model, in 0..1.
 
     Args:
-        scorer: makes the match scores of some images (N, S, S, 3).
-        held: from :func:`ovsslib.miniature.training.cache.load_held`.
+        scorer: Makes the match scores of some images (N, S, S, 3).
+        held: From `ovsslib.miniature.training.cache.load_held`.
 
     Returns:
-        ``match_accuracy``, ``pairs_ranked``, ``picture_at_1`` and ``caption_at_1`` on scenes of
-        training's kind; ``novel_match_accuracy`` and ``novel_pairs_ranked`` on the others.
+        `match_accuracy`, `pairs_ranked`, `picture_at_1` and `caption_at_1` on scenes of
+        training's kind; `novel_match_accuracy` and `novel_pairs_ranked` on the others.
     """
     familiar, novel = held
     scores = scorer(familiar.pictures)

@@ -28,10 +28,10 @@ DTYPES = ("bfloat16", "float32")
 
 @dataclass(frozen=True)
 class Schedule:
-    """One cycle: up to the rates within ``warmup`` (a share of ``steps``), a cosine to 0.
+    """One cycle: up to the rates within `warmup` (a share of `steps`), a cosine to 0.
 
-    ``rate`` is AdamW's, ``matrix_rate`` Muon's (see :mod:`ovsslib.miniature.training.optim`).
-    ``dtype`` is the type of the matrix products, ``"float32"`` or ``"bfloat16"`` (autocast): the
+    `rate` is AdamW's, `matrix_rate` Muon's (see `ovsslib.miniature.training.optim`).
+    `dtype` is the type of the matrix products, `"float32"` or `"bfloat16"` (autocast): the
     latter takes about half the time on a processor with bfloat16 arithmetic and many times as long
     on others. Weights and losses are float32 in either case.
     """
@@ -61,7 +61,7 @@ class Schedule:
 
 
 def batch_indices(schedule: Schedule, step: int, n: int) -> np.ndarray:
-    """Which of ``n`` examples a step sees: a fresh permutation in every epoch."""
+    """Which of `n` examples a step sees: a fresh permutation in every epoch."""
     per_epoch = max(1, n // schedule.batch)
     epoch, within = divmod(step, per_epoch)
     order = np.random.default_rng([schedule.seed, 1, epoch]).permutation(n)
@@ -101,15 +101,15 @@ def run(
     """Train, yielding a record for every step done.
 
     Args:
-        module: what is trained.
-        step_losses: losses (and figures) of one step, from the step and its own generator.
-        weights: the losses that are summed, with their weights.
-        schedule: length, rate, batch, seed.
-        folder: holds ``state.pt`` and ``curve.jsonl``; a run found there is continued.
-        recipe: everything that decides the result; a state of another recipe is refused.
+        module: What is trained.
+        step_losses: Losses (and figures) of one step, from the step and its own generator.
+        weights: The losses that are summed, with their weights.
+        schedule: Length, rate, batch, seed.
+        folder: Holds `state.pt` and `curve.jsonl`; a run found there is continued.
+        recipe: Everything that decides the result; a state of another recipe is refused.
 
     Yields:
-        ``step`` (1-based), ``rate``, ``seconds`` and every figure of ``step_losses``.
+        `step` (1-based), `rate`, `seconds` and every figure of `step_losses`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     half = schedule.dtype == "bfloat16"

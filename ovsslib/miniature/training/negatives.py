@@ -2,7 +2,7 @@
 
 The swapped-in class is one that *none of the image's captions* names: the supervision is captions
 alone. A few swaps are true all the same (all eight captions left a class out); the share is
-measured in :mod:`ovsslib.miniature.training.heldout` on scenes whose content is known.
+measured in `ovsslib.miniature.training.heldout` on scenes whose content is known.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ GROUPS: tuple[frozenset[str], ...] = (
 
 @dataclass(frozen=True)
 class Pack:
-    """``B`` pictures' captions, ``M`` each, packed to ``T`` tokens an image.
+    """`B` pictures' captions, `M` each, packed to `T` tokens an image.
 
     Attributes:
-        ids, positions: ``(B, T)`` int64.
-        caption: ``(B, T)`` int64, number of the caption that a token belongs to, -1 for padding.
-        starts: ``(B, M)`` int64, where each caption's ``[ENC]`` stands.
-        match: ``(B, M)`` int64, 1 for a true caption.
-        word: ``(B, T)`` int64, at tokens of class names 1 when the image shows it, 0 when swapped
-            in, ``IGNORE`` elsewhere.
-        masked: ``(B, T)`` int64, the original id where a token was masked, ``IGNORE`` elsewhere.
+        ids, positions: `(B, T)` int64.
+        caption: `(B, T)` int64, number of the caption that a token belongs to, -1 for padding.
+        starts: `(B, M)` int64, where each caption's `[ENC]` stands.
+        match: `(B, M)` int64, 1 for a true caption.
+        word: `(B, T)` int64, at tokens of class names 1 when the image shows it, 0 when swapped
+            in, `IGNORE` elsewhere.
+        masked: `(B, T)` int64, the original id where a token was masked, `IGNORE` elsewhere.
     """
 
     ids: np.ndarray
@@ -61,12 +61,12 @@ def swap(
     """Make a caption false by one word.
 
     Args:
-        caption: a true caption.
-        present: classes that must not be swapped in.
-        rng: source of randomness.
-        colour_share: how often a colour is swapped instead of a class, where one is named.
-        known: colours that a thing may have afterwards, from
-            :func:`~ovsslib.miniature.training.wordpiece.colours_of`; None allows all.
+        caption: A true caption.
+        present: Classes that must not be swapped in.
+        rng: Source of randomness.
+        colour_share: How often a colour is swapped instead of a class, where one is named.
+        known: Colours that a thing may have afterwards, from
+            `ovsslib.miniature.training.wordpiece.colours_of`; None allows all.
 
     Returns:
         The false caption and the class swapped in (None for a colour, or where nothing could be
@@ -102,9 +102,9 @@ def name_list(
     """A caption that only lists names, as tags and alternative texts do, and as PnP-OVSS asks.
 
     Args:
-        present: names that the image's captions give.
-        false: put in at least one name that they do not give.
-        rng: source of randomness.
+        present: Names that the image's captions give.
+        false: Put in at least one name that they do not give.
+        rng: Source of randomness.
 
     Returns:
         The list, and the names in it that are false.
@@ -123,12 +123,12 @@ def name_list(
 
 
 class Packer:
-    """Turns captions into :class:`Pack` arrays with one tokenizer.
+    """Turns captions into `Pack` arrays with one tokenizer.
 
     Args:
-        tokenizer: from :func:`ovsslib.miniature.training.wordpiece.tokenizer`.
-        positions: most tokens of a caption.
-        known: colours that false captions may give to a thing, see :func:`swap`.
+        tokenizer: From `ovsslib.miniature.training.wordpiece.tokenizer`.
+        positions: Most tokens of a caption.
+        known: Colours that false captions may give to a thing, see `swap`.
     """
 
     def __init__(
@@ -164,10 +164,10 @@ class Packer:
         shift_share: float = 0.5,
         list_share: float = 0.0,
     ) -> Pack:
-        """Pick ``per_picture`` captions of each image, make some false, mask words.
+        """Pick `per_picture` captions of each image, make some false, mask words.
 
         A share of the captions is replaced by lists of the names that the image's captions give.
-        Words stand at a random offset behind ``[ENC]`` half of the time, so that every position
+        Words stand at a random offset behind `[ENC]` half of the time, so that every position
         is learnt although captions are short.
         """
         rows = []

@@ -5,7 +5,7 @@ singular values, found by Newton-Schulz iterations. After 240 steps the image en
 a mean average precision of 0.56 on things, with AdamW 0.36. A rate of 0.02 learns fastest at first,
 but makes the matrices of a model this narrow grow until matching gets worse again after 500 steps.
 
-``torch.optim.Muon`` iterates in bfloat16, which takes 25 times as long on a processor without
+`torch.optim.Muon` iterates in bfloat16, which takes 25 times as long on a processor without
 bfloat16 arithmetic; here the type is a choice (see `Schedule.dtype` in the training loop) and
 matrices of one shape go together.
 """
@@ -29,7 +29,7 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     """About the nearest (semi-)orthogonal matrices: singular values go to 0.7 to 1.2.
 
     Args:
-        matrices: ``(N, rows, columns)``.
+        matrices: `(N, rows, columns)`.
         iterations: Newton-Schulz iterations.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -45,11 +45,11 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; for matrices only.
 
     Args:
-        parameters: matrices.
-        lr: step length as spectral norm (of a wide matrix; tall ones step further).
-        weight_decay: decoupled, scaled by ``lr``.
-        momentum: of the gradient's moving average.
-        dtype: that the iterations compute in; the weights keep theirs.
+        parameters: Matrices.
+        lr: Step length as spectral norm (of a wide matrix; tall ones step further).
+        weight_decay: Decoupled, scaled by `lr`.
+        momentum: Of the gradient's moving average.
+        dtype: That the iterations compute in; the weights keep theirs.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ def optimisers(
     """Muon for the matrices of transformer blocks, AdamW for the rest; of it matrices decay.
 
     Args:
-        module: what is trained.
+        module: What is trained.
         rate: AdamW's peak learning rate.
         matrix_rate: Muon's peak learning rate; 0 leaves everything to AdamW.
-        weight_decay: of both; gains, biases and embeddings do not decay.
-        dtype: see :class:`Muon`.
+        weight_decay: Of both; gains, biases and embeddings do not decay.
+        dtype: See `Muon`.
     """
     matrices, decayed, rest = [], [], []
     for name, parameter in module.named_parameters():

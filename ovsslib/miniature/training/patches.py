@@ -13,14 +13,14 @@ KEPT = (0.4, 0.65)
 
 
 def keep_patches(cells: int, batch: int, rng: np.random.Generator) -> Tensor:
-    """Patches that a training step keeps, in 1, 2 x 2 or 3 x 3 windows: ``(B, W, K)`` numbers.
+    """Patches that a training step keeps, in 1, 2 x 2 or 3 x 3 windows: `(B, W, K)` numbers.
 
     Windows are encoded separately: cheaper, and tokens stay local.
 
     Args:
-        cells: patches along a side.
-        batch: images, B.
-        rng: source of randomness.
+        cells: Patches along a side.
+        batch: Images, B.
+        rng: Source of randomness.
     """
     parts = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
     band = (np.arange(cells) * parts) // cells
@@ -34,11 +34,11 @@ def keep_patches(cells: int, batch: int, rng: np.random.Generator) -> Tensor:
 
 
 def split_windows(tokens: Tensor, chosen: Tensor) -> Tensor:
-    """Tokens ``(B, 1 + P, D)`` to ``(B * W, 1 + K, D)``, each with a copy of the class token.
+    """Tokens `(B, 1 + P, D)` to `(B * W, 1 + K, D)`, each with a copy of the class token.
 
     Args:
-        tokens: the class token first.
-        chosen: ``(B, W, K)`` from `keep_patches`.
+        tokens: The class token first.
+        chosen: `(B, W, K)` from `keep_patches`.
     """
     batch, windows = chosen.shape[:2]
     index = 1 + chosen.reshape(batch, -1, 1).expand(-1, -1, tokens.shape[-1])
@@ -47,13 +47,13 @@ def split_windows(tokens: Tensor, chosen: Tensor) -> Tensor:
 
 
 def join_windows(local: Tensor, windows: int) -> Tensor:
-    """Back to ``(B, 1 + W * K, D)``; the class token is the mean of its copies."""
+    """Back to `(B, 1 + W * K, D)`; the class token is the mean of its copies."""
     local = local.unflatten(0, (-1, windows))
     return torch.cat([local[:, :, 0].mean(1, keepdim=True), local[:, :, 1:].flatten(1, 2)], 1)
 
 
 def smooth_max(scores: Tensor, sharpness: float = 4.0) -> Tensor:
-    """``(B, P, K)`` scores of patches to ``(B, K)``: log-mean-exp, between mean and maximum.
+    """`(B, P, K)` scores of patches to `(B, K)`: log-mean-exp, between mean and maximum.
 
     Source: Pinheiro and Collobert (2015), equation of the aggregation layer.
     """

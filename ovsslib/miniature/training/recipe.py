@@ -1,4 +1,4 @@
-"""The recipes behind ``ovss train``: one function a model, every choice a parameter."""
+"""The recipes behind `ovss train`: one function a model, every choice a parameter."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Recipe:
 
     Attributes:
         images, heldout: how many are drawn for training and for each set of held-out figures.
-        captions: captions of an image in one step.
-        list_share: share of them that is replaced by lists of names.
-        whole_share: share of the steps, the last ones, that see whole images: before, patches
+        captions: Captions of an image in one step.
+        list_share: Share of them that is replaced by lists of names.
+        whole_share: Share of the steps, the last ones, that see whole images: before, patches
             are left out, and the model learns that a thing it does not see may be there.
-        close_ups: every so many training images are close-ups of one thing.
-        known_colours: false captions give a thing only colours that some caption gives it, see
-            :func:`ovsslib.miniature.training.negatives.swap`.
-        data_seed: of the drawn images.
+        close_ups: Every so many training images are close-ups of one thing.
+        known_colours: False captions give a thing only colours that some caption gives it, see
+            `ovsslib.miniature.training.negatives.swap`.
+        data_seed: Of the drawn images.
     """
 
     pictures: int = 30_000
@@ -61,7 +61,7 @@ def known_colours(recipe: Recipe, train: data.CaptionData) -> dict[str, frozense
 
 
 def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
-    """Append held-out figures to the run's ``heldout.jsonl``; a repeated step replaces its line."""
+    """Append held-out figures to the run's `heldout.jsonl`; a repeated step replaces its line."""
     path = folder / "heldout.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if json.loads(line)["step"] < step]
@@ -79,12 +79,12 @@ def watched(
     """Add held-out figures to some records of a run, and save the model there.
 
     Args:
-        records: of :func:`ovsslib.miniature.training.loop.run`.
-        folder: the run's; the model goes to ``model`` and ``snapshots/STEP`` in it.
-        every: steps between figures; the last step has them in any case.
-        last: the last step.
-        evaluate: the figures of the model as it is.
-        save: writes the model to a folder.
+        records: Of `ovsslib.miniature.training.loop.run`.
+        folder: The run's; the model goes to `model` and `snapshots/STEP` in it.
+        every: Steps between figures; the last step has them in any case.
+        last: The last step.
+        evaluate: The figures of the model as it is.
+        save: Writes the model to a folder.
     """
     begun = time.perf_counter()
     for record in records:
@@ -124,7 +124,7 @@ def blip_scores(
 def evaluate_blip(
     trainer: MicroBlipTrainer, held: tuple[data.CaptionData, data.CaptionData], packer: Packer
 ) -> dict[str, float]:
-    """Held-out figures of :mod:`ovsslib.miniature.training.heldout`."""
+    """Held-out figures of `ovsslib.miniature.training.heldout`."""
     trainer.eval()
     figures = held_out_figures(lambda pictures: blip_scores(trainer, pictures, packer), held)
     trainer.train()
@@ -141,7 +141,7 @@ def train_micro_blip(
 ) -> Iterator[dict[str, Any]]:
     """Train micro-blip from a rendered cache; yields a record a step.
 
-    After every evaluation the model stands in ``folder/model`` and in ``folder/snapshots/STEP``, in
+    After every evaluation the model stands in `folder/model` and in `folder/snapshots/STEP`, in
     the hub's format.
     """
     size = size or BlipSize()

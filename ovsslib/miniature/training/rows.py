@@ -1,6 +1,6 @@
 """Captions as rows of tokens, for a model whose image side looks at the words as well.
 
-Captions cannot share a sequence there, as :class:`~ovsslib.miniature.training.negatives.Pack` lets
+Captions cannot share a sequence there, as `ovsslib.miniature.training.negatives.Pack` lets
 them: patches that look at words would see all captions of the sequence. So every caption is a row.
 """
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """``B`` pictures' captions, ``M`` each, as ``R = B * M`` rows of ``T`` tokens, int64.
+    """`B` pictures' captions, `M` each, as `R = B * M` rows of `T` tokens, int64.
 
     Attributes:
-        ids: ``(R, T)``; the captions of an image follow each other.
-        places: ``(R, T)``, number of the position embedding; padding has the padding's.
-        match: ``(R,)``, 1 for a true caption.
-        word: ``(R, T)``, at tokens of class names 1 when the image shows it, 0 when swapped in,
-            ``IGNORE`` elsewhere.
-        masked: ``(R, T)``, the original id where a token was masked, ``IGNORE`` elsewhere.
+        ids: `(R, T)`; the captions of an image follow each other.
+        places: `(R, T)`, number of the position embedding; padding has the padding's.
+        match: `(R,)`, 1 for a true caption.
+        word: `(R, T)`, at tokens of class names 1 when the image shows it, 0 when swapped in,
+            `IGNORE` elsewhere.
+        masked: `(R, T)`, the original id where a token was masked, `IGNORE` elsewhere.
     """
 
     ids: np.ndarray
@@ -40,12 +40,12 @@ class Rows:
 
 
 class RowPacker(Packer):
-    """Turns captions into :class:`Rows` with RoBERTa's kind of tokenizer.
+    """Turns captions into `Rows` with RoBERTa's kind of tokenizer.
 
     Args:
-        tokenizer: from :func:`ovsslib.miniature.training.bpe.tokenizer`.
-        positions: most tokens of a text.
-        known: see :class:`~ovsslib.miniature.training.negatives.Packer`.
+        tokenizer: From `ovsslib.miniature.training.bpe.tokenizer`.
+        positions: Most tokens of a text.
+        known: See `ovsslib.miniature.training.negatives.Packer`.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class RowPacker(Packer):
         capital_share: float = 0.5,
         **shares: float,
     ) -> Rows:
-        """Pick captions, make some false and mask words, as :meth:`Packer.pack` does.
+        """Pick captions, make some false and mask words, as `Packer.pack` does.
 
         Args:
-            captions: the captions of B images.
-            rng: source of randomness.
-            per_picture: captions of each image, M.
-            capital_share: share of the captions that begin with a capital letter, as a person's
+            captions: The captions of B images.
+            rng: Source of randomness.
+            per_picture: Captions of each image, M.
+            capital_share: Share of the captions that begin with a capital letter, as a person's
                 captions and PnP-OVSS's prompt do; the drawn pictures' never do.
-            shares: options of :meth:`Packer.pack`.
+            shares: Options of `Packer.pack`.
         """
         pack = self.pack(captions, rng, per_picture, **shares)
         length = max(int((pack.caption == m).sum(1).max()) for m in range(per_picture))

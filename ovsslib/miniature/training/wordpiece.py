@@ -1,4 +1,4 @@
-"""The micro models' vocabulary: WordPiece with ``[ENC]``, some class names in several pieces."""
+"""The micro models' vocabulary: WordPiece with `[ENC]`, some class names in several pieces."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def vocabulary() -> list[str]:
 
 
 def tokenizer() -> BertTokenizer:
-    """The vocabulary as a `transformers` tokenizer; ``[ENC]`` is the last token, as in BLIP."""
+    """The vocabulary as a `transformers` tokenizer; `[ENC]` is the last token, as in BLIP."""
     from transformers import BertTokenizer
 
     vocab = {token: i for i, token in enumerate(vocabulary())}
@@ -66,7 +66,7 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def mentions(caption: str) -> list[tuple[int, int, str]]:
-    """Class names in a caption as ``(start, end, name)`` in characters.
+    """Class names in a caption as `(start, end, name)` in characters.
 
     Example:
         >>> mentions("a red car next to a street light")
@@ -76,7 +76,7 @@ def mentions(caption: str) -> list[tuple[int, int, str]]:
 
 
 def colour_mentions(caption: str) -> list[tuple[int, int, str, str]]:
-    """Colours that stand before a class name, as ``(start, end, colour, name)`` in characters.
+    """Colours that stand before a class name, as `(start, end, colour, name)` in characters.
 
     Example:
         >>> colour_mentions("a red car, grass")
@@ -107,7 +107,7 @@ def named(captions: Sequence[str]) -> frozenset[str]:
 
 
 def bag_of_words(captions: Sequence[str]) -> np.ndarray:
-    """Which class names and colours an image's captions use: ``(len(BAG),)`` float32, 0 or 1.
+    """Which class names and colours an image's captions use: `(len(BAG),)` float32, 0 or 1.
 
     Example:
         >>> bag = bag_of_words(["a red car", "grass"])

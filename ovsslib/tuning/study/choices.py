@@ -37,11 +37,11 @@ def among(study: Study, space: Space) -> Study:
     """The study of fewer candidates.
 
     Args:
-        study: what was stored.
-        space: the grid that is left; a part of the study's.
+        study: What was stored.
+        space: The grid that is left; a part of the study's.
 
     Raises:
-        OvssError: a candidate of it was not studied.
+        OvssError: A candidate of it was not studied.
     """
     number = {one: place for place, one in enumerate(study.space.grid())}
     missing = [one for one in space.grid() if one not in number]
@@ -72,9 +72,9 @@ def choice(
     """Place of the candidate of the grid with the highest reward; of equal ones the first.
 
     Args:
-        study: what was stored.
-        pictures: that choose; None for all.
-        variant: which reward; None for the first.
+        study: What was stored.
+        pictures: That choose; None for all.
+        variant: Which reward; None for the first.
         allowed: (C - 1,) bool, the candidates to choose from; None for all.
     """
     found = rewards(study, weights_of(study, pictures), variant)[:-1]
@@ -95,23 +95,23 @@ def regrets(  # noqa: PLR0913 - what is varied
     """What searches by the reward find, judged on images that they have not seen.
 
     Args:
-        chooser: whose images choose.
-        judge: whose images judge; its space is the same.
-        sampler: how candidates are drawn, see `ovsslib.tuning.search.Plan`.
-        variant: which reward; None for the first.
+        chooser: Whose images choose.
+        judge: Whose images judge; its space is the same.
+        sampler: How candidates are drawn, see `ovsslib.tuning.search.Plan`.
+        variant: Which reward; None for the first.
         allowed: (C - 1,) bool, the candidates to draw from; None for all.
-        seeds: searches: seed 0 and on; each takes images by chance.
-        trials: candidates of a search (grid: all).
-        sizes: how many images choose; empty for all, and those that are too large are left out.
+        seeds: Searches: seed 0 and on; each takes images by chance.
+        trials: Candidates of a search (grid: all).
+        sizes: How many images choose; empty for all, and those that are too large are left out.
 
     Returns:
-        DataFrame with a row per size and seed: ``pictures``, ``seed``, ``place`` of the choice in
-        the grid, and mean IoU (0..1) on the judge's images: ``chosen``, the search's choice;
-        ``drawn_best`` and ``drawn_median`` of the candidates it drew; ``best`` of those allowed and
-        ``median`` of those that are `alive`; ``regret``, best - chosen; ``gain``, chosen - median.
+        DataFrame with a row per size and seed: `pictures`, `seed`, `place` of the choice in
+        the grid, and mean IoU (0..1) on the judge's images: `chosen`, the search's choice;
+        `drawn_best` and `drawn_median` of the candidates it drew; `best` of those allowed and
+        `median` of those that are `alive`; `regret`, best - chosen; `gain`, chosen - median.
 
     Raises:
-        OvssError: the spaces differ, or there is no such reward or sampler.
+        OvssError: The spaces differ, or there is no such reward or sampler.
     """
     import pandas as pd
 
@@ -173,10 +173,10 @@ def per_picture(
     """Choose a candidate for each image by its own reward: no mask is needed for it.
 
     Args:
-        study: with the images.
+        study: With the images.
         prior: (C - 1,) the candidates' rewards on other images, for each class.
-        weight: of the prior beside the image's own reward; 0 leaves it to decide ties.
-        variant: which reward; None for the first.
+        weight: Of the prior beside the image's own reward; 0 leaves it to decide ties.
+        variant: Which reward; None for the first.
 
     Returns:
         (B,) places in the grid.
@@ -197,12 +197,12 @@ def difference(
     """Mean IoU of one choice less that of another, on the same images.
 
     Args:
-        study: with the images.
-        one: place in the grid, or (B,) a place for each image.
-        other: the same.
-        level: coverage of the interval, 0..1.
-        resamples: bootstrap resamples of the images.
-        seed: of the resamples.
+        study: With the images.
+        one: Place in the grid, or (B,) a place for each image.
+        other: The same.
+        level: Coverage of the interval, 0..1.
+        resamples: Bootstrap resamples of the images.
+        seed: Of the resamples.
 
     Returns:
         The difference, -1..1, with its percentile interval.

@@ -24,15 +24,15 @@ def rewards(study: Study, weights: np.ndarray, variant: str | None = None) -> np
     """Reward for each class of the images: the paper's is the share of those whose mask wins.
 
     Args:
-        study: what was stored.
+        study: What was stored.
         weights: (B,) how often each image counts.
-        variant: which reward, one of ``study.variants``; None for the first.
+        variant: Which reward, one of `study.variants`; None for the first.
 
     Returns:
         (C,) float64, NaN where no class is left.
 
     Raises:
-        OvssError: there is no such reward in the study.
+        OvssError: There is no such reward in the study.
     """
     total = float(study.pairs @ weights)
     return (rewards_of(study, variant).astype(np.float64) @ weights) / (total or np.nan)
@@ -42,14 +42,14 @@ def rewards_of(study: Study, variant: str | None = None) -> np.ndarray:
     """One reward of every candidate for every image.
 
     Args:
-        study: what was stored.
-        variant: one of ``study.variants``; None for the first.
+        study: What was stored.
+        variant: One of `study.variants`; None for the first.
 
     Returns:
         (C, B) float32.
 
     Raises:
-        OvssError: there is no such reward in the study.
+        OvssError: There is no such reward in the study.
     """
     if not study.variants:
         raise OvssError("the study has no rewards: it was made with --no-rewards")
@@ -64,7 +64,7 @@ def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
     """Mean IoU of every candidate, summed over images as `ovsslib.metrics.iou.mean_iou` does.
 
     Args:
-        study: what was stored.
+        study: What was stored.
         weights: (B,) how often each image counts.
 
     Returns:
@@ -97,7 +97,7 @@ def weights_of(study: Study, pictures: Sequence[int] | None = None) -> np.ndarra
     """(B,) float64: 1 for the images named, 0 for others; None names all.
 
     Raises:
-        OvssError: an image does not exist, or none is named.
+        OvssError: An image does not exist, or none is named.
     """
     out = np.zeros(len(study.pictures))
     chosen = range(len(out)) if pictures is None else pictures
@@ -111,13 +111,13 @@ def frame(study: Study, pictures: Sequence[int] | None = None, variant: str | No
     """One row per candidate of the grid.
 
     Args:
-        study: what was stored.
-        pictures: over which; None for all.
-        variant: which reward; None for the first.
+        study: What was stored.
+        pictures: Over which; None for all.
+        variant: Which reward; None for the first.
 
     Returns:
-        DataFrame with ``layer``, ``head`` (0: mean over all; ``"1+2"``: over several),
-        ``threshold``, ``blur``, ``reward`` and ``miou`` (0..1).
+        DataFrame with `layer`, `head` (0: mean over all; `"1+2"`: over several),
+        `threshold`, `blur`, `reward` and `miou` (0..1).
     """
     import pandas as pd
 
@@ -150,12 +150,12 @@ def rank_correlation(
     """Spearman's rank correlation of reward and mean IoU over the grid.
 
     Args:
-        study: what was stored.
+        study: What was stored.
         chosen: (C - 1,) bool, which candidates of the grid are looked at; None for all.
-        variant: which reward; None for the first.
-        level: coverage of the interval, 0..1.
-        resamples: bootstrap resamples of the images; a resample changes both figures.
-        seed: of the resamples.
+        variant: Which reward; None for the first.
+        level: Coverage of the interval, 0..1.
+        resamples: Bootstrap resamples of the images; a resample changes both figures.
+        seed: Of the resamples.
 
     Returns:
         The correlation, -1..1, with its percentile interval.
@@ -184,11 +184,11 @@ def bootstrap(
     """A figure with its percentile interval over images.
 
     Args:
-        figure: of (B,) float64, how often each image counts.
+        figure: Of (B,) float64, how often each image counts.
         count: B.
-        level: coverage of the interval, 0..1.
-        resamples: bootstrap resamples of the images.
-        seed: of the resamples.
+        level: Coverage of the interval, 0..1.
+        resamples: Bootstrap resamples of the images.
+        seed: Of the resamples.
     """
     several = resample_weights(count, resamples=resamples, seed=seed).astype(np.float64)
     tail = 50 * (1 - level)
@@ -200,11 +200,11 @@ def misleading(table: Any) -> Any:
     """Layers and heads by how much higher they rank by the reward than by mean IoU.
 
     Args:
-        table: what `frame` returned.
+        table: What `frame` returned.
 
     Returns:
-        DataFrame with a row per layer and head, means over thresholds and blurs of ``reward`` and
-        ``miou``, their ranks (1 is the highest) and ``lead``: rank by mean IoU - rank by reward.
+        DataFrame with a row per layer and head, means over thresholds and blurs of `reward` and
+        `miou`, their ranks (1 is the highest) and `lead`: rank by mean IoU - rank by reward.
         The most misleading first.
     """
     means = table.groupby(["layer", "head"], as_index=False)[["reward", "miou"]].mean()

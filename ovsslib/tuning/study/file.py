@@ -24,12 +24,12 @@ _KEY = b"ovss-tuning-study"
 def save_study(found: Study, path: str | PathLike[str]) -> Path:
     """Write a study as one Parquet file: a row per image and label that occurs in either.
 
-    Columns: ``picture``, ``label``, ``pairs``, ``truth``, and lists over the C candidates:
-    ``intersection``, ``predicted`` and, in the row of label 0 only, ``rewards`` (V x C, one reward
+    Columns: `picture`, `label`, `pairs`, `truth`, and lists over the C candidates:
+    `intersection`, `predicted` and, in the row of label 0 only, `rewards` (V x C, one reward
     after the other). The schema's metadata hold the rest.
 
     Raises:
-        OvssError: the name does not end in .parquet, or it cannot be written.
+        OvssError: The name does not end in .parquet, or it cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -74,7 +74,7 @@ def load_study(path: str | PathLike[str]) -> Study:
     """Read what `save_study` wrote.
 
     Raises:
-        OvssError: it is missing, damaged, or no such file.
+        OvssError: It is missing, damaged, or no such file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

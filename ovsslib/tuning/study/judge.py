@@ -40,8 +40,8 @@ class Study:
     """Reward and pixel counts of every candidate for every image.
 
     Attributes:
-        space: the grid.
-        preset: the settings that the search started from, as a candidate: the last of C.
+        space: The grid.
+        preset: The settings that the search started from, as a candidate: the last of C.
         pictures: B names.
         pairs: (B,) int64, how many classes an image is rewarded for.
         variants: V names of rewards (`RewardOptions.label`), the tuning's own first.
@@ -49,9 +49,9 @@ class Study:
         intersection: (C, B, n + 1) int32 pixels that are right, background first.
         predicted: (C, B, n + 1) int32 pixels of the candidate's masks.
         truth: (B, n + 1) int32 pixels of the label maps.
-        scored: labels that the mean IoU averages over.
-        absent: what a class without ground truth scores (`ovsslib.metrics.iou`).
-        facts: model, data set, options of the reward, provenance.
+        scored: Labels that the mean IoU averages over.
+        absent: What a class without ground truth scores (`ovsslib.metrics.iou`).
+        facts: Model, data set, options of the reward, provenance.
     """
 
     space: Space
@@ -85,16 +85,16 @@ def study(
     """Judge the whole grid; the plan of the tuning is not used.
 
     Args:
-        tuning: on what; its filter must not read masks.
-        execution: batch, device, data folder, progress.
-        ablate: options of the reward; all combinations of their values are noted too.
+        tuning: On what; its filter must not read masks.
+        execution: Batch, device, data folder, progress.
+        ablate: Options of the reward; all combinations of their values are noted too.
         rewarded: False leaves rewards out, for images that only judge; CLIP takes most of the
             time.
-        maps: folder that keeps the maps of all layers and heads; None for a temporary one.
-        space: the grid; None for that of the tuning.
+        maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
+        space: The grid; None for that of the tuning.
 
     Raises:
-        OvssError: something is unknown or missing, or a label map cannot be read.
+        OvssError: Something is unknown or missing, or a label map cannot be read.
     """
     from ovsslib.evaluate.run import compute_place
 
@@ -190,10 +190,10 @@ def confusions(
 
     Args:
         planes: (C, K, S, S) float32 of 0 and 1; at most one plane is 1 at a pixel.
-        looked_for: data-set label of each of the K planes.
+        looked_for: Data-set label of each of the K planes.
         label: (H, W) data-set labels.
-        protocol: says what is compared with what.
-        n: number of the data set's classes, without background.
+        protocol: Says what is compared with what.
+        n: Number of the data set's classes, without background.
 
     Returns:
         (C, n + 1, n + 1) int64, row = true label.

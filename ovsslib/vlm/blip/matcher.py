@@ -22,18 +22,18 @@ from ovsslib.vlm.weights import fill, read_weights
 class BlipMatcher(Matcher):
     """A frozen BLIP that scores image-text pairs and shows where each token looked.
 
-    Layers are those of the text encoder. The first token of a text is replaced by ``[ENC]`` when it
+    Layers are those of the text encoder. The first token of a text is replaced by `[ENC]` when it
     is matched, as LAVIS and the original BLIP do (and transformers' own forward pass does not).
 
-    The other arguments are those of :class:`Matcher`.
+    The other arguments are those of `Matcher`.
 
     Args:
-        model: The network, a :class:`BlipNet` or transformers' ``BlipForImageTextRetrieval`` (whose
-            tensors a :class:`BlipNet` then shares); its weights are frozen here.
-        tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
+        model: The network, a `BlipNet` or transformers' `BlipForImageTextRetrieval` (whose
+            tensors a `BlipNet` then shares); its weights are frozen here.
+        tokenizer: The `tokenizers.Tokenizer` of its text encoder.
 
     Raises:
-        OvssError: The tokenizer has no ``[ENC]``, and does not lack just what BLIP appended.
+        OvssError: The tokenizer has no `[ENC]`, and does not lack just what BLIP appended.
     """
 
     family = "blip"
@@ -49,11 +49,11 @@ class BlipMatcher(Matcher):
 
     @property
     def image_encoder(self) -> torch.nn.Module:
-        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        """What `ovsslib.vlm.int8.quantise_matcher` turns to integers."""
         return self.model.vision_model
 
     def tokenize(self, text: str) -> Tokens:
-        """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
+        """Split a text into tokens, `[CLS]` and `[SEP]` included."""
         encoding = self.tokenizer.encode(text)
         return Tokens(
             ids=tuple(encoding.ids),
@@ -98,7 +98,7 @@ def _as_net(model: Any) -> BlipNet:
 
 
 def _enc_id(tokenizer: Tokenizer, vocab_size: int) -> int:
-    """Id of ``[ENC]``: in the vocabulary, or (hub checkpoints) the last row of the embeddings."""
+    """Id of `[ENC]`: in the vocabulary, or (hub checkpoints) the last row of the embeddings."""
     known = tokenizer.token_to_id("[ENC]")
     if known is not None:
         return known
@@ -115,7 +115,7 @@ def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device)
     """Load a checkpoint folder in transformers' format.
 
     Args:
-        folder: Holds ``config.json``, the weights, the tokenizer and the processor's settings.
+        folder: Holds `config.json`, the weights, the tokenizer and the processor's settings.
         name: What to call the model in results.
         dtype: Type of the weights.
         device: Where to put them.

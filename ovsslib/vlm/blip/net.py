@@ -1,9 +1,9 @@
 """BLIP's image-text matching network in plain torch, for inference.
 
-The parameter names are those of transformers' ``BlipForImageTextRetrieval``, whose import takes
+The parameter names are those of transformers' `BlipForImageTextRetrieval`, whose import takes
 longer than segmenting an image. Attention is fused, except the one cross-attention that is read:
 it is computed step by step and handed back. Products of words and patches are made in the order
-that costs least (see :meth:`TextAttention.folds`). Architecture: BLIP (arXiv 2201.12086), section
+that costs least (see `TextAttention.folds`). Architecture: BLIP (arXiv 2201.12086), section
 3.1.
 
 Letters: B images, R texts, A heads, T text tokens, P patches, D width.
@@ -37,7 +37,7 @@ def _leaf(looks: Tensor, gradient: bool) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention (B, A, N, D/A) of queries to keys; ``mask`` is False where nothing is seen."""
+    """Attention (B, A, N, D/A) of queries to keys; `mask` is False where nothing is seen."""
     if mask is None and query.dtype == torch.bfloat16 and query.device.type == "cpu":
         # torch's fused kernel takes about twice as long as its two products and the softmax, and
         # products of views that are spread out longer than making them compact first.
@@ -130,7 +130,7 @@ class TextAttention(nn.Module):
         self.output = _dense_and_norm(width, shape)
 
     def forward(self, states: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attention of ``states`` (R, T, D) to ``source``."""
+        """Attention of `states` (R, T, D) to `source`."""
         if mask is None and self.folds(states, source):
             looks = self._folded_scores(states, source).softmax(dim=-1)
             return self._finish(states, self._folded_values(looks, source))
@@ -138,7 +138,7 @@ class TextAttention(nn.Module):
         return self._finish(states, attend(query, key, value, mask))
 
     def watched(self, states: Tensor, source: Tensor, gradient: bool) -> tuple[Tensor, Tensor]:
-        """The same, and the probabilities (R, A, T, 1+P): with ``gradient`` the graph's leaf.
+        """The same, and the probabilities (R, A, T, 1+P): with `gradient` the graph's leaf.
 
         Where the inputs have a graph already (an earlier layer is watched as well), the
         probabilities stay inside it.
@@ -154,7 +154,7 @@ class TextAttention(nn.Module):
     def folds(self, states: Tensor, source: Tensor) -> bool:
         """Whether keys and values are left out: queries go through the keys' matrix instead.
 
-        ``q (W x + b) = (q W) x + q b``, whose last part the softmax ignores, and the values' matrix
+        `q (W x + b) = (q W) x + q b`, whose last part the softmax ignores, and the values' matrix
         comes after the sum over the source. With few texts and many patches that is a fraction of
         the work.
         """
@@ -164,14 +164,14 @@ class TextAttention(nn.Module):
         return 2 * looking * width * (deep + self.heads * seen) < usual
 
     def _folded_scores(self, states: Tensor, source: Tensor) -> Tensor:
-        """(R, A, T, N) scores of ``source`` (R, N, E)."""
+        """(R, A, T, N) scores of `source` (R, N, E)."""
         query = _split(self.self["query"](states), self.heads)
         keys = self.self["key"].get_parameter("weight").unflatten(0, (self.heads, -1))
         asked = (query * query.shape[-1] ** -0.5 @ keys).flatten(1, 2)  # (R, A*T, E)
         return (asked @ source.mT).unflatten(1, (self.heads, -1))
 
     def _folded_values(self, looks: Tensor, source: Tensor) -> Tensor:
-        """What probabilities (R, A, T, N) see of ``source``: (R, A, T, D/A)."""
+        """What probabilities (R, A, T, N) see of `source`: (R, A, T, D/A)."""
         values = self.self["value"]
         found = (looks.flatten(1, 2) @ source).unflatten(1, (self.heads, -1))  # (R, A, T, E)
         weight = values.get_parameter("weight").unflatten(0, (self.heads, -1))
@@ -227,7 +227,7 @@ class TextEncoder(nn.Module):
             mask: (R, T) bool, False for padding; None where no text is padded.
             image: (R, 1+P, D) image tokens.
             watch: Layer whose cross-attention is returned, 1 to L (the caller checks).
-            gradient: See :meth:`TextAttention.watched`.
+            gradient: See `TextAttention.watched`.
 
         Returns:
             States (R, T, D) and attention (R, A, T, 1+P).
@@ -246,7 +246,7 @@ class TextEncoder(nn.Module):
         """The same with any number of layers watched, all in one graph.
 
         Args:
-            ids: As :meth:`forward` takes them.
+            ids: As `forward` takes them.
             mask: The same.
             image: The same.
             watch: Layers whose cross-attentions are returned, of 1 to L.

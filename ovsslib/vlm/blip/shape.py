@@ -1,4 +1,4 @@
-"""Size of a BLIP network, read from transformers' ``config.json`` without importing either."""
+"""Size of a BLIP network, read from transformers' `config.json` without importing either."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ovsslib.vlm.sizes import EncoderShape, count, encoder, part_of, token_id
 
 @dataclass(frozen=True)
 class BlipShape:
-    """Size of the network. ``image_size`` and ``patch`` are in pixels.
+    """Size of the network. `image_size` and `patch` are in pixels.
 
-    Args:
+    Attributes:
         image: The image encoder.
         text: The text encoder.
         image_size: Side of the square images it was trained with.
@@ -35,14 +35,15 @@ class BlipShape:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> BlipShape:
-        """Read a ``config.json`` of transformers; what it leaves out has transformers' defaults.
+        """Read a `config.json` of transformers; what it leaves out has transformers' defaults.
 
         Raises:
             OvssError: A field has the wrong type or range, the heads do not divide the width, or
                 the activation is not GELU.
 
-        >>> BlipShape.from_dict({"vision_config": {"patch_size": 8}}).patch
-        8
+        Example:
+            >>> BlipShape.from_dict({"vision_config": {"patch_size": 8}}).patch
+            8
         """
         vision, text = part_of(config, "vision_config"), part_of(config, "text_config")
         return cls(

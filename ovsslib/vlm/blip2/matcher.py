@@ -23,24 +23,24 @@ class Blip2Matcher(Matcher):
 
     No word of BLIP-2 looks at the image: Q query tokens do (32 in the published models), and
     words look at queries. The attention given here is composed of both,
-    ``sum over q of self(t, q) * cross(q, p)``: ``cross`` is the chosen layer's cross-attention,
-    head by head, and ``self`` the next layer's self-attention, the mean over its heads. A row sums
+    `sum over q of self(t, q) * cross(q, p)`: `cross` is the chosen layer's cross-attention,
+    head by head, and `self` the next layer's self-attention, the mean over its heads. A row sums
     to the share of the word's attention that goes to queries, at most 1. Layers are those with
     cross-attention (six in the published models: the Q-Former's 1st, 3rd, ... 11th).
 
     The gradient by it is, for word t and patch p, the mean over queries of the match logit's
-    derivative by ``cross(q, p)``, weighted by each query's part of the sum. So attention times
-    gradient is ``sum over q of self(t, q) * cross(q, p) * d logit / d cross(q, p)``.
+    derivative by `cross(q, p)`, weighted by each query's part of the sum. So attention times
+    gradient is `sum over q of self(t, q) * cross(q, p) * d logit / d cross(q, p)`.
 
-    A text is read as transformers and LAVIS read it, ``[CLS]`` first. The attention of padding is
+    A text is read as transformers and LAVIS read it, `[CLS]` first. The attention of padding is
     0. In half precision logits and attention are float32. Image tokens of another width are refused
-    as another model's. The other arguments are those of :class:`Matcher`.
+    as another model's. The other arguments are those of `Matcher`.
 
     Args:
-        model: The network, a :class:`Blip2Net` or transformers' ``Blip2ForImageTextRetrieval``
-            (whose tensors a :class:`Blip2Net` then shares); its weights are frozen here. In half
+        model: The network, a `Blip2Net` or transformers' `Blip2ForImageTextRetrieval`
+            (whose tensors a `Blip2Net` then shares); its weights are frozen here. In half
             precision all but the image encoder is made float32.
-        tokenizer: The ``tokenizers.Tokenizer`` of the Q-Former.
+        tokenizer: The `tokenizers.Tokenizer` of the Q-Former.
 
     Raises:
         OvssError: The tokenizer has more tokens than the model has embeddings.
@@ -70,7 +70,7 @@ class Blip2Matcher(Matcher):
 
     @property
     def image_encoder(self) -> torch.nn.Module:
-        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        """What `ovsslib.vlm.int8.quantise_matcher` turns to integers."""
         return self.model.vision_model
 
     @property
@@ -79,7 +79,7 @@ class Blip2Matcher(Matcher):
         return self.model.vision_model.embeddings.patch_embedding.weight.dtype
 
     def tokenize(self, text: str) -> Tokens:
-        """Split a text into tokens, ``[CLS]`` and ``[SEP]`` included."""
+        """Split a text into tokens, `[CLS]` and `[SEP]` included."""
         encoding = self.tokenizer.encode(text)
         # The place holder for images, if a text spells it, is a word like any unknown one.
         rows = self.model.shape.vocabulary
@@ -144,7 +144,7 @@ def load_blip2(folder: Path, name: str, dtype: torch.dtype, device: torch.device
     """Load a checkpoint folder in transformers' format.
 
     Args:
-        folder: Holds ``config.json``, the weights, the tokenizer and the processor's settings.
+        folder: Holds `config.json`, the weights, the tokenizer and the processor's settings.
             Weights of other heads and of a language model are ignored.
         name: What to call the model in results.
         dtype: Type of the image encoder's weights; in half precision the others are float32.

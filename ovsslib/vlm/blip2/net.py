@@ -1,11 +1,11 @@
 """BLIP-2's image-text matching network in plain torch, for inference.
 
-The parameter names are those of transformers' ``Blip2ForImageTextRetrieval``, whose import takes
+The parameter names are those of transformers' `Blip2ForImageTextRetrieval`, whose import takes
 longer than segmenting an image. Architecture: BLIP-2 (arXiv 2301.12597), section 3.1: a ViT, and
 the Q-Former, in which Q learnt query tokens and the text attend to each other, and the queries (the
 text never) to the image in every second layer. The match is judged from the queries.
 
-No attention leads from words to patches here. :meth:`QFormer.forward` composes one; the page
+No attention leads from words to patches here. `QFormer.forward` composes one; the page
 "BLIP-2" of the book says why so.
 
 Letters: R pairs, A heads, T text tokens, Q queries, P patches, D width.
@@ -32,8 +32,9 @@ _UNUSED = ("vision_projection.", "text_projection.", "language_model.", "languag
 def used_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a checkpoint that matching needs.
 
-    >>> list(used_weights({"text_projection.bias": empty(9), "itm_head.bias": empty(2)}))
-    ['itm_head.bias']
+    Example:
+        >>> list(used_weights({"text_projection.bias": empty(9), "itm_head.bias": empty(2)}))
+        ['itm_head.bias']
     """
     return {name: value for name, value in weights.items() if not name.startswith(_UNUSED)}
 
@@ -48,27 +49,28 @@ def compose(reads: Tensor, looks: Tensor) -> Tensor:
     Returns:
         (R, A, T, 1+P); rows sum to the share that goes to queries at all.
 
-    >>> compose(torch.tensor([[[0.5, 0.0]]]), torch.tensor([[[[0.2, 0.8], [1.0, 0.0]]]]))
-    tensor([[[[0.1000, 0.4000]]]])
+    Example:
+        >>> compose(torch.tensor([[[0.5, 0.0]]]), torch.tensor([[[[0.2, 0.8], [1.0, 0.0]]]]))
+        tensor([[[[0.1000, 0.4000]]]])
     """
     return reads[:, None] @ looks
 
 
 def attach(looks: Tensor, reads: Tensor, composed: Tensor) -> Tensor:
-    """The same ``looks``, as a function of ``composed``.
+    """The same `looks`, as a function of `composed`.
 
     Where a word's composed attention to a patch grows by a fraction, each query's attention to that
     patch grows by this fraction times the word's share for that query. So the derivative by the
     composed attention C(t, p) is the mean of those by looks(q, p), weighted by the queries' parts
-    ``reads(t, q) * looks(q, p)`` of C(t, p).
+    `reads(t, q) * looks(q, p)` of C(t, p).
 
     Args:
         looks: (R, A, Q, 1+P), no graph.
         reads: (R, T, Q), no graph.
-        composed: (R, A, T, 1+P), of :func:`compose`; the graph's leaf.
+        composed: (R, A, T, 1+P), of `compose`; the graph's leaf.
 
     Returns:
-        (R, A, Q, 1+P), with the values of ``looks``.
+        (R, A, Q, 1+P), with the values of `looks`.
     """
     start = composed.detach()
     # Entries that have vanished have no part in anything: 0 / tiny.
@@ -88,7 +90,7 @@ class QueryAttention(nn.Module):
         self.output = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": norm})
 
     def forward(self, states: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Fused attention of ``states`` (R, N, D) to ``source``."""
+        """Fused attention of `states` (R, N, D) to `source`."""
         query, key = self._project("query", states), self._project("key", source)
         value = self._project("value", source)
         return self._finish(states, scaled_dot_product_attention(query, key, value, mask))
@@ -102,7 +104,7 @@ class QueryAttention(nn.Module):
         return scores.softmax(dim=-1)
 
     def through(self, states: Tensor, source: Tensor, looks: Tensor) -> Tensor:
-        """What :meth:`forward` gives, from the probabilities."""
+        """What `forward` gives, from the probabilities."""
         return self._finish(states, looks @ self._project("value", source))
 
     def _project(self, part: str, states: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ class QFormerLayer(nn.Module):
             self.add_module(f"output{side}", nn.ModuleDict(parts))
 
     def mlp(self, states: Tensor, side: str) -> Tensor:
-        """(R, N, D) to the same shape; the side is ``"_query"``, or empty for text."""
+        """(R, N, D) to the same shape; the side is `"_query"`, or empty for text."""
         first: Any = self.get_submodule(f"intermediate{side}")
         second: Any = self.get_submodule(f"output{side}")
         inner = gelu(first["dense"](states))
@@ -234,7 +236,7 @@ class Blip2Net(nn.Module):
             ids: (R, T) token ids.
             mask: (R, T) bool, False for padding; None where no text is padded.
             image: (R, 1+P, D) image tokens.
-            watch: See :meth:`QFormer.forward`.
+            watch: See `QFormer.forward`.
             gradient: See there.
 
         Returns:

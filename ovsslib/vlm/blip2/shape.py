@@ -1,4 +1,4 @@
-"""Size of a BLIP-2 network, read from transformers' ``config.json`` without importing it."""
+"""Size of a BLIP-2 network, read from transformers' `config.json` without importing it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _VIT_G = {"hidden_size": 1408, "intermediate_size": 6144, "num_hidden_layers": 3
 
 @dataclass(frozen=True)
 class Blip2Shape(BlipShape):
-    """Size of the network; ``text`` is the Q-Former, which reads queries and text together.
+    """Size of the network; `text` is the Q-Former, which reads queries and text together.
 
-    Args:
+    Attributes:
         queries: Number of query tokens, Q.
         every: The Q-Former's layers 1, 1 + every, 1 + 2 * every, ... have cross-attention.
     """
@@ -36,15 +36,16 @@ class Blip2Shape(BlipShape):
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> Blip2Shape:
-        """Read a ``config.json`` of transformers; what it leaves out has transformers' defaults.
+        """Read a `config.json` of transformers; what it leaves out has transformers' defaults.
 
         Raises:
             OvssError: A field has the wrong type or range, parts do not fit each other, or the
                 checkpoint has no weights for text (BLIP-2 for captions has none).
 
-        >>> fields = {"qformer_config": {"use_qformer_text_input": True, "num_hidden_layers": 4}}
-        >>> Blip2Shape.from_dict(fields).maps
-        2
+        Example:
+            >>> sizes = {"use_qformer_text_input": True, "num_hidden_layers": 4}
+            >>> Blip2Shape.from_dict({"qformer_config": sizes}).maps
+            2
         """
         vision = {**_VIT_G, **part_of(config, "vision_config")}
         text = part_of(config, "qformer_config")

@@ -1,7 +1,7 @@
 """BridgeTower's two encoders in plain torch: CLIP's image encoder and RoBERTa.
 
 Both hand back the outputs of their last N layers, one for each cross-modal layer. The parameter
-names are those of transformers' ``BridgeTowerForImageAndTextRetrieval``.
+names are those of transformers' `BridgeTowerForImageAndTextRetrieval`.
 
 Letters: B images, R texts, T text tokens, P patches, D width, N cross-modal layers.
 """

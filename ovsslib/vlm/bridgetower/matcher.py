@@ -23,20 +23,20 @@ class BridgeTowerMatcher(Matcher):
 
     Its layers are the N cross-modal layers (six in the published models), and the attention is that
     of their text side: from words to patches. Nothing after the last layer's cross-attention mixes
-    tokens, so there the derivative of the match is 0 for every token but ``<s>``.
+    tokens, so there the derivative of the match is 0 for every token but `<s>`.
 
     A match runs the text encoder and the cross-modal layers. It takes image tokens (R, 1+P, N*D)
     and refuses those of another width as another model's.
 
     Images are squashed. The model's own processor cuts a square out of the middle instead, which
     would leave the image's ends without a label. The other arguments are those of
-    :class:`Matcher`.
+    `Matcher`.
 
     Args:
-        model: The network, a :class:`BridgeTowerNet` or transformers'
-            ``BridgeTowerForImageAndTextRetrieval`` (whose tensors a :class:`BridgeTowerNet` then
+        model: The network, a `BridgeTowerNet` or transformers'
+            `BridgeTowerForImageAndTextRetrieval` (whose tensors a `BridgeTowerNet` then
             shares); its weights are frozen here.
-        tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
+        tokenizer: The `tokenizers.Tokenizer` of its text encoder.
 
     Raises:
         OvssError: The tokenizer has more tokens than the model has embeddings.
@@ -61,11 +61,11 @@ class BridgeTowerMatcher(Matcher):
 
     @property
     def image_encoder(self) -> torch.nn.Module:
-        """What :func:`ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        """What `ovsslib.vlm.int8.quantise_matcher` turns to integers."""
         return self.model.bridgetower.vision_model
 
     def tokenize(self, text: str) -> Tokens:
-        """Split a text into byte-level tokens, ``<s>`` and ``</s>`` included.
+        """Split a text into byte-level tokens, `<s>` and `</s>` included.
 
         Offsets leave out the space that byte-level tokens carry before a word, whatever the
         tokenizer's own setting; a token that is nothing but space gets an empty range. The tokens
@@ -109,8 +109,9 @@ class BridgeTowerMatcher(Matcher):
 def _trim(text: str, start: int, stop: int) -> tuple[int, int]:
     """The range without white space at its ends.
 
-    >>> _trim("A cat", 1, 5)
-    (2, 5)
+    Example:
+        >>> _trim("A cat", 1, 5)
+        (2, 5)
     """
     while start < stop and text[start].isspace():
         start += 1
@@ -133,7 +134,7 @@ def load_bridgetower(
     """Load a checkpoint folder in transformers' format.
 
     Args:
-        folder: Holds ``config.json``, the weights, the tokenizer and the processor's settings.
+        folder: Holds `config.json`, the weights, the tokenizer and the processor's settings.
             Weights of other heads (masked words, contrast) are ignored.
         name: What to call the model in results.
         dtype: Type of the weights.

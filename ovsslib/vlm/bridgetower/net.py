@@ -1,6 +1,6 @@
 """BridgeTower's image-text matching network in plain torch, for inference.
 
-The parameter names are those of transformers' ``BridgeTowerForImageAndTextRetrieval``, whose import
+The parameter names are those of transformers' `BridgeTowerForImageAndTextRetrieval`, whose import
 takes longer than segmenting an image. Attention is fused, except the one cross-attention that is
 read. Architecture: BridgeTower (arXiv 2206.08657), section 3: an image and a text encoder, whose
 last N layers each feed one of the N cross-modal layers; in these, words look at patches and patches
@@ -39,8 +39,10 @@ _SIDES = ("text", "image")
 def used_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a checkpoint that matching needs.
 
-    >>> list(used_weights({"mlm_score.bias": torch.zeros(1), "itm_score.fc.bias": torch.zeros(2)}))
-    ['itm_score.fc.bias']
+    Example:
+        >>> weights = {"mlm_score.bias": torch.zeros(1), "itm_score.fc.bias": torch.zeros(2)}
+        >>> list(used_weights(weights))
+        ['itm_score.fc.bias']
     """
     return {name: value for name, value in weights.items() if not name.startswith(_UNUSED)}
 
@@ -79,7 +81,7 @@ class CrossLayer(TextLayer):
         masks: tuple[Tensor | None, Tensor | None],
         class_only: bool = False,
     ) -> Tensor:
-        """States (R, T, D) that have seen ``other``; with ``class_only`` the first of them alone.
+        """States (R, T, D) that have seen `other`; with `class_only` the first of them alone.
 
         The masks, for the own and for the other stream, are (R, 1, 1, T), False for padding.
         """
@@ -90,7 +92,7 @@ class CrossLayer(TextLayer):
     def watched(
         self, states: Tensor, other: Tensor, mask: Tensor | None, gradient: bool
     ) -> tuple[Tensor, Tensor]:
-        """All states, and the probabilities of blip_net's ``TextAttention.watched``."""
+        """All states, and the probabilities of blip_net's `TextAttention.watched`."""
         looking = self.attention(states, states, mask)
         looking, looks = self.crossattention.watched(looking, other, gradient)
         return self.mlp(looking), looks
@@ -118,7 +120,7 @@ class Towers(nn.Module):
                 self.add_module(f"cross_modal_{side}_{name}", part)
 
     def part(self, side: str, name: str) -> Any:
-        """The cross-modal part of one side, ``"text"`` or ``"image"``."""
+        """The cross-modal part of one side, `"text"` or `"image"`."""
         return self.get_submodule(f"cross_modal_{side}_{name}")
 
     def bridged(self, side: str, outputs: list[Tensor]) -> list[Tensor]:
@@ -161,10 +163,10 @@ class BridgeTowerNet(nn.Module):
         Args:
             ids: (R, T) token ids.
             mask: (R, T) bool, False for padding; None where no text is padded.
-            image: (R, 1+P, N*D), see :meth:`encode`.
+            image: (R, 1+P, N*D), see `encode`.
             watch: Cross-modal layer whose text-side cross-attention is returned, 1 to N (the
                 caller checks).
-            gradient: See blip_net's ``TextAttention.watched``.
+            gradient: See blip_net's `TextAttention.watched`.
 
         Returns:
             Logits (R, 2) and attention (R, A, T, 1+P).
@@ -183,7 +185,7 @@ class BridgeTowerNet(nn.Module):
         """The same with any number of layers watched, all in one graph.
 
         Args:
-            ids: As :meth:`forward` takes them.
+            ids: As `forward` takes them.
             mask: The same.
             image: The same.
             watch: Layers whose text-side cross-attentions are returned, of 1 to N.

@@ -1,4 +1,4 @@
-"""Size of a BridgeTower network, read from transformers' ``config.json`` without importing it."""
+"""Size of a BridgeTower network, read from transformers' `config.json` without importing it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class BridgeTowerShape:
-    """Size of the network. ``image_size`` and ``patch`` are in pixels.
+    """Size of the network. `image_size` and `patch` are in pixels.
 
-    Args:
+    Attributes:
         image: The image encoder.
         text: The text encoder; cross-modal layers have its width, heads and MLPs.
         cross: Number of cross-modal layers, L.
@@ -27,10 +27,10 @@ class BridgeTowerShape:
         image_size: Side of the square images it was trained with.
         patch: Side of a patch.
         vocabulary: Number of token embeddings.
-        places: Number of position embeddings; the first ``pad + 1`` belong to no token.
+        places: Number of position embeddings; the first `pad + 1` belong to no token.
         types: Number of token type embeddings, of which the first is used.
         pad: Id of the padding token.
-        link: How an encoder layer's output joins the cross-modal stream, one of :data:`LINKS`.
+        link: How an encoder layer's output joins the cross-modal stream, one of `LINKS`.
         shared_transform: Whether all cross-modal layers share the map from the encoders' width.
     """
 
@@ -54,19 +54,20 @@ class BridgeTowerShape:
 
     @property
     def positions(self) -> int:
-        """Most tokens in a text: RoBERTa counts positions from ``pad + 1``."""
+        """Most tokens in a text: RoBERTa counts positions from `pad + 1`."""
         return self.places - self.pad - 1
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> BridgeTowerShape:
-        """Read a ``config.json`` of transformers; what it leaves out has transformers' defaults.
+        """Read a `config.json` of transformers; what it leaves out has transformers' defaults.
 
         Raises:
             OvssError: A field has the wrong type or range, parts do not fit each other, or the
                 variant is one that transformers cannot run either.
 
-        >>> BridgeTowerShape.from_dict({"vision_config": {"image_size": 224}}).image_size
-        224
+        Example:
+            >>> BridgeTowerShape.from_dict({"vision_config": {"image_size": 224}}).image_size
+            224
         """
         vision, words = part_of(config, "vision_config"), part_of(config, "text_config")
         width, layers = count(vision, "hidden_size", 768), count(vision, "num_hidden_layers", 12)

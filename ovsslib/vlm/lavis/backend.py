@@ -1,7 +1,7 @@
 """BLIP computed by salesforce-lavis itself: another implementation to compare ours with.
 
 LAVIS needs older libraries than the rest of the project, hence an environment of its own
-(``environment-lavis.yml``; ``make test-lavis``). Its ``BlipITM`` is built here out of its own image
+(`environment-lavis.yml`; `make test-lavis`). Its `BlipITM` is built here out of its own image
 and text encoder, without its configuration files, which know two sizes, and without the hub, from
 which it would fetch a tokenizer.
 """
@@ -28,13 +28,13 @@ from ovsslib.vlm.protocol import LayerMatch, Tokens
 
 
 class LavisMatcher(BlipMatcher):
-    """A frozen ``BlipITM`` of LAVIS as a matcher, with LAVIS's text encoder and match head.
+    """A frozen `BlipITM` of LAVIS as a matcher, with LAVIS's text encoder and match head.
 
     Args:
         model: What `build` returns, with its weights. It is given the tokenizer in the form that
-            LAVIS uses, so that ``model({"image": ..., "text_input": ...})`` works as well.
-        tokenizer: The ``tokenizers.Tokenizer`` of its text encoder.
-        **options: As :class:`BlipMatcher` takes them.
+            LAVIS uses, so that `model({"image": ..., "text_input": ...})` works as well.
+        tokenizer: The `tokenizers.Tokenizer` of its text encoder.
+        **options: As `BlipMatcher` takes them.
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer, **options: Any) -> None:
@@ -115,11 +115,11 @@ class LavisMatcher(BlipMatcher):
 def watch(attention: nn.Module, gradient: bool) -> Iterator[list[Tensor]]:
     """Collect the probabilities of one of LAVIS's attentions while the context is open.
 
-    LAVIS's own switch, ``save_attention``, fails without a gradient, and with frozen weights there
+    LAVIS's own switch, `save_attention`, fails without a gradient, and with frozen weights there
     is none: so they are taken on their way through the dropout, which does nothing in inference.
 
     Args:
-        attention: A ``BertSelfAttention`` of LAVIS.
+        attention: A `BertSelfAttention` of LAVIS.
         gradient: Whether the probabilities become the leaf of a graph.
 
     Yields:
@@ -140,10 +140,10 @@ def watch(attention: nn.Module, gradient: bool) -> Iterator[list[Tensor]]:
 
 
 def lavis_classes() -> tuple[Any, Any, Any]:
-    """LAVIS's ``BlipITM``, ``VisionTransformerEncoder`` and ``XBertEncoder``.
+    """LAVIS's `BlipITM`, `VisionTransformerEncoder` and `XBertEncoder`.
 
     Raises:
-        OvssError: salesforce-lavis, or what it needs, is not installed.
+        OvssError: Salesforce-lavis, or what it needs, is not installed.
     """
     try:
         from lavis.models.blip_models.blip_image_text_matching import BlipITM
@@ -158,10 +158,10 @@ def lavis_classes() -> tuple[Any, Any, Any]:
 
 
 def build(shape: BlipShape) -> Any:
-    """LAVIS's ``BlipITM`` of a size, with random weights and no tokenizer.
+    """LAVIS's `BlipITM` of a size, with random weights and no tokenizer.
 
     Args:
-        shape: The size; kept as the model's ``shape``.
+        shape: The size; kept as the model's `shape`.
 
     Raises:
         OvssError: As `lavis_classes`.
@@ -212,7 +212,7 @@ def load_backend(path: Path, name: str, dtype: torch.dtype, device: torch.device
         device: Where they go.
 
     Raises:
-        OvssError: salesforce-lavis is not installed, or as
+        OvssError: Salesforce-lavis is not installed, or as
             `ovsslib.vlm.lavis.checkpoint.load_lavis`.
     """
     lavis_classes()  # before the file: a missing package is no fault of the checkpoint

@@ -1,12 +1,12 @@
 """BLIP checkpoints as LAVIS and the original BLIP write them: one pickle of tensors.
 
-Such a file (``model_large_retrieval_flickr.pth``) holds ``{"model": state}`` with the parameter
+Such a file (`model_large_retrieval_flickr.pth`) holds `{"model": state}` with the parameter
 names of LAVIS, and nothing about the network's size: that is read off the tensors. What they do
 not show is fixed: attention heads are 64 wide, as in every ViT and BERT that BLIP was built from
 (ViT-B 12, ViT-L 16, BERT base 12 heads); layer norms add 1e-6 in the image encoder and 1e-12 in
-the text encoder; text is split by BERT's uncased WordPiece with ``[DEC]`` and ``[ENC]`` appended.
+the text encoder; text is split by BERT's uncased WordPiece with `[DEC]` and `[ENC]` appended.
 
-Source: salesforce-lavis 1.0.2, ``blip_image_text_matching`` and ``blip_retrieval``.
+Source: salesforce-lavis 1.0.2, `blip_image_text_matching` and `blip_retrieval`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     a retrieval checkpoint) cost neither time nor memory. Only tensors are unpickled: no code runs.
 
     Args:
-        path: A file that ``torch.save`` wrote: ``{"model": state, ...}`` or the bare state.
+        path: A file that `torch.save` wrote: `{"model": state, ...}` or the bare state.
 
     Raises:
         OvssError: It is no such file.
@@ -105,8 +105,9 @@ def sort_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
     Raises:
         OvssError: Others are there, or there is no match head: this is another kind of model.
 
-    >>> sort_names(["itm_head.bias", "temp", "visual_encoder_m.cls_token"])
-    (['itm_head.bias'], ['temp', 'visual_encoder_m.cls_token'])
+    Example:
+        >>> sort_names(["itm_head.bias", "temp", "visual_encoder_m.cls_token"])
+        (['itm_head.bias'], ['temp', 'visual_encoder_m.cls_token'])
     """
     needed, ignored, strange = [], [], []
     for name in sorted(names):
@@ -135,14 +136,15 @@ def shape_of(weights: Mapping[str, Tensor]) -> BlipShape:
         weights: Under LAVIS's names.
 
     Returns:
-        The size; ``pad`` is 0, where BERT's vocabulary has ``[PAD]``.
+        The size; `pad` is 0, where BERT's vocabulary has `[PAD]`.
 
     Raises:
         OvssError: A tensor is missing or has an impossible shape.
 
-    >>> shape_of({})
-    Traceback (most recent call last):
-    ovsslib.errors.OvssError: visual_encoder.patch_embed.proj.weight is missing
+    Example:
+        >>> shape_of({})
+        Traceback (most recent call last):
+        ovsslib.errors.OvssError: visual_encoder.patch_embed.proj.weight is missing
     """
     kernel = _sizes(weights, "visual_encoder.patch_embed.proj.weight", 4)
     cells = _sizes(weights, "visual_encoder.pos_embed", 3)[1] - 1
@@ -199,7 +201,7 @@ def open_lavis(
         rename: LAVIS's parameter names to the network's.
 
     Returns:
-        The network, its size as ``shape``; and the tokenizer.
+        The network, its size as `shape`; and the tokenizer.
 
     Raises:
         OvssError: The file is not such a checkpoint, holds weights that nothing here knows, or

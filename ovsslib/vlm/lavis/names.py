@@ -1,6 +1,6 @@
 """LAVIS's names of BLIP's weights, turned into those of transformers.
 
-LAVIS (salesforce-lavis 1.0.2, ``blip_image_text_matching``) and transformers hold the same
+LAVIS (salesforce-lavis 1.0.2, `blip_image_text_matching`) and transformers hold the same
 network; only the image encoder's parameters are called differently.
 """
 
@@ -39,10 +39,11 @@ VISION_LAYER_NORM_EPS = 1e-6
 def transformers_name(name: str) -> str:
     """The transformers name of one LAVIS parameter.
 
-    >>> transformers_name("visual_encoder.blocks.3.norm2.bias")
-    'vision_model.encoder.layers.3.layer_norm2.bias'
-    >>> transformers_name("itm_head.weight")
-    'itm_head.weight'
+    Example:
+        >>> transformers_name("visual_encoder.blocks.3.norm2.bias")
+        'vision_model.encoder.layers.3.layer_norm2.bias'
+        >>> transformers_name("itm_head.weight")
+        'itm_head.weight'
     """
     for pattern, replacement in _RULES:
         renamed, count = re.subn(pattern, replacement, name)
@@ -52,7 +53,7 @@ def transformers_name(name: str) -> str:
 
 
 def rename_state(state: Mapping[str, T]) -> dict[str, T]:
-    """A LAVIS state dictionary under transformers' names, ready for ``load_state_dict``.
+    """A LAVIS state dictionary under transformers' names, ready for `load_state_dict`.
 
     Args:
         state: Parameter name to tensor; not changed.
@@ -61,8 +62,9 @@ def rename_state(state: Mapping[str, T]) -> dict[str, T]:
         A new dictionary of the same tensors, without the position-index buffers, which
         transformers recomputes.
 
-    >>> rename_state({"visual_encoder.cls_token": 1, "text_encoder.embeddings.position_ids": 2})
-    {'vision_model.embeddings.class_embedding': 1}
+    Example:
+        >>> rename_state({"visual_encoder.cls_token": 1, "text_encoder.embeddings.position_ids": 2})
+        {'vision_model.embeddings.class_embedding': 1}
     """
     return {
         transformers_name(name): tensor

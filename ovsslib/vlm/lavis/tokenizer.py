@@ -17,10 +17,10 @@ _TOKENIZER_REPOS = ("bert-base-uncased", "google-bert/bert-base-uncased")
 
 
 def read_vocabulary(path: Path) -> Tokenizer:
-    """BERT's uncased tokenizer out of its ``vocab.txt``, without padding or truncation.
+    """BERT's uncased tokenizer out of its `vocab.txt`, without padding or truncation.
 
     Args:
-        path: One token a line, in the order of the ids; ``[DEC]`` and ``[ENC]`` may be missing.
+        path: One token a line, in the order of the ids; `[DEC]` and `[ENC]` may be missing.
 
     Raises:
         OvssError: The file cannot be read, or lacks BERT's special tokens.
@@ -47,13 +47,13 @@ def read_vocabulary(path: Path) -> Tokenizer:
 def find_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
     """The text tokenizer for a checkpoint file, which holds none itself.
 
-    Looked for in this order: ``tokenizer.json`` or ``vocab.txt`` beside the file; then, in the
-    hub's local cache, ``bert-base-uncased`` (LAVIS takes it) and ``Salesforce/blip-itm-*``.
+    Looked for in this order: `tokenizer.json` or `vocab.txt` beside the file; then, in the
+    hub's local cache, `bert-base-uncased` (LAVIS takes it) and `Salesforce/blip-itm-*`.
 
     Args:
         path: The checkpoint.
         vocabulary: Number of its token embeddings; the tokenizer has as many entries, or two less
-            (without ``[DEC]`` and ``[ENC]``, BLIP's own).
+            (without `[DEC]` and `[ENC]`, BLIP's own).
 
     Raises:
         OvssError: There is none, or the one beside the file is of another size.
