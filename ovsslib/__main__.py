@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovsslib.cli import main
+from ovsslib.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ovsslib.lookup import pick, resolve
 
-METHODS: dict[str, str] = {"pnp-ovss": "ovsslib.pnp:build"}
+METHODS: dict[str, str] = {"pnp-ovss": "ovsslib.pnp.pipeline:build"}
 """Name -> `"module:function"` of its builder; a string, so that listing methods imports none."""
 
 
@@ -26,7 +26,7 @@ def load(method: str, **options: Any) -> Any:
     Args:
         method: A name out of `list_methods`, such as `"pnp-ovss"`.
         **options: Passed to the method's builder; for `"pnp-ovss"` see
-            `ovsslib.pnp.build` (`vlm`, `preset`, `device`, `dtype`, `download`
+            `ovsslib.pnp.pipeline.build` (`vlm`, `preset`, `device`, `dtype`, `download`
             and any field of `ovsslib.pnp.config.PnPConfig`).
 
     Returns:

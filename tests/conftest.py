@@ -74,7 +74,7 @@ def segment(tmp_path: Path, tiny: Path) -> Callable[..., object]:
 
     from typer.testing import CliRunner
 
-    from ovsslib.cli import app
+    from ovsslib.cli.main import app
 
     def call(*images: Path, classes: str = "house, grass", **options: object) -> object:
         chosen = {"vlm": tiny, "out": tmp_path / "out"} | options

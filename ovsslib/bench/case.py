@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ovsslib.datasets.diorama_classes import CLASSES
 from ovsslib.errors import OvssError
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.pnp.config import PnPConfig
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from ovsslib.datasets.diorama_classes import CLASSES
 from ovsslib.errors import OvssError
 from ovsslib.lookup import unknown
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.vlm.blip.matcher import BlipMatcher
 from ovsslib.vlm.blip.net import BlipNet
 from ovsslib.vlm.blip.shape import BlipShape

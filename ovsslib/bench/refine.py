@@ -254,7 +254,7 @@ def pipeline(
 
 
 def _arguments(part: Sequence[Picture]) -> tuple[list[Any], list[tuple[str, ...]]]:
-    """A batch as `ovsslib.pnp.PnPOVSS.maps` takes it."""
+    """A batch as `ovsslib.pnp.pipeline.PnPOVSS.maps` takes it."""
     return [picture.image for picture in part], [picture.classes for picture in part]
 
 

@@ -8,7 +8,7 @@ next cell checks what papermill put in their place:
     vlm: str = "micro-blip"          # the cell tagged "parameters"
     limit: int | None = None
 
-    from ovsslib import notebook     # the next cell
+    from ovsslib.book import notebook     # the next cell
     params = notebook.parameters(globals())
 """
 

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from ovsslib.datasets.base import find_root, list_pictures, stems
-from ovsslib.datasets.class_names import class_names
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
 from ovsslib.errors import OvssError
+from ovsslib.io.class_names import class_names
 
 _FOLDERS = {"val": "validation", "train": "training"}
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ovsslib.datasets.base import find_root, list_pictures, stems
-from ovsslib.datasets.class_names import class_names
 from ovsslib.datasets.folder import FolderDataset, Layout, label_table
 from ovsslib.errors import OvssError
+from ovsslib.io.class_names import class_names
 from ovsslib.io.palette import VOID
 
 ABSENT_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})

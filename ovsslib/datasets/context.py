@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ovsslib.datasets.base import find_root, read_split
-from ovsslib.datasets.class_names import class_names, vocabulary
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
+from ovsslib.io.class_names import class_names, vocabulary
 
 CONTEXT_CLASSES: tuple[str, ...] = class_names("context59")
 

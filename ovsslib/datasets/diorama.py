@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ovsslib.datasets.diorama_classes import CLASSES, THINGS
 from ovsslib.datasets.folder import Layout
 from ovsslib.datasets.voc import VOCDataset
+from ovsslib.io.class_names import class_names
 from ovsslib.paths import data
 
 SHIPPED = data("diorama")
@@ -14,8 +14,8 @@ SHIPPED = data("diorama")
 
 DIORAMA = Layout(
     name="diorama",
-    classes=CLASSES,
-    things=frozenset(range(1, len(THINGS) + 1)),
+    classes=class_names("diorama"),
+    things=frozenset(range(1, 15)),
     covered=True,
     background=False,
     below=("diorama",),

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from ovsslib.datasets.base import find_root, read_split
-from ovsslib.datasets.class_names import class_names
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
+from ovsslib.io.class_names import class_names
 
 VOC_CLASSES: tuple[str, ...] = class_names("voc20")
 """The 20 classes; the official `diningtable`, `pottedplant`, `tvmonitor` are spelt as words,

@@ -44,7 +44,7 @@ class Clip(Scored):
     threshold: float | None = None
     most: int = MOST
     prompt: str = "a picture of a"
-    neutral: str = "an image"
+    neutral: str = "a picture"
     device: str | None = None
     download: bool = False
 

@@ -1,11 +1,7 @@
 """PnP-OVSS, the method (arXiv 2311.17095), in reading order.
 
-`config` (settings), `presets` (of which model), `prompt` (words and their tokens), `salience`
-(attention and GradCAM), `dropout` (Salience DropOut), `refine` (threshold, blur, dense CRF),
-`result` (what comes out), `pipeline` (the five steps together). `departures` lists where the
+`config` (settings), `presets` (settings of each model), `prompt` (words and their tokens),
+`salience` (attention and GradCAM), `dropout` (Salience DropOut), `refine` (threshold, blur, dense
+CRF), `result` (what comes out), `pipeline` (the five steps together). `departures` lists where the
 released code does something else than the paper.
 """
-
-from ovsslib.pnp.pipeline import PnPOVSS, build
-
-__all__ = ["PnPOVSS", "build"]

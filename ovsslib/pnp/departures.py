@@ -75,32 +75,32 @@ DECISIONS: tuple[Decision, ...] = (
     Decision(
         "class ids are written into the label map one after another, so that ids chain",
         "always a look-up table",
-        "protocols.Protocol.score",
+        "protocols.protocol.Protocol.score",
     ),
     Decision(
         "VOC's void (255) counts as background",
         "void is not scored; what is void belongs to the protocol",
-        "protocols.Protocol.void",
+        "protocols.protocol.Protocol.void",
     ),
     Decision(
         "class 0 is scored, whatever it means in the data set",
         "scored where background is a class; belongs to the protocol",
-        "protocols.Protocol.scored_classes",
+        "protocols.protocol.Protocol.scored_classes",
     ),
     Decision(
         "classes without ground truth are dropped from the mean",
         "the protocol says which: 'count' or 'drop'",
-        "protocols.Protocol.absent",
+        "protocols.protocol.Protocol.absent",
     ),
     Decision(
         "an image without a recognised class is forced to have the first one",
         "it is all background; only the protocol 'pnp' forces one too",
-        "protocols.Protocol.no_class",
+        "protocols.protocol.Protocol.no_class",
     ),
     Decision(
         "the whole network is differentiated and the maps of all layers are kept",
         "only from the match score to the chosen layer; the same figures at less cost",
-        "salience.attention_gradient",
+        "pnp.salience.attention_gradient",
     ),
 )
 """Departures that are no field, each with what is done instead."""

@@ -25,7 +25,7 @@ class Maps:
         classes: K names.
         match: Probability that the prompt matches the image, in [0, 1] (mean over prompts).
         image: (H, W, 3) uint8.
-        stages: Intermediate results by name, or None; see `ovsslib.pnp.PnPOVSS.maps`.
+        stages: Intermediate results by name, or None; see `ovsslib.pnp.pipeline.PnPOVSS.maps`.
     """
 
     maps: np.ndarray

@@ -155,7 +155,7 @@ class Protocol:
         """Names that differ from the data set's."""
         if self.names is None:
             return {}
-        from ovsslib.datasets.class_names import protocol_names
+        from ovsslib.io.class_names import protocol_names
 
         return protocol_names(self.names)
 

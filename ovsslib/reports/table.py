@@ -222,4 +222,4 @@ def _rank(figure: Figure) -> tuple[int, str, bool, str]:
 
 
 def _pictures(count: int) -> str:
-    return "picture" if count == 1 else "pictures"
+    return "image" if count == 1 else "images"

@@ -20,8 +20,8 @@ from ovsslib.bench.machine import count_flops, matmul_rate
 from ovsslib.bench.memory import resident
 from ovsslib.bench.random_models import SHAPES, TINY, open_model, random_blip
 from ovsslib.bench.salience import memory_of_both, ours
-from ovsslib.cli import app
 from ovsslib.cli.bench.command import numbers, sizes_of
+from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from ovsslib.pnp import dropout
 from ovsslib.pnp import salience as steps

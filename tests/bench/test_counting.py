@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ovsslib.bench.counting import evaluation, made_up_label, made_up_prediction, write_files
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.datasets.coco_stuff import coco_stuff
 from ovsslib.errors import OvssError
 from ovsslib.metrics import counts

@@ -17,7 +17,7 @@ from ovsslib.bench.case import Spec, prepare
 from ovsslib.bench.machine import count_flops, matmul_rate
 from ovsslib.bench.random_models import TINY
 from ovsslib.bench.salience import ours
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from support.helpers import one_error
 
 SPEC = Spec(

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ovsslib.bench import engines as bench
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import shard_file as shards
 from ovsslib.evaluate.engines import HERE, Engine

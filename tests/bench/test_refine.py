@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ovsslib.bench.refine import flow, made_up_maps, stages
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.pnp.config import preset
 
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ovsslib.bench import tuning as bench
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from support.helpers import one_error
 
 

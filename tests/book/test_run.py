@@ -13,7 +13,7 @@ from ovsslib.book.run import check_parameters, execute, select, tidy
 from ovsslib.errors import OvssError
 
 PARAMETERS = 'limit: int = 2\nname: str = "cat"\nfolder: str | None = None'
-VALIDATION = "from ovsslib import notebook\n\nparams = notebook.parameters(globals())"
+VALIDATION = "from ovsslib.book import notebook\n\nparams = notebook.parameters(globals())"
 
 
 def write(path: Path, *sources: str) -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
 from ovsslib.cli.data import _Bar
+from ovsslib.cli.main import app
 from ovsslib.datasets import LAYOUTS, list_datasets
 from ovsslib.datasets.download import SOURCES
 from support.file_server import serving
@@ -180,7 +180,7 @@ def test_progress_of_a_download(capsys: pytest.CaptureFixture) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "import sys; from ovsslib.cli.main import app; from typer.testing import CliRunner; "
         "CliRunner().invoke(app, ['data', 'verify', '--help']); "
         "print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
 from ovsslib.cli.doctor.machine import (
     Row,
     device_rows,
@@ -22,6 +21,7 @@ from ovsslib.cli.doctor.machine import (
     memory,
     package_rows,
 )
+from ovsslib.cli.main import app
 from support.helpers import ROOT
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.datasets import load_dataset
 from ovsslib.filters import oracle
 from ovsslib.filters.answers.file import read_answers
@@ -40,7 +40,7 @@ def test_help_has_examples_and_imports_nothing_heavy() -> None:
         assert done.exit_code == 0
         assert re.search(rf"\n +ovss filter {command}", done.output)
     code = (
-        "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "import sys; from ovsslib.cli.main import app; from typer.testing import CliRunner; "
         "CliRunner().invoke(app, ['filter', 'ask', '--help']); "
         "print({'torch', 'numpy', 'PIL', 'openai'} & set(sys.modules))"
     )

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ovsslib.cli import COMMANDS, app
 from ovsslib.cli._common import settings, split_names
+from ovsslib.cli.main import COMMANDS, app
 from ovsslib.cli.segment import output_stems
 from ovsslib.errors import OvssError
 from support.helpers import make_tiny_blip, write_photo, write_voc
@@ -48,7 +48,7 @@ def test_help_is_quick_and_lists_every_command() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "import sys; from ovsslib.cli.main import app; from typer.testing import CliRunner; "
         "names = ('', 'segment', 'run', 'deviations', 'regress'); "
         "[CliRunner().invoke(app, [name, '--help']) for name in names]; "
         "print({'torch', 'numpy', 'PIL', 'matplotlib', 'transformers'} & set(sys.modules))"
@@ -262,7 +262,7 @@ def test_segment_imports_only_what_it_needs(tmp_path: Path, tiny: Path) -> None:
     heavy = {"matplotlib", "pandas", "pyarrow", "scipy", "transformers", "torchvision"}
     heavy |= {"open_clip", "timm", "huggingface_hub", "sympy", "torch._dynamo"}
     code = (
-        "import sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "import sys; from ovsslib.cli.main import app; from typer.testing import CliRunner; "
         f"print(CliRunner().invoke(app, {[str(a) for a in arguments]}).exit_code, "
         f"{heavy} & set(sys.modules))"
     )

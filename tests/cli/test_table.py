@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from reports.test_measured import STORED, store, stored
 from reports.test_render import Page
 from support.helpers import one_error

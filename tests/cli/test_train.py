@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from support.helpers import one_error
 
 SMALL = "--pictures 24 --heldout 24 --steps 2 --batch 4 --side 32 --width 32 --text-layers 2"

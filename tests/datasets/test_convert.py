@@ -12,10 +12,10 @@ from pycocotools import mask
 from scipy.io import savemat
 
 from ovsslib.datasets import load_dataset
-from ovsslib.datasets.class_names import class_names
 from ovsslib.datasets.context import CONTEXT_CLASSES, CONTEXT_IDS
 from ovsslib.datasets.convert import convert_coco_object, convert_context
 from ovsslib.errors import OvssError
+from ovsslib.io.class_names import class_names
 from support.helpers import SHARED, needs_realdata
 from support.small_data import SIZE, annotation, photo, rectangle, save_label, write_coco
 

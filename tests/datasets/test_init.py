@@ -11,11 +11,11 @@ from PIL import Image
 from ovsslib.datasets import ALIASES, FILES, list_datasets, load_dataset
 from ovsslib.datasets.base import read_split
 from ovsslib.datasets.diorama import SHIPPED
-from ovsslib.datasets.diorama_classes import CLASSES, THINGS
 from ovsslib.datasets.folder import read_label
 from ovsslib.datasets.voc import VOC_CLASSES
 from ovsslib.errors import OvssError
 from ovsslib.io.palette import voc_palette
+from ovsslib.miniature.diorama.classes import CLASSES, THINGS
 from ovsslib.protocols.protocol import get_protocol
 from support.helpers import SHARED, needs_realdata, write_photo, write_voc
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ovsslib
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.departures import (

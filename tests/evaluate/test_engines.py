@@ -89,7 +89,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program.write_text(
         "import os, sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_parallel import Engine, run_all, sleeper\n"
+        "from test_engines import Engine, run_all, sleeper\n"
         "if __name__ == '__main__':\n"
         f"    list(run_all(sleeper, [{str(tmp_path)!r}] * 2, Engine(workers=2)))\n"
     )

@@ -29,7 +29,7 @@ def test_scores_are_open_clips_softmax_over_two_texts() -> None:
         found = looks.scores(data, name)
         assert found.shape == (20,)
         for k in (0, 13, 19):
-            texts = tokenize(["an image", f"a picture of a {data.classes[k]}"])
+            texts = tokenize(["a picture", f"a picture of a {data.classes[k]}"])
             with torch.no_grad():
                 image = model.eval().encode_image(preprocess(data.image(name))[None])
                 logits = model(preprocess(data.image(name))[None], texts)

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
-from ovsslib.datasets.diorama_classes import CLASSES, STUFF, THINGS
+from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from ovsslib.miniature.diorama.canvas import Canvas, Pen
 from ovsslib.miniature.diorama.captions import describe, noticeable
+from ovsslib.miniature.diorama.classes import CLASSES, STUFF, THINGS
 from ovsslib.miniature.diorama.colours import COLOURS, HELD_OUT, PALETTE
 from ovsslib.miniature.diorama.make import SPLIT_BASE, scene_seed, split_scene, write_split
 from ovsslib.miniature.diorama.scene import VOID, Band, Item, Scene, compose, render

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
-from ovsslib.datasets.diorama_classes import CLASSES
+from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.bpe import capitals, known_words, tokenizer
 from ovsslib.miniature.training.bridgetower import MicroBridgeTowerTrainer, save, tensors
@@ -248,7 +248,8 @@ BLIND = """
 import sys
 class Blind:
     def find_spec(self, name, path=None, target=None):
-        if name.rpartition(".")[2] in ("scene", "make", "captions"):
+        drawing = "ovsslib.miniature.diorama."
+        if name in (drawing + "scene", drawing + "make", drawing + "captions"):
             raise ImportError("masks are drawn there: " + name)
         if name.startswith("ovsslib.datasets"):
             raise ImportError("masks are read there: " + name)

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from ovsslib.datasets.diorama_classes import CLASSES
 from ovsslib.errors import OvssError
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.heldout import hard_negatives, match_accuracy, retrieval_at_1
 from ovsslib.miniature.training.wordpiece import named

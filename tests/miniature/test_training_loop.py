@@ -29,7 +29,8 @@ TRAIN_BLIND = """
 import sys
 class Blind:
     def find_spec(self, name, path=None, target=None):
-        if name.rpartition(".")[2] in ("scene", "make", "captions"):
+        drawing = "ovsslib.miniature.diorama."
+        if name in (drawing + "scene", drawing + "make", drawing + "captions"):
             raise ImportError("masks are drawn there: " + name)
         if name.startswith("ovsslib.datasets"):
             raise ImportError("masks are read there: " + name)
@@ -37,7 +38,7 @@ sys.meta_path.insert(0, Blind())
 from pathlib import Path
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip
-from ovsslib.training.micro_blip import BlipSize, MicroBlipTrainer
+from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer
 size = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
 schedule = Schedule(steps=int(sys.argv[3]), batch=8, save_every=3)
 recipe, cache, run = Recipe(24, 24, 2), Path(sys.argv[1]), Path(sys.argv[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ovsslib.datasets.diorama_classes import CLASSES
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.training.negatives import IGNORE, Packer, name_list, swap
 from ovsslib.miniature.training.wordpiece import (
     BAG,

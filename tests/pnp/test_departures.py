@@ -61,12 +61,12 @@ def test_steps_and_meanings() -> None:
 
 def test_decisions_name_what_exists() -> None:
     for one in DECISIONS:
-        module, *names = one.where.split(".")
-        found: object = importlib.import_module(f"ovsslib.{module}")
+        package, module, *names = one.where.split(".")
+        holder: object = importlib.import_module(f"ovsslib.{package}.{module}")
         for name in names:
-            fields = getattr(found, "__dataclass_fields__", {})
-            assert name in fields or hasattr(found, name), one.where
-            found = getattr(found, name, None)
+            fields = getattr(holder, "__dataclass_fields__", {})
+            assert name in fields or hasattr(holder, name), one.where
+            holder = getattr(holder, name, None)
 
 
 def test_a_deviation_without_a_field_is_an_error() -> None:

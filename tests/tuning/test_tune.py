@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import SMALL
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from support.helpers import one_error, write_photo, write_voc
 
 
@@ -69,7 +69,8 @@ def test_twelve_megapixels(tmp_path: Path, tiny: Path) -> None:
     """Refined at a bounded size: at full size the CRF alone would take gigabytes and minutes."""
     write_photo(tmp_path / "big.jpg", (4000, 3000))
     code = (
-        "import resource, sys; from ovsslib.cli import app; from typer.testing import CliRunner; "
+        "import resource, sys; from typer.testing import CliRunner; "
+        "from ovsslib.cli.main import app; "
         "done = CliRunner().invoke(app, sys.argv[1:]); sys.stderr.write(done.stderr); "
         "print(done.exit_code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )

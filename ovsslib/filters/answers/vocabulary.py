@@ -170,12 +170,11 @@ def released_vocabulary(dataset: str, trust: str = "number") -> Vocabulary:
         >>> coco.numbers[90], coco.names[80]
         (80, 'toothbrush')
     """
-    from ovsslib.datasets.class_names import vocabulary
-    from ovsslib.datasets.diorama_classes import CLASSES
+    from ovsslib.io.class_names import class_names, vocabulary
 
     key = family(dataset)
     if key == "diorama":
-        return dataclasses.replace(Vocabulary.of(CLASSES), trust=trust)
+        return dataclasses.replace(Vocabulary.of(class_names("diorama")), trust=trust)
     if key not in _LISTS:
         raise unknown("data set of released answers", dataset, [*_LISTS, "diorama"])
     names, most = _LISTS[key]

@@ -13,11 +13,11 @@ from typing import Any
 from PIL import Image
 
 _SYSTEM = (
-    "You look at an image and say which classes of a fixed list are visible in it. You answer "
+    "You look at a picture and say which classes of a fixed list are visible in it. You answer "
     "with JSON only."
 )
 _TASK = (
-    "Which of the following classes are visible in this image? Name at most {most} of them, the "
+    "Which of the following classes are visible in this picture? Name at most {most} of them, the "
     "most certain first, each with the probability in percent (a whole number from 0 to 100) that "
     "it is visible. Use the names exactly as they are given. Name no class that is not in the "
     "list; where none is visible, give an empty list.\n"

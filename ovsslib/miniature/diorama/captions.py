@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ovsslib.datasets.diorama_classes import CLASSES
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.diorama.scene import Band, Item, Scene
 
 CAPTIONS_PER_PICTURE = 8

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ovsslib.datasets.diorama_classes import CLASSES, THINGS
 from ovsslib.miniature.diorama.canvas import Canvas, Pen, Point, shade
+from ovsslib.miniature.diorama.classes import CLASSES, THINGS
 from ovsslib.miniature.diorama.clutter import CLUTTER, draw_clutter
 from ovsslib.miniature.diorama.colours import COLOURS, HELD_OUT, PALETTE
 from ovsslib.miniature.diorama.stuff import STUFF_COLOURS, TEXTURE

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ovsslib.datasets.diorama_classes import CLASSES
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.training.wordpiece import COLOURS, PIECES, SCAFFOLD
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovsslib.datasets.diorama_classes import CLASSES, THINGS
+from ovsslib.miniature.diorama.classes import CLASSES, THINGS
 from ovsslib.miniature.training.wordpiece import COLOURS, colour_mentions, mentions, named
 
 if TYPE_CHECKING:

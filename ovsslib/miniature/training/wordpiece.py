@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovsslib.datasets.diorama_classes import CLASSES
+from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.diorama.colours import PALETTE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PIECES = {"mushroom": ("mush", "##room"), "hydrant": ("hy", "##drant")}
 SCAFFOLD = (
     "a an and above at background beside can drawing front in is left near next of on photo "
-    "image right see showing side some that the there this to under we with"
+    "picture right see showing side some that the there this to under we with"
 ).split()
 COLOURS = tuple(PALETTE)
 BAG = (*CLASSES, *COLOURS)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from ovsslib.cli import app
+from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.protocols.protocol import get_protocol

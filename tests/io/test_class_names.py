@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from ovsslib.datasets.class_names import class_names, protocol_names, vocabulary
 from ovsslib.errors import OvssError
+from ovsslib.io.class_names import class_names, protocol_names, vocabulary
 from support.helpers import ROOT, SHARED, needs_realdata
 
-LISTS = {"voc20": 20, "context59": 59, "context59_voc_first": 59, "coco171": 171, "ade150": 150}
+LISTS = {
+    "diorama": 20,
+    "voc20": 20,
+    "context59": 59,
+    "context59_voc_first": 59,
+    "coco171": 171,
+    "ade150": 150,
+}
 VOCAB = ROOT / "ovsslib" / "vocab"
 
 

@@ -1,0 +1,161 @@
+"""The command line, `ovss`: each command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ovsslib.errors import OvssError
+from ovsslib.redact import redact
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "segment": ("ovsslib.cli.segment", "Segment images into classes you name."),
+    "run": ("ovsslib.cli.run", "Measure a method on a data set."),
+    "tune": ("ovsslib.cli.tune", "Find layer, head, threshold and blur without masks."),
+    "deviations": (
+        "ovsslib.cli.deviations",
+        "Measure where the released code departs from the paper.",
+    ),
+    "filter": ("ovsslib.cli.filter", "Find which classes are in the images."),
+    "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
+    "table": ("ovsslib.cli.table", "Show results beside the published figures."),
+    "data": ("ovsslib.cli.data", "List, check, download and convert data sets."),
+    "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
+    "train": ("ovsslib.cli.train", "Train the micro models."),
+    "localise": ("ovsslib.cli.localise", "Show which layer and head looks where its words are."),
+    "bench": ("ovsslib.cli.bench.command", "Measure speed and memory on this machine."),
+    "doctor": ("ovsslib.cli.doctor.command", "Show what is installed, found and missing."),
+    "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
+}
+"""Command -> module (which holds a typer `app`) and what it does."""
+
+
+class LazyGroup(TyperGroup):
+    """A command group that imports a command when it is wanted, and turns errors into one line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of `COMMANDS`."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, imported now; None where there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        _keep_lines(command)
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list in `ovss --help`, without importing anything."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+    def get_help(self, ctx: Any) -> str:
+        """The help text, examples line by line."""
+        self.help = (self.help or "").replace("\\b", "\b")
+        return super().get_help(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--debug` wherever it stands, also after the command's name."""
+        end = args.index("--") if "--" in args else len(args)
+        if "--debug" in args[:end]:
+            args = ["--debug"] + [a for i, a in enumerate(args) if a != "--debug" or i > end]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error becomes `error: …` and status 2 unless `--debug`."""
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except OvssError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        except BrokenPipeError:
+            raise
+        except (
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            OSError,
+        ) as error:
+            if type(error).__module__.startswith(("typer", "click")):
+                raise
+            words = " ".join(str(error).split())
+            typer.echo(
+                redact(f"error: {type(error).__name__}: {words} (unexpected; --debug shows where)"),
+                err=True,
+            )
+        raise typer.Exit(2)
+
+
+def _keep_lines(command: Any) -> None:
+    r"""Make the `\b` of raw docstrings the character that stops lines from being rewrapped."""
+    command.help = (command.help or "").replace("\\b", "\b")
+    for below in getattr(command, "commands", {}).values():
+        _keep_lines(below)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    """Print the version and stop, before a command is missed."""
+    if wanted:
+        import ovsslib
+
+        typer.echo(ovsslib.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and stop.",
+        callback=_show_version,
+        is_eager=True,
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    r"""Open-vocabulary segmentation out of a frozen vision-language model (PnP-OVSS).
+
+    \b
+    Examples:
+      ovss segment photo.jpg --classes "house, traffic light, grass"
+      ovss run --dataset diorama --filter oracle --limit 20
+      ovss COMMAND --help
+    """
+    del version, debug
+
+
+def main() -> None:
+    """Entry point of the `ovss` command."""
+    # A page of text in another encoding must not end the run after the work is done.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except Exception as error:
+        import traceback
+
+        sys.stderr.write(redact("".join(traceback.format_exception(error))))
+        raise SystemExit(1) from error
