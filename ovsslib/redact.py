@@ -1,6 +1,6 @@
 """Secrets cut out of every text that leaves the process: errors, logs, results, notebooks.
 
-Secret is what stands in an environment variable named like one (``OPENAI_API_KEY``, ``HF_TOKEN``),
+Secret is what stands in an environment variable named like one (`OPENAI_API_KEY`, `HF_TOKEN`),
 what `watch` was told of, passwords in addresses, and what looks like a key.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 LEAST = 8
-"""Characters of a secret; what is shorter, such as a local server's ``"none"``, is a word."""
+"""Characters of a secret; what is shorter, such as a local server's `"none"`, is a word."""
 _NAMED = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/\s@]*?:([^/\s@]+)@")
 # A header, a parameter of an address, its user and password, then keys (some servers star them).
@@ -32,10 +32,11 @@ def watch(secret: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text with ``[key]`` for every secret.
+    """The text with `[key]` for every secret.
 
-    >>> redact("Incorrect key: sk-proj***wxyz, sent as Bearer abc to http://me:pass@host/v1")
-    'Incorrect key: [key], sent as Bearer [key] to http://[key]@host/v1'
+    Example:
+        >>> redact("Incorrect key: sk-proj***wxyz, sent as Bearer abc to http://me:pass@host/v1")
+        'Incorrect key: [key], sent as Bearer [key] to http://[key]@host/v1'
     """
     return _hide(_pattern(frozenset(_secrets())), text)
 

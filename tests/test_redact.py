@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ovsslib import redact as module
-from ovsslib.cli import app
 from ovsslib.cli._common import note, plain_output
+from ovsslib.cli.main import app
 from ovsslib.evaluate.shard_file import read
 from ovsslib.redact import redact, redacted, watch
 from support.chat_server import ChatServer, chat, green_voc
@@ -182,7 +182,7 @@ def test_tracebacks_of_workers() -> None:
     fails = "lambda: list(run_all(int, [KEY], Engine(workers=1)))"
     said = errors(
         "-c",
-        "from ovsslib import cli; from ovsslib.evaluate.engines import Engine, run_all; "
+        "from ovsslib.cli import main as cli; from ovsslib.evaluate.engines import Engine, run_all; "
         f"KEY = {KEY!r}; cli.app = {fails}; cli.main()",
     )
     assert "_RemoteTraceback" in said
