@@ -15,8 +15,9 @@ from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
     from ovsslib.methods import load
-    from ovsslib.pnp.config import PnPConfig, preset
+    from ovsslib.pnp.config import PnPConfig
     from ovsslib.pnp.pipeline import PnPOVSS
+    from ovsslib.pnp.presets import preset
     from ovsslib.pnp.result import Segmentation, Segmenter
     from ovsslib.vlm import load_vlm
 
@@ -42,7 +43,7 @@ _LAZY = {
     "Segmenter": "ovsslib.pnp.result",
     "load": "ovsslib.methods",
     "load_vlm": "ovsslib.vlm",
-    "preset": "ovsslib.pnp.config",
+    "preset": "ovsslib.pnp.presets",
 }
 
 

@@ -33,7 +33,7 @@ from ovsslib.evaluate.stages import Job, refine_and_score
 from ovsslib.io.json import dumps, plain
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.tally import Ledger, tally
-from ovsslib.pnp.config import preset
+from ovsslib.pnp.presets import preset
 from ovsslib.protocols.protocol import get_protocol
 
 PHOTO = (500, 375)

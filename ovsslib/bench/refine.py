@@ -16,7 +16,8 @@ from ovsslib.bench.case import class_names, made_up_picture
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.pool import ordered
 from ovsslib.io.provenance import provenance
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import (
     add_background,
     blur,
@@ -24,8 +25,8 @@ from ovsslib.pnp.refine import (
     refine_maps,
     softmax,
     threshold,
-    upsample,
 )
+from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Maps
 
 if TYPE_CHECKING:

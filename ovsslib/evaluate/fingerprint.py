@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ovsslib.filters import describe
 from ovsslib.io.json import plain
 from ovsslib.paths import PACKAGE
-from ovsslib.pnp.config import preset as get_preset
+from ovsslib.pnp.presets import preset as get_preset
 from ovsslib.vlm import find_checkpoint
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The settings of PnP-OVSS: one frozen dataclass, its presets and its hash."""
+"""The settings of PnP-OVSS: one frozen dataclass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import pick, unknown
+from ovsslib.lookup import unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class PnPConfig:
     """All settings of the five steps (paper: section 3 and Table 2).
 
     The fields after `seed` name the places where the authors' released code departs from the
-    paper or errs; their defaults are the paper's or the mended behaviour, and the preset
+    paper or errs; their defaults are the paper's or the corrected behaviour, and the preset
     `"released-code"` sets them as released.
 
     Attributes:
@@ -199,64 +199,3 @@ def _check_kind(name: str, value: object, kind: Any) -> None:
     if type(value) not in allowed:
         wanted = " or ".join("None" if t is type(None) else t.__name__ for t in allowed)
         raise OvssError(f"{name} must be {wanted}, got {value!r}")
-
-
-_RELEASED: dict[str, Any] = {
-    "normalise": False,
-    "max_side": None,
-    "last_name": "sum",
-    "name_spaces": False,
-    "drop_value": "mean",
-    "drop_zero": True,
-    "drop_sep": True,
-    "ties": "numpy",
-    "round0_twice": True,
-    "align_corners": True,
-    "constant_planes": "nan",
-}
-
-# Layers and heads of "blip" and "bridgetower": the poster's Table 2. The released code writes
-# BLIP's head as 9, counted from 0: the tenth.
-PRESETS: dict[str, PnPConfig] = {
-    "blip": PnPConfig(layer=8, head=10, image_size=336, max_side=None),
-    "bridgetower": PnPConfig(layer=2, head=8, max_side=None),
-    "released-code": PnPConfig(layer=8, head=10, image_size=336, **_RELEASED),
-    # Layer, head, threshold and blur: found without masks by `ovss tune`, the CLIP reward on 200
-    # images of Diorama's train split (book, "Tuning without masks"). The rest is the paper's.
-    "micro-blip": PnPConfig(layer=2, head=None, threshold=0.05, blur=0.01),
-    "micro-bridgetower": PnPConfig(layer=2, head=None, threshold=0.15, blur=0.03),
-}
-
-
-def preset(name: str, **overrides: Any) -> PnPConfig:
-    """A named configuration, with some fields changed if wanted.
-
-    Args:
-        name: A key of `PRESETS`, or a JSON file whose `config` holds all fields, such as
-            `ovss tune` writes.
-        **overrides: Fields of `PnPConfig`.
-
-    Raises:
-        OvssError: The preset or a field is unknown, a value is out of range, or the file cannot be
-            read.
-
-    Example:
-        >>> preset("blip", crf=False).head
-        10
-    """
-    if name.endswith(".json"):
-        return _from_file(name).replace(**overrides)
-    return pick("preset", name, PRESETS).replace(**overrides)
-
-
-def _from_file(path: str) -> PnPConfig:
-    """The settings in a preset file."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            fields = json.load(stream)["config"]
-        return PnPConfig().replace(**fields)
-    except (OSError, ValueError, LookupError, TypeError, OvssError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise OvssError(
-            f"{path}: no preset can be read there ({reason}); write one with ovss tune"
-        ) from error

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.presets import preset
 
 #: The paper's behaviour, and all departures together, among the names of settings.
 PAPER, ALL = "paper", "all"

@@ -1,4 +1,4 @@
-"""Salience DropOut as explicit state (step 4): sum maps, black out the salient, look again.
+"""Salience DropOut as explicit state (step 4): sum maps, black out the salient patches, repeat.
 
 Letters: K classes, P patches, h x w their grid. Arrays are numpy: selection happens on the CPU,
 and its outcome must not depend on the device.
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ovsslib.pnp.config import PnPConfig
+
 
 @dataclass(frozen=True)
 class DropState:
-    """Where Salience DropOut stands for one image. Updating gives a new state.
+    """State of Salience DropOut for one image; `advance` gives a new one.
 
     Attributes:
         total: (K, P) float32 sum of the rounds' maps.
@@ -57,8 +59,8 @@ def choose_patches(
         dropped: (P,) bool, patches dropped before.
         count: Number of patches to choose.
         drop_zero: Whether patches without salience fill up the round, dropped ones among them
-            (released code, which so may drop fewer new ones). Blacking out a patch that says
-            nothing only damages the image.
+            (released code, which may therefore drop fewer new ones). Blacking out a patch without
+            salience only damages the image.
         ties: `"first"` prefers lower patch numbers; `"numpy"` takes the end of numpy's
             default `argsort`.
 
@@ -77,43 +79,33 @@ def choose_patches(
 
 
 def advance(
-    state: DropState,
-    maps: np.ndarray,
-    aggregate: np.ndarray,
-    count: int,
-    *,
-    drop_zero: bool = False,
-    ties: str = "first",
-    round0_twice: bool = False,
+    state: DropState, maps: np.ndarray, token_sum: np.ndarray, config: PnPConfig
 ) -> DropState:
     """Add one round's maps and choose what the next round does not see.
 
     Args:
         state: State before the round; not changed.
         maps: (K, P) class maps of the round.
-        aggregate: (P,) salience of the round summed over the class tokens.
-        count: Patches to drop after the round.
-        drop_zero: See `choose_patches`.
-        ties: See `choose_patches`.
-        round0_twice: Whether the first round counts twice (released code).
+        token_sum: (P,) salience of the round summed over the class tokens.
+        config: Its `patches_per_round`, `drop_zero`, `ties` and `round0_twice` are used.
 
     Returns:
         The state after the round.
     """
-    seen = visible_maps(maps, state.dropped)
-    weight = np.float32(2 if round0_twice and state.round == 0 else 1)
     chosen = choose_patches(
-        visible_maps(aggregate, state.dropped),
+        visible_maps(token_sum, state.dropped),
         state.dropped,
-        count,
-        drop_zero=drop_zero,
-        ties=ties,
+        config.patches_per_round,
+        drop_zero=config.drop_zero,
+        ties=config.ties,
     )
-    return DropState(state.total + weight * seen, state.dropped | chosen, state.round + 1)
+    weight = np.float32(2 if config.round0_twice and state.round == 0 else 1)
+    total = state.total + weight * visible_maps(maps, state.dropped)
+    return DropState(total, state.dropped | chosen, state.round + 1)
 
 
 def black_out(pixels: torch.Tensor, dropped: np.ndarray, value: torch.Tensor) -> torch.Tensor:
-    """Paint patches over in the network's input.
+    """Paint dropped patches over in the network's input.
 
     Args:
         pixels: (B, 3, S, S) normalised pixels; not changed.
@@ -128,6 +120,8 @@ def black_out(pixels: torch.Tensor, dropped: np.ndarray, value: torch.Tensor) ->
         >>> black_out(torch.ones(1, 3, 4, 4), mask, torch.zeros(3))[0, 0, 0]
         tensor([0., 0., 1., 1.])
     """
+    if not dropped.any():
+        return pixels
     patch = pixels.shape[-1] // dropped.shape[-1]
     mask = torch.from_numpy(dropped).to(pixels.device)[:, None]
     mask = mask.repeat_interleave(patch, dim=-2).repeat_interleave(patch, dim=-1)

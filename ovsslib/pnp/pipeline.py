@@ -12,21 +12,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ovsslib.errors import OvssError
+from ovsslib.io.images import open_image
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.config import preset as get_preset
+from ovsslib.pnp.dropout import DropState, advance, black_out, start, visible_maps
 from ovsslib.pnp.presets import default_config
+from ovsslib.pnp.presets import preset as get_preset
 from ovsslib.pnp.prompt import Prompt, build_prompts, check_classes
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps, Segmentation
+from ovsslib.pnp.salience import image_maps, random_maps, round_maps
 
 if TYPE_CHECKING:
-    import torch
-
-    from ovsslib.pnp.dropout import DropState
     from ovsslib.types import ImageLike
-    from ovsslib.vlm.protocol import ImageTextMatcher
+    from ovsslib.vlm.protocol import ImageTextMatcher, Match
 
 
 @dataclass
@@ -36,12 +37,11 @@ class _Image:
     pixels: np.ndarray
     classes: tuple[str, ...]
     prompts: list[Prompt]
-    seed: int
     state: DropState
     match: float = 0.0
+    attention: np.ndarray | None = None
     rounds: list[np.ndarray] = field(default_factory=list)
     dropped: list[np.ndarray] = field(default_factory=list)
-    attention: np.ndarray | None = None
 
 
 class PnPOVSS:
@@ -110,8 +110,8 @@ class PnPOVSS:
         Raises:
             OvssError: As `segment`, except for empty lists.
         """
-        found = self.maps(images, classes_per_image, stages=stages)
-        return [refine_maps(maps, self.config) for maps in found]
+        batch = self.maps(images, classes_per_image, stages=stages)
+        return [refine_maps(maps, self.config) for maps in batch]
 
     def maps(
         self,
@@ -139,113 +139,86 @@ class PnPOVSS:
         """
         if len(images) != len(classes_per_image):
             raise OvssError(f"{len(images)} images but {len(classes_per_image)} lists of classes")
-        # Heavy imports wait until a model is really used.
-        from ovsslib.io.images import open_image
-        from ovsslib.pnp import dropout
-
-        pictures = [open_image(image) for image in images]
-        work = []
-        for picture, names in zip(pictures, classes_per_image, strict=True):
-            classes = check_classes(names, allow_empty=True)
-            pixels = np.asarray(picture)
-            seed = zlib.crc32(pixels.tobytes(), self.config.seed)
-            state = dropout.start(len(classes), 0)
-            prompts = prompts_for(self.matcher, self.config, classes)
-            work.append(_Image(pixels, classes, prompts, seed, state))
-        active = [index for index, item in enumerate(work) if item.prompts]
+        opened = [open_image(image) for image in images]
+        names = [check_classes(classes, allow_empty=True) for classes in classes_per_image]
+        prompts = [prompts_for(self.matcher, self.config, classes) for classes in names]
+        active = [index for index, texts in enumerate(prompts) if texts]
+        size = self.config.image_size or self.matcher.image_size
         if active:
-            inputs = self.matcher.preprocess([pictures[i] for i in active], self.config.image_size)
-            self._run_rounds([work[i] for i in active], inputs)
-        return [self._finish(item, stages=stages) for item in work]
-
-    def _run_rounds(self, work: list[_Image], pixels: torch.Tensor) -> None:
-        """All rounds for the images of a batch; their state ends up in `work`."""
-        import torch
-
-        from ovsslib.pnp import dropout, salience
-
-        matcher, config = self.matcher, self.config
-        side = pixels.shape[-1] // matcher.patch_size
-        for item in work:
-            item.state = dropout.start(len(item.classes), side * side)
-        rows = [(index, prompt) for index, item in enumerate(work) for prompt in item.prompts]
-        texts = [prompt.tokens for _, prompt in rows]
-        owner = torch.tensor([index for index, _ in rows], device=pixels.device)
-        mean, std = torch.tensor(matcher.image_mean), torch.tensor(matcher.image_std)
-        colour = -mean / std if config.drop_value == "black" else torch.zeros(3)
-        gradient = config.salience == "gradcam"
-        for number in range(config.rounds):
-            gone = np.stack([item.state.dropped for item in work]).reshape(-1, side, side)
-            if number == 0 or config.salience != "random":
-                seen = dropout.black_out(pixels, gone, colour) if gone.any() else pixels
-                tokens = matcher.encode_images(seen)[owner]
-                match = matcher.match(tokens, texts, config.layer, gradient=gradient)
-                side, _ = salience.patch_grid(match.attention.shape[-1])
-                found = looks = salience.attention_map(match.attention, config.head)  # (R, T, P)
-                if gradient:
-                    slope = salience.attention_gradient(match, config.score)
-                    found = salience.gradcam_map(match.attention, slope, config.head)
-            for index, item in enumerate(work):
-                mine = [row for row, (image, _) in enumerate(rows) if image == index]
-                if number == 0:
-                    item.match = float(match.probability[mine].mean())
-                    item.attention = self._classes(looks[mine], item.prompts)
-                if config.salience == "random":
-                    noise = salience.random_maps(len(item.classes), side * side, item.seed + number)
-                    maps, aggregate = noise.numpy(), noise.sum(0).numpy()
-                else:
-                    maps = self._classes(found[mine], item.prompts)
-                    aggregate = self._aggregate(found[mine], item.prompts)
-                item.dropped.append(item.state.dropped)
-                item.rounds.append(dropout.visible_maps(maps, item.state.dropped))
-                item.state = dropout.advance(
-                    item.state,
-                    maps,
-                    aggregate,
-                    config.patches_per_round,
-                    drop_zero=config.drop_zero,
-                    ties=config.ties,
-                    round0_twice=config.round0_twice,
-                )
-
-    def _classes(self, maps: torch.Tensor, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Token maps (R, T, P) of one image's prompts to class maps (K, P)."""
-        from ovsslib.pnp.salience import class_maps
-
-        parts = [
-            class_maps(rows, prompt.spans, self.config.last_name).cpu().numpy()
-            for rows, prompt in zip(maps, prompts, strict=True)
+            inputs = self.matcher.preprocess([opened[i] for i in active], self.config.image_size)
+            size = inputs.shape[-1]
+        side = size // self.matcher.patch_size
+        batch = [
+            _Image(np.asarray(image), classes, texts, start(len(classes), side * side))
+            for image, classes, texts in zip(opened, names, prompts, strict=True)
         ]
-        return np.concatenate(parts)
+        if active:
+            self._run_rounds([batch[i] for i in active], inputs, side)
+        return [self._maps(image, side, stages=stages) for image in batch]
 
-    def _aggregate(self, maps: torch.Tensor, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Salience (P,) summed over the class tokens of all of one image's prompts."""
-        total = np.zeros(maps.shape[-1], np.float32)
-        for rows, prompt in zip(maps, prompts, strict=True):
-            tokens = [position for span in prompt.spans for position in span]
-            length = len(prompt.tokens.ids)
-            if self.config.drop_sep and length < maps.shape[1]:
-                tokens.append(length - 1)
-            total = total + rows[tokens].sum(dim=0).cpu().numpy()
-        return total
+    def _run_rounds(self, batch: list[_Image], pixels: torch.Tensor, side: int) -> None:
+        """All rounds of a batch (steps 2 to 4): salience, sum, drop the most salient, repeat.
 
-    def _finish(self, item: _Image, *, stages: bool) -> Maps:
+        Args:
+            batch: B images with at least one prompt each; their state is advanced.
+            pixels: (B, 3, S, S) the network's input.
+            side: Patches along each side of the grid.
+        """
+        counts = [len(image.prompts) for image in batch]
+        for number in range(self.config.rounds):
+            if number == 0 or self.config.salience != "random":
+                dropped = np.stack([image.state.dropped for image in batch])
+                visible = black_out(pixels, dropped.reshape(-1, side, side), self._drop_colour())
+                match = self._match(batch, visible)
+                attention, salience = round_maps(match, self.config)
+            rows = (values.split(counts) for values in (match.probability, attention, salience))
+            for image, probability, looked, salient in zip(batch, *rows, strict=True):
+                if number == 0:
+                    image.match = float(probability.mean())
+                    image.attention, _ = image_maps(looked, image.prompts, self.config)
+                maps, token_sum = self._round(image, salient)
+                image.rounds.append(visible_maps(maps, image.state.dropped))
+                image.dropped.append(image.state.dropped)
+                image.state = advance(image.state, maps, token_sum, self.config)
+
+    def _match(self, batch: list[_Image], pixels: torch.Tensor) -> Match:
+        """Each image against its prompts: one pass of the image encoder, one of the text's."""
+        owner = [index for index, image in enumerate(batch) for _ in image.prompts]
+        texts = [prompt.tokens for image in batch for prompt in image.prompts]
+        tokens = self.matcher.encode_images(pixels)[owner]
+        gradient = self.config.salience == "gradcam"
+        return self.matcher.match(tokens, texts, self.config.layer, gradient=gradient)
+
+    def _round(self, image: _Image, salience: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Class maps (K, P) of one image in this round, and their sum over tokens (P,)."""
+        if self.config.salience != "random":
+            return image_maps(salience, image.prompts, self.config)
+        seed = zlib.crc32(image.pixels.tobytes(), self.config.seed) + image.state.round
+        classes, patches = image.state.total.shape
+        noise = random_maps(classes, patches, seed)
+        return noise.numpy(), noise.sum(0).numpy()
+
+    def _drop_colour(self) -> torch.Tensor:
+        """(3,) what a dropped pixel becomes after normalisation: black, or the mean colour."""
+        mean, std = torch.tensor(self.matcher.image_mean), torch.tensor(self.matcher.image_std)
+        return -mean / std if self.config.drop_value == "black" else torch.zeros(3)
+
+    def _maps(self, image: _Image, side: int, *, stages: bool) -> Maps:
         """Reshape one image's result to the patch grid."""
-        side = round(len(item.state.dropped) ** 0.5)
 
         def grid(array: np.ndarray) -> np.ndarray:
             return array.reshape(*array.shape[:-1], side, side)
 
-        total = grid(item.state.total.astype(np.float32))
+        total = grid(image.state.total.astype(np.float32))
         kept: dict[str, np.ndarray] | None = {} if stages else None
-        if kept is not None and item.attention is not None:
-            kept["attention"] = grid(item.attention)
+        if kept is not None and image.attention is not None:
+            kept["attention"] = grid(image.attention)
             if self.config.salience == "gradcam":
-                kept["gradcam"] = grid(item.rounds[0])
-            kept["rounds"] = grid(np.stack(item.rounds))
-            kept["dropped"] = grid(np.stack(item.dropped))
+                kept["gradcam"] = grid(image.rounds[0])
+            kept["rounds"] = grid(np.stack(image.rounds))
+            kept["dropped"] = grid(np.stack(image.dropped))
             kept["sum"] = total
-        return Maps(total, item.classes, item.match, item.pixels, kept)
+        return Maps(total, image.classes, image.match, image.pixels, kept)
 
 
 def prompts_for(
@@ -276,7 +249,7 @@ def build(
 
     Args:
         vlm: Model name, folder or hub id (see `ovsslib.vlm.load_vlm`), or a loaded model.
-        preset: A key of `ovsslib.pnp.config.PRESETS`; None takes the one made for the model
+        preset: A key of `ovsslib.pnp.presets.PRESETS`; None takes the one made for the model
             (see `ovsslib.pnp.presets.default_config`).
         device: See `ovsslib.vlm.load_vlm`.
         dtype: See there.

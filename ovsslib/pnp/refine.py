@@ -10,7 +10,7 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.resample import gaussian
+from ovsslib.pnp.resample import gaussian, upsample
 from ovsslib.pnp.result import Maps, Segmentation
 
 
@@ -41,51 +41,6 @@ def threshold(maps: np.ndarray, level: float) -> np.ndarray:
         [[[0.0, 0.0, 11.0]]]
     """
     return np.where(min_max(maps) >= level, maps, 0).astype(maps.dtype)
-
-
-def line_weights(count: int, size: int, align_corners: bool) -> np.ndarray:
-    """(size, count) float32 weights of linear interpolation along one axis.
-
-    Single precision on purpose: the released code's float32 positions decide which pixels are
-    exactly 0, and with them the background plane.
-    """
-    steps = np.arange(size, dtype=np.float32)
-    if align_corners:
-        scale = np.float32((count - 1) / (size - 1)) if size > 1 else np.float32(0)
-        where = scale * steps
-    else:
-        where = np.maximum(
-            np.float32(count / size) * (steps + np.float32(0.5)) - np.float32(0.5), 0
-        )
-    low = np.minimum(where.astype(np.int64), count - 1)
-    high = np.minimum(low + 1, count - 1)
-    part = np.clip(where - low.astype(np.float32), 0, 1).astype(np.float32)
-    weights = np.zeros((size, count), np.float32)
-    rows = np.arange(size)
-    np.add.at(weights, (rows, low), 1 - part)
-    np.add.at(weights, (rows, high), part)
-    return weights
-
-
-def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = False) -> np.ndarray:
-    """Bilinear interpolation to pixels.
-
-    Args:
-        maps: (K, h, w).
-        size: Height H and width W in pixels.
-        align_corners: False aligns the outer edges of the grid, True the centres of its corner
-            cells (released code).
-
-    Returns:
-        (K, H, W) float32.
-
-    Example:
-        >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
-        [[[0.0, 0.5, 1.0]]]
-    """
-    down = line_weights(maps.shape[1], size[0], align_corners)
-    across = line_weights(maps.shape[2], size[1], align_corners)
-    return down @ maps.astype(np.float32) @ across.T
 
 
 def needs_background(classes: int, rule: str) -> bool:
@@ -192,27 +147,6 @@ def decide(planes: np.ndarray, *, background: bool) -> np.ndarray:
     return (planes.argmax(axis=0) - int(background)).astype(np.int16)
 
 
-def relabel(labels: np.ndarray, ids: np.ndarray, background: int = 0) -> np.ndarray:
-    """Class indices to data-set ids through a look-up table.
-
-    Writing ids into the label map one after another lets them chain into each other.
-
-    Args:
-        labels: (H, W), -1 to K-1; not changed.
-        ids: (K,) id of each class.
-        background: Id of -1.
-
-    Returns:
-        (H, W) of the type of `ids`.
-
-    Example:
-        >>> relabel(np.array([[0, 1, -1]]), np.array([1, 0]), background=7).tolist()
-        [[1, 0, 7]]
-    """
-    table = np.concatenate([np.asarray(ids), [background]])
-    return table[labels]
-
-
 def peak_scores(labels: np.ndarray, planes: np.ndarray) -> tuple[float, ...]:
     """Per class the peak of its plane (K, H, W) inside its own pixels, 0 when it has none."""
     return tuple(float(plane[labels == index].max(initial=0)) for index, plane in enumerate(planes))
@@ -253,16 +187,16 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         planes = stages["crf"] = dense_crf(softmax(planes), image, config)
         bare = np.zeros_like(bare)
     labels = np.where(bare, np.int16(-1), decide(planes, background=background))
+    class_planes = planes[int(background) :]
+    scores = peak_scores(labels, class_planes)
     if image.shape != maps.image.shape:
         labels = _enlarge(planes, bare, full, background=background)
-    class_planes = planes[int(background) :]
-    small = labels if image.shape == maps.image.shape else decide(planes, background=background)
     return Segmentation(
         labels=labels,
         planes=class_planes,
         classes=maps.classes,
         match=maps.match,
-        scores=peak_scores(small, class_planes),
+        scores=scores,
         image=maps.image,
         stages=stages if maps.stages is not None else None,
     )

@@ -1,8 +1,8 @@
-"""Gaussian smoothing with numpy alone.
+"""Bilinear upsampling and Gaussian smoothing with numpy alone.
 
-Equals `scipy.ndimage.gaussian_filter` (mode `reflect`, truncated at four standard deviations),
-whose import takes longer than refining an image. Along an axis the filter is one matrix product,
-which for wide blurs is faster as well.
+Both are one matrix product along each axis. The smoothing equals `scipy.ndimage.gaussian_filter`
+(mode `reflect`, truncated at four standard deviations), whose import takes longer than refining an
+image; for wide blurs the product is faster as well.
 """
 
 from __future__ import annotations
@@ -58,3 +58,48 @@ def gaussian(planes: np.ndarray, sigma: float) -> np.ndarray:
         out[index] = down @ plane
         out[index] = out[index] @ across.T
     return out
+
+
+def line_weights(count: int, size: int, align_corners: bool) -> np.ndarray:
+    """(size, count) float32 weights of linear interpolation along one axis.
+
+    Single precision on purpose: the released code's float32 positions decide which pixels are
+    exactly 0, and with them the background plane.
+    """
+    steps = np.arange(size, dtype=np.float32)
+    if align_corners:
+        scale = np.float32((count - 1) / (size - 1)) if size > 1 else np.float32(0)
+        where = scale * steps
+    else:
+        where = np.maximum(
+            np.float32(count / size) * (steps + np.float32(0.5)) - np.float32(0.5), 0
+        )
+    low = np.minimum(where.astype(np.int64), count - 1)
+    high = np.minimum(low + 1, count - 1)
+    part = np.clip(where - low.astype(np.float32), 0, 1).astype(np.float32)
+    weights = np.zeros((size, count), np.float32)
+    rows = np.arange(size)
+    np.add.at(weights, (rows, low), 1 - part)
+    np.add.at(weights, (rows, high), part)
+    return weights
+
+
+def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = False) -> np.ndarray:
+    """Bilinear interpolation to pixels.
+
+    Args:
+        maps: (K, h, w).
+        size: Height H and width W in pixels.
+        align_corners: False aligns the outer edges of the grid, True the centres of its corner
+            cells (released code).
+
+    Returns:
+        (K, H, W) float32.
+
+    Example:
+        >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
+        [[[0.0, 0.5, 1.0]]]
+    """
+    down = line_weights(maps.shape[1], size[0], align_corners)
+    across = line_weights(maps.shape[2], size[1], align_corners)
+    return down @ maps.astype(np.float32) @ across.T

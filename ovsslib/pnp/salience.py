@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from ovsslib.errors import OvssError
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.prompt import Prompt
 from ovsslib.vlm.protocol import LayerMatch, Match
 
 
@@ -158,6 +161,62 @@ def class_maps(
     if rows and last_name == "sum":
         rows[-1] = maps[list(spans[-1])].sum(dim=0)
     return torch.stack(rows)
+
+
+def token_sum(maps: torch.Tensor, prompt: Prompt, *, with_sep: bool = False) -> torch.Tensor:
+    """Salience summed over the class tokens of one prompt: what decides which patches drop.
+
+    Args:
+        maps: (T, P) salience per token, T the longest prompt of the batch.
+        prompt: Whose tokens count.
+        with_sep: Whether the closing special token of a prompt shorter than T counts too
+            (released code).
+
+    Returns:
+        (P,).
+    """
+    tokens = [position for span in prompt.spans for position in span]
+    length = len(prompt.tokens.ids)
+    if with_sep and length < maps.shape[0]:
+        tokens.append(length - 1)
+    return maps[tokens].sum(dim=0)
+
+
+def image_maps(
+    maps: torch.Tensor, prompts: Sequence[Prompt], config: PnPConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token maps of one image's prompts to its class maps and their sum over tokens.
+
+    Args:
+        maps: (R, T, P) salience per prompt and token.
+        prompts: R prompts, which together name K classes.
+        config: Its `last_name` and `drop_sep` are used.
+
+    Returns:
+        Class maps (K, P) and the sum over all class tokens (P,).
+    """
+    pairs = list(zip(maps, prompts, strict=True))
+    classes = [class_maps(rows, prompt.spans, config.last_name) for rows, prompt in pairs]
+    total = torch.stack([token_sum(r, prompt, with_sep=config.drop_sep) for r, prompt in pairs])
+    together = torch.cat([*classes, total.sum(dim=0, keepdim=True)]).cpu().numpy()
+    return together[:-1], together[-1]
+
+
+def round_maps(match: Match, config: PnPConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Salience per token in one round (steps 2 and 3).
+
+    Args:
+        match: The texts matched against the images; made with `gradient=True` for GradCAM.
+        config: Its `salience`, `head` and `score` are used.
+
+    Returns:
+        Attention and salience, both (R, T, P); the same where no gradient is wanted.
+    """
+    attention = attention_map(match.attention, config.head)
+    if config.salience != "gradcam":
+        return attention, attention
+    gradient = attention_gradient(match, config.score)
+    return attention, gradcam_map(match.attention, gradient, config.head)
 
 
 def random_maps(count: int, patches: int, seed: int) -> torch.Tensor:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.pnp.refine import peak_scores, upsample
+from ovsslib.pnp.refine import peak_scores
+from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Segmentation
 from ovsslib.protocols.planes import LOGITS, PROBABILITIES, Rules, settle
 from ovsslib.protocols.windows import Box, Window, cut, stitch

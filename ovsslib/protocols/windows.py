@@ -133,7 +133,7 @@ def stitch(parts: Sequence[np.ndarray], places: Sequence[Box], size: tuple[int, 
         >>> stitch([one, 3 * one], [(0, 0, 2, 2), (0, 1, 2, 3)], (2, 3))[0, 0].tolist()
         [1.0, 2.0, 3.0]
     """
-    from ovsslib.pnp.refine import upsample
+    from ovsslib.pnp.resample import upsample
 
     total = np.zeros((parts[0].shape[0], *size), np.float32)
     count = np.zeros(size, np.float32)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.refine import line_weights, needs_background, threshold
-from ovsslib.pnp.resample import line_filter
+from ovsslib.pnp.refine import needs_background, threshold
+from ovsslib.pnp.resample import line_filter, line_weights
 
 Heads = int | tuple[int, ...] | None
 """One head, several of a layer, or all of them."""

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ovsslib.bench.refine import flow, made_up_maps, stages
 from ovsslib.cli.main import app
-from ovsslib.pnp.config import preset
+from ovsslib.pnp.presets import preset
 
 
 def ovss(words: str, *more: object) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from ovsslib.errors import OvssError
-from ovsslib.pnp.config import preset
+from ovsslib.pnp.presets import preset
 from ovsslib.vlm import find_checkpoint, load_vlm
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,8 +28,8 @@ from lavis_models import (
 )
 
 from ovsslib.errors import OvssError
-from ovsslib.pnp.config import preset
 from ovsslib.pnp.pipeline import PnPOVSS, build
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.salience import gradcam_map
 from ovsslib.vlm import load_vlm
 from ovsslib.vlm.lavis.backend import LavisMatcher, watch

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovsslib.errors import OvssError
-from ovsslib.pnp.config import PRESETS, PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.presets import PRESETS, preset
 
 
 def test_table_2_values() -> None:

@@ -7,8 +7,9 @@ import importlib
 
 import pytest
 
-from ovsslib.pnp.config import PRESETS, PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.departures import ALL, DECISIONS, DEVIATIONS, PAPER, Deviation, settings
+from ovsslib.pnp.presets import PRESETS, preset
 from support.helpers import ROOT
 
 

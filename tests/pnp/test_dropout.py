@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.dropout import (
     DropState,
     advance,
@@ -20,6 +21,10 @@ from ovsslib.pnp.dropout import (
 
 salience_strategy = hnp.arrays(np.float32, 16, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, 3.0]))
 mask_strategy = hnp.arrays(bool, 16)
+
+
+def drop(count: int, **fields: object) -> PnPConfig:
+    return PnPConfig(patches_per_round=count, **fields)
 
 
 @given(salience_strategy, mask_strategy, st.integers(0, 20))
@@ -55,14 +60,14 @@ def test_drop_zero_fills_the_round() -> None:
 def test_three_rounds_by_hand() -> None:
     state = start(2, 4)
     maps = np.float32([[4, 0, 0, 1], [0, 3, 0, 1]])
-    state = advance(state, maps, maps.sum(0), 1)
+    state = advance(state, maps, maps.sum(0), drop(1))
     assert state.total.tolist() == maps.tolist()
     assert state.dropped.tolist() == [True, False, False, False]
-    state = advance(state, maps, maps.sum(0), 1)
+    state = advance(state, maps, maps.sum(0), drop(1))
     # Patch 0 was blacked out: what the second map says there does not count.
     assert state.total.tolist() == [[4, 0, 0, 2], [0, 6, 0, 2]]
     assert state.dropped.tolist() == [True, True, False, False]
-    state = advance(state, maps, maps.sum(0), 2)
+    state = advance(state, maps, maps.sum(0), drop(2))
     assert state.total.tolist() == [[4, 0, 0, 3], [0, 6, 0, 3]]
     assert state.dropped.tolist() == [True, True, False, True]
     assert state.round == 3
@@ -70,16 +75,16 @@ def test_three_rounds_by_hand() -> None:
 
 def test_round0_twice() -> None:
     maps = np.float32([[1, 2]])
-    state = advance(start(1, 2), maps, maps[0], 0, round0_twice=True)
+    state = advance(start(1, 2), maps, maps[0], drop(0, round0_twice=True))
     assert state.total.tolist() == [[2, 4]]
-    assert advance(state, maps, maps[0], 0, round0_twice=True).total.tolist() == [[3, 6]]
+    assert advance(state, maps, maps[0], drop(0, round0_twice=True)).total.tolist() == [[3, 6]]
 
 
 @given(salience_strategy, st.integers(0, 5))
 def test_state_and_arguments_are_not_changed(salience: np.ndarray, count: int) -> None:
     maps = salience[None].copy()
     state = DropState(np.ones((1, 16), np.float32), np.zeros(16, bool), 1)
-    after = advance(state, maps, salience, count)
+    after = advance(state, maps, salience, drop(count))
     assert (state.total == 1).all()
     assert not state.dropped.any()
     assert (maps[0] == salience).all()

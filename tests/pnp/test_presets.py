@@ -11,8 +11,7 @@ import torch
 
 import ovsslib
 from ovsslib.errors import OvssError
-from ovsslib.pnp.config import PRESETS, preset
-from ovsslib.pnp.presets import default_config, default_preset, trained_model
+from ovsslib.pnp.presets import PRESETS, default_config, default_preset, preset, trained_model
 from ovsslib.vlm.blip.matcher import BlipMatcher, load_tokenizer
 from ovsslib.vlm.blip.net import BlipNet
 from ovsslib.vlm.blip.shape import BlipShape, EncoderShape

@@ -1,13 +1,15 @@
-"""Threshold, upsampling, background, blur, CRF, labels."""
+"""Threshold, background, blur, CRF, labels; refinement as a whole."""
 
 from __future__ import annotations
 
-import time
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,10 +23,10 @@ from ovsslib.pnp.refine import (
     min_max,
     needs_background,
     peak_scores,
-    relabel,
+    refine_maps,
+    shrink,
     softmax,
     threshold,
-    upsample,
 )
 from ovsslib.pnp.result import Maps
 
@@ -35,7 +37,7 @@ maps_strategy = hnp.arrays(
 )
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A smooth image; noise would fill the CRF's lattice as no photograph does."""
     rows = np.linspace(0, 6, height)[:, None, None]
     columns = np.linspace(0, 9, width)[None, :, None]
@@ -46,7 +48,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def make_maps(count: int, size: tuple[int, int], seed: int = 0, *, stages: bool = False) -> Maps:
     maps = np.random.default_rng(seed).random((count, 6, 6)).astype(np.float32) ** 4
     names = tuple(f"class {index}" for index in range(count))
-    return Maps(maps, names, 0.5, picture(*size), {} if stages else None)
+    return Maps(maps, names, 0.5, photo(*size), {} if stages else None)
 
 
 @given(maps_strategy)
@@ -67,25 +69,6 @@ def test_threshold_keeps_raw_values(maps: np.ndarray, level: float) -> None:
     assert (maps == before).all()
     assert ((out == 0) | (out == maps)).all()
     assert (out[min_max(maps) >= level] == maps[min_max(maps) >= level]).all()
-
-
-@given(maps_strategy, st.integers(1, 40), st.integers(1, 40), st.booleans())
-@settings(max_examples=80, deadline=None)
-def test_upsample_equals_torch(maps: np.ndarray, height: int, width: int, corners: bool) -> None:
-    expected = torch.nn.functional.interpolate(
-        torch.from_numpy(maps)[None], size=(height, width), mode="bilinear", align_corners=corners
-    )[0].numpy()
-    out = upsample(maps, (height, width), align_corners=corners)
-    assert out.shape == expected.shape
-    assert np.allclose(out, expected, rtol=1e-5, atol=1e-5 * max(1.0, maps.max()))
-
-
-def test_upsample_zeros_stay_exactly_zero() -> None:
-    maps = np.zeros((1, 5, 5), np.float32)
-    maps[0, 4, 4] = 1
-    out = upsample(maps, (50, 50))
-    assert (out[0, :30] == 0).all()
-    assert out[0, 49, 49] == 1
 
 
 @pytest.mark.parametrize(
@@ -148,20 +131,9 @@ def test_crf_follows_the_edges_of_the_picture() -> None:
 
 def test_crf_of_one_plane_and_of_a_wrong_picture() -> None:
     one = np.full((1, 4, 5), 0.2, np.float32)
-    assert (dense_crf(one, picture(4, 5), PnPConfig()) == 1).all()
+    assert (dense_crf(one, photo(4, 5), PnPConfig()) == 1).all()
     with pytest.raises(OvssError, match="planes of 4 x 5 pixels"):
-        dense_crf(one, picture(5, 4), PnPConfig())
-
-
-def test_crf_is_quick() -> None:
-    planes = softmax(np.random.default_rng(0).random((5, 150, 200)).astype(np.float32))
-    times = []
-    for _ in range(3):
-        begin = time.process_time()
-        dense_crf(planes, picture(150, 200), PnPConfig())
-        times.append(time.process_time() - begin)
-    # About 0.1 s; the margin is for machines that are busy.
-    assert min(times) < 0.5
+        dense_crf(one, photo(5, 4), PnPConfig())
 
 
 def test_decide_ties_and_background() -> None:
@@ -170,19 +142,137 @@ def test_decide_ties_and_background() -> None:
     assert decide(planes, background=False).tolist() == [[0, 1, 2]]
 
 
-@given(
-    st.permutations(list(range(6))),
-    hnp.arrays(np.int16, (5, 7), elements=st.integers(-1, 5)),
-)
-def test_relabel_never_chains(ids: list[int], labels: np.ndarray) -> None:
-    before = labels.copy()
-    out = relabel(labels, np.array(ids), background=99)
-    assert (labels == before).all()
-    for index, target in enumerate(ids):
-        assert (out[labels == index] == target).all()
-    assert (out[labels == -1] == 99).all()
-
-
 def test_peak_scores() -> None:
     planes = np.float32([[[0.2, 0.9]], [[0.1, 0.3]], [[5, 5]]])
     assert peak_scores(np.array([[0, 1]]), planes) == pytest.approx((0.2, 0.3, 0.0))
+
+
+@pytest.mark.parametrize("crf", [True, False])
+@pytest.mark.parametrize("rule", ["always", "few", "never"])
+def test_permuting_the_maps_permutes_the_labels(crf: bool, rule: str) -> None:
+    config = PnPConfig(crf=crf, background=rule)  # type: ignore[arg-type]
+    maps = make_maps(4, (30, 40))
+    order = [2, 0, 3, 1]
+    other = Maps(maps.maps[order], tuple(maps.classes[i] for i in order), 0.5, maps.image)
+    one, two = refine_maps(maps, config), refine_maps(other, config)
+    assert len(np.unique(one.labels)) > 3
+    named = np.array([*one.classes, "-"])[one.labels]
+    assert (named == np.array([*two.classes, "-"])[two.labels]).mean() > 0.999
+    assert np.allclose(one.planes[order], two.planes, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (30, 41)])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_size_and_count(size: tuple[int, int], count: int) -> None:
+    result = refine_maps(make_maps(count, size), PnPConfig())
+    assert result.labels.shape == size
+    assert result.labels.dtype == np.int16
+    assert result.planes.shape == (count, *size)
+    assert result.planes.dtype == np.float32
+    assert np.isfinite(result.planes).all()
+    assert set(np.unique(result.labels)) <= set(range(-1, count))
+    assert len(result.scores) == count
+
+
+def test_sixty_classes() -> None:
+    result = refine_maps(make_maps(60, (24, 32)), PnPConfig())
+    assert result.planes.shape == (60, 24, 32)
+    assert result.labels.max() > 10
+
+
+def test_no_class_is_all_background() -> None:
+    maps = Maps(np.zeros((0, 0, 0), np.float32), (), 0.0, photo(5, 6))
+    result = refine_maps(maps, PnPConfig())
+    assert (result.labels == -1).all()
+    assert result.planes.shape == (0, 5, 6)
+    assert result.scores == ()
+
+
+@pytest.mark.parametrize("rule", ["always", "never"])
+@pytest.mark.parametrize("crf", [True, False])
+def test_no_salience_is_all_background(rule: str, crf: bool) -> None:
+    maps = Maps(np.zeros((3, 6, 6), np.float32), ("a", "b", "c"), 0.0, photo(20, 30))
+    config = PnPConfig(crf=crf, background=rule)  # type: ignore[arg-type]
+    assert (refine_maps(maps, config).labels == -1).all()
+
+
+def test_unclaimed_pixels_without_blur_or_background() -> None:
+    maps = np.zeros((1, 4, 4), np.float32)
+    maps[0, 0, 0] = 1
+    config = PnPConfig(crf=False, blur=0, background="never")
+    result = refine_maps(Maps(maps, ("a",), 0.0, photo(40, 40)), config)
+    assert (result.labels[:5, :5] == 0).all()
+    assert (result.labels[20:] == -1).all()
+
+
+def test_released_nan_swallows_the_image() -> None:
+    maps = np.zeros((2, 6, 6), np.float32)
+    maps[1, 1:, 1:] = 1
+    given_maps = Maps(maps, ("a", "b"), 0.0, photo(20, 30))
+    released = refine_maps(given_maps, PnPConfig(constant_planes="nan"))
+    mended = refine_maps(given_maps, PnPConfig())
+    assert set(np.unique(released.labels)) == {-1}
+    assert (mended.labels == 1).any()
+
+
+def test_stages_on_request_only() -> None:
+    assert refine_maps(make_maps(2, (20, 30)), PnPConfig()).stages is None
+    maps = make_maps(2, (20, 30), stages=True)
+    result = refine_maps(maps, PnPConfig())
+    assert result.stages is not None
+    shapes = {name: array.shape for name, array in result.stages.items()}
+    full = (3, 20, 30)
+    assert shapes == {"thresholded": (2, 6, 6), "planes": full, "blurred": full, "crf": full}
+    assert maps.stages == {}
+    bare = refine_maps(maps, PnPConfig(blur=0, crf=False, normalise=False)).stages
+    assert bare is not None
+    assert set(bare) == {"thresholded", "planes"}
+
+
+def test_without_blur_planes_are_still_normalised() -> None:
+    """A class with ten times the salience of another must not win by scale alone."""
+    weak = np.zeros((1, 6, 6), np.float32)
+    weak[0, :, :3] = np.linspace(0.5, 1, 6)[:, None]
+    strong = np.full((1, 6, 6), 4, np.float32) + np.arange(6, dtype=np.float32)
+    maps = Maps(np.concatenate([weak, strong]), ("a", "b"), 1.0, np.zeros((12, 12, 3), np.uint8))
+    plain = PnPConfig(blur=0, crf=False, background="never", threshold=0.0)
+    assert set(np.unique(refine_maps(maps, plain.replace(normalise=False)).labels)) == {1}
+    assert set(np.unique(refine_maps(maps, plain).labels)) == {0, 1}
+
+
+def test_large_pictures_are_refined_smaller() -> None:
+    maps = make_maps(3, (90, 160))
+    # Without the CRF, whose kernels are measured in pixels.
+    small = refine_maps(maps, PnPConfig(max_side=80, crf=False))
+    large = refine_maps(maps, PnPConfig(max_side=None, crf=False))
+    assert small.labels.shape == large.labels.shape == (90, 160)
+    assert small.planes.shape == (3, 45, 80)
+    assert (small.labels == large.labels).mean() > 0.97
+    assert len(small.scores) == 3
+
+
+def test_shrink() -> None:
+    image = photo(90, 160)
+    assert shrink(image, None) is image
+    assert shrink(image, 160) is image
+    assert shrink(image, 40).shape == (22, 40, 3)
+    assert shrink(photo(1, 900), 30).shape == (1, 30, 3)
+
+
+def test_picklable_for_workers() -> None:
+    job = pickle.loads(pickle.dumps((refine_maps, make_maps(2, (20, 30)), PnPConfig())))
+    again = pickle.loads(pickle.dumps(job[0](*job[1:])))
+    assert (again.labels == refine_maps(make_maps(2, (20, 30)), PnPConfig()).labels).all()
+
+
+def test_workers_need_no_torch() -> None:
+    code = "import sys, ovsslib.pnp.refine; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_refinement_leaves_its_input_alone() -> None:
+    maps = make_maps(3, (20, 30))
+    before = maps.maps.copy(), maps.image.copy()
+    refine_maps(maps, PnPConfig())
+    assert (maps.maps == before[0]).all()
+    assert (maps.image == before[1]).all()

@@ -1,17 +1,29 @@
-"""The blur against scipy's."""
+"""The blur against scipy's, upsampling against torch's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
-from ovsslib.pnp.resample import gaussian, line_filter
+from ovsslib.pnp.resample import gaussian, line_filter, upsample
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (30, 41), (96, 150)])
-@pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0, 4.8, 7.5, 40.0])
+@pytest.mark.parametrize(
+    ("dtype", "size", "sigma"),
+    [
+        (np.float32, (1, 1), 7.5),
+        (np.float64, (1, 9), 0.3),
+        (np.float32, (7, 2), 40.0),
+        (np.float64, (30, 41), 1.0),
+        (np.float32, (30, 41), 4.8),
+        (np.float32, (96, 150), 0.05),
+    ],
+)
 def test_equals_scipy(dtype: type, size: tuple[int, int], sigma: float) -> None:
     planes = np.random.default_rng(0).random((2, *size)).astype(dtype)
     before = planes.copy()
@@ -37,3 +49,29 @@ def test_each_row_is_a_mean() -> None:
     assert np.allclose(matrix.sum(1), 1, atol=1e-12)
     assert (matrix > 0).all()
     assert np.allclose(matrix, matrix[::-1, ::-1])
+
+
+maps_strategy = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
+    elements=st.floats(0, 100, width=32),
+)
+
+
+@given(maps_strategy, st.integers(1, 40), st.integers(1, 40), st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_upsample_equals_torch(maps: np.ndarray, height: int, width: int, corners: bool) -> None:
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[None], size=(height, width), mode="bilinear", align_corners=corners
+    )[0].numpy()
+    out = upsample(maps, (height, width), align_corners=corners)
+    assert out.shape == expected.shape
+    assert np.allclose(out, expected, rtol=1e-5, atol=1e-5 * max(1.0, maps.max()))
+
+
+def test_upsample_zeros_stay_exactly_zero() -> None:
+    maps = np.zeros((1, 5, 5), np.float32)
+    maps[0, 4, 4] = 1
+    out = upsample(maps, (50, 50))
+    assert (out[0, :30] == 0).all()
+    assert out[0, 49, 49] == 1

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ovsslib.errors import OvssError
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps
 from ovsslib.tuning.candidates import Candidate, masks, masks_of

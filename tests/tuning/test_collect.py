@@ -15,8 +15,9 @@ import pytest
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.task import Task, task
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.tuning.collect import INDEX, MAPS, LayerMaps, collect
 from ovsslib.vlm import load_vlm

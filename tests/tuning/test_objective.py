@@ -13,8 +13,9 @@ from PIL import Image
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.task import Task, task
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.tuning.candidates import Candidate, masks
 from ovsslib.tuning.collect import LayerMaps, collect

@@ -17,7 +17,7 @@ from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.filters import clip as filters_clip
-from ovsslib.pnp.config import preset
+from ovsslib.pnp.presets import preset
 from ovsslib.tuning.reward_options import RewardOptions
 from ovsslib.tuning.search import Plan
 from ovsslib.tuning.tune import Tuning, save_preset, tune

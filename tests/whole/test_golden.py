@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from ovsslib.pnp import dropout
-from ovsslib.pnp.config import preset
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.prompt import Prompt, build_prompts
 from ovsslib.pnp.refine import decide, refine_maps
 from ovsslib.pnp.result import Maps
@@ -117,9 +118,8 @@ def test_released_sum(
         mine = flat("round0_maps", image) if number == 0 else maps[image]
         dropped = as_mask(MASKS[image][number])
         state = dropout.DropState(total.total, dropped, number)
-        total = dropout.advance(
-            state, mine, aggregates[image], 10, drop_zero=True, ties="numpy", round0_twice=True
-        )
+        config = PnPConfig(drop_zero=True, ties="numpy", round0_twice=True)
+        total = dropout.advance(state, mine, aggregates[image], config)
         if number + 1 < len(rounds):
             visible = np.where(dropped, 0, aggregates[image])
             needed = visible > 0

@@ -41,8 +41,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
+from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import decide, refine_maps
 from ovsslib.pnp.result import Maps, Segmentation
 from ovsslib.vlm.blip import net as blip_net

@@ -9,7 +9,8 @@ import pytest
 
 from ovsslib.errors import OvssError
 from ovsslib.metrics.iou import Counts, mean_iou
-from ovsslib.pnp.config import PnPConfig, preset
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.presets import preset
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.search import Space
 from ovsslib.tuning.study import choices, figures
