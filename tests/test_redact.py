@@ -182,7 +182,8 @@ def test_tracebacks_of_workers() -> None:
     fails = "lambda: list(run_all(int, [KEY], Engine(workers=1)))"
     said = errors(
         "-c",
-        "from ovsslib.cli import main as cli; from ovsslib.evaluate.engines import Engine, run_all; "
+        "from ovsslib.cli import main as cli; "
+        "from ovsslib.evaluate.engines import Engine, run_all; "
         f"KEY = {KEY!r}; cli.app = {fails}; cli.main()",
     )
     assert "_RemoteTraceback" in said
