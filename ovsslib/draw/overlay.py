@@ -11,10 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 from ovsslib.io.palette import class_colours, ink
 
 _LEAST_SIDE, _MOST_SIDE = 480, 1600
+ALPHA = 0.55
+"""Weight of the class colours over the image, 0..1."""
 
 
 def blend(
-    image: np.ndarray | Image.Image, labels: np.ndarray, *, alpha: float = 0.55
+    image: np.ndarray | Image.Image, labels: np.ndarray, *, alpha: float = ALPHA
 ) -> np.ndarray:
     """Lay class colours over an image, with white lines between regions.
 
@@ -30,11 +32,10 @@ def blend(
         >>> blend(np.zeros((1, 2, 3), np.uint8), np.array([[0, 0]]), alpha=0.5)[0, 0].tolist()
         [64, 0, 0]
     """
-    picture = np.asarray(image).astype(np.float32)
+    out = np.array(image, np.float32)
     colours = class_colours(int(labels.max(initial=-1)) + 1).astype(np.float32)
-    out = picture.copy()
     inside = labels >= 0
-    out[inside] = (1 - alpha) * picture[inside] + alpha * colours[labels[inside]]
+    out[inside] = (1 - alpha) * out[inside] + alpha * colours[labels[inside]]
     edge = np.zeros(labels.shape, bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
@@ -43,11 +44,7 @@ def blend(
 
 
 def overlay_image(
-    image: np.ndarray | Image.Image,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    *,
-    alpha: float = 0.55,
+    image: np.ndarray | Image.Image, labels: np.ndarray, classes: Sequence[str]
 ) -> Image.Image:
     """Overlay with a legend of the classes found, drawn with Pillow.
 
@@ -57,20 +54,19 @@ def overlay_image(
         image: (H, W, 3) uint8, or a Pillow image.
         labels: (H, W) integers, index into `classes`, -1 background.
         classes: K names.
-        alpha: Weight of the colours, 0..1.
 
     Returns:
         RGB image: the overlay, and below it on white the legend with each class's share.
     """
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    scale = min(max(_LEAST_SIDE / max(picture.size), 1.0), 32.0)
-    scale = min(scale, _MOST_SIDE / max(picture.size))
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    small = labels.astype(np.int32)
-    if size != picture.size:
-        small = np.asarray(Image.fromarray(small).resize(size, Image.Resampling.NEAREST))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    top = Image.fromarray(blend(picture, small, alpha=alpha))
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    scale = min(max(_LEAST_SIDE / max(image.size), 1.0), 32.0)
+    scale = min(scale, _MOST_SIDE / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    labels = labels.astype(np.int32)
+    if size != image.size:
+        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    top = Image.fromarray(blend(image, labels))
     legend = _legend(labels, classes, max(top.width, 240))
     sheet = Image.new("RGB", (max(top.width, legend.width), top.height + legend.height), "white")
     sheet.paste(top, (0, 0))
@@ -83,18 +79,18 @@ def _legend(labels: np.ndarray, classes: Sequence[str], width: int) -> Image.Ima
     font, pad, row = ImageFont.load_default(size=15), 8, 26
     chips = [(f"{name} {percent(share)}", k) for k, name, share in found_classes(labels, classes)]
     chips = chips or [("no class found", -1)]
-    places, x, y = [], pad, pad
+    boxes, x, y = [], pad, pad
     for words, k in chips:
         text = _fitted(words, font, width - 3 * pad)
         length = int(font.getlength(text)) + 2 * pad
         if x > pad and x + length + pad > width:
             x, y = pad, y + row + pad
-        places.append((x, y, length, text, k))
+        boxes.append((x, y, length, text, k))
         x += length + pad
     sheet = Image.new("RGB", (width, y + row + pad), "white")
     draw = ImageDraw.Draw(sheet)
     colours = class_colours(len(classes))
-    for left, top, length, text, k in places:
+    for left, top, length, text, k in boxes:
         colour = colours[k] if k >= 0 else np.array([255, 255, 255])
         box = (left, top, left + length, top + row)
         draw.rounded_rectangle(box, radius=4, fill=tuple(colour.tolist()))
@@ -142,17 +138,3 @@ def percent(share: float) -> str:
         ('35 %', '< 1 %')
     """
     return f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
-
-
-def alt_labels(labels: np.ndarray, classes: Sequence[str]) -> str:
-    """Alternative text of an overlay.
-
-    Example:
-        >>> alt_labels(np.array([[0, 0, 0, -1]]), ["house"])
-        'Segmentation of an image: house 75 %, background 25 %.'
-    """
-    found = sorted(found_classes(labels, classes), key=lambda item: -item[2])
-    words = [f"{name} {percent(share)}" for _, name, share in found]
-    rest = shares(labels, len(classes))[0]
-    words += [f"background {percent(rest)}"] if rest > 0 else []
-    return f"Segmentation of an image: {', '.join(words)}."

@@ -59,19 +59,11 @@ class Segmentation:
     image: np.ndarray = field(repr=False)
     stages: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
 
-    def share(self) -> dict[str, float]:
-        """Share of the image's pixels per class name, in [0, 1]."""
-        counts = np.bincount(self.labels.ravel() + 1, minlength=len(self.classes) + 1)[1:]
-        return {
-            name: float(count / self.labels.size)
-            for name, count in zip(self.classes, counts, strict=True)
-        }
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the image under its labels with a legend; returns the axes."""
+    def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+        """Draw the labels over the image, with a legend; returns the axes."""
         from ovsslib.draw.plots import overlay
 
-        return overlay(self, ax=ax)
+        return overlay(self.image, self.labels, self.classes, ax=ax, title=title)
 
 
 class Segmenter(Protocol):

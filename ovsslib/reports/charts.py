@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.draw.plots import overlay_labels
+from ovsslib.draw.plots import overlay
 from ovsslib.io.palette import VOID
 from ovsslib.reports import confusions
 
@@ -195,7 +195,7 @@ def picture_chart(
         axes[0, column].set_axis_off()
         for ax, labels in zip(axes[1:, column], (seen.truth, seen.labels), strict=True):
             shown = np.where(labels == VOID, 0, labels).astype(np.int64) - 1
-            overlay_labels(seen.image, shown, classes, ax=ax, most=4)
+            overlay(seen.image, shown, classes, ax=ax, most=4)
     for ax, name in zip(axes[:, 0], ("picture", "ground truth", "method"), strict=True):
         _row_title(ax, name)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovsslib.draw.overlay import alt_labels, blend, overlay_image, shares
+from ovsslib.draw.overlay import blend, found_classes, overlay_image, shares
 from ovsslib.io.palette import class_colours
 
 LABELS = np.zeros((30, 40), np.int16)
@@ -60,15 +60,18 @@ def test_long_legends_wrap_and_cut() -> None:
     assert sheet.height > 1000
 
 
-def test_nothing_found_still_draws() -> None:
-    sheet = overlay_image(Image.new("RGB", (50, 40)), np.full((40, 50), -1), ["cat"])
-    assert np.asarray(sheet)[-30:].min() < 255  # it says so in words
+def test_legend_says_in_words_that_nothing_was_found() -> None:
+    labels = np.full((40, 50), -1)
+    nothing = np.asarray(overlay_image(Image.new("RGB", (50, 40)), labels, ["cat"]))
+    legend = nothing[384:]  # below the enlarged image, 480 x 384
+    assert legend.shape[0] > 0
+    columns = np.flatnonzero((legend < 128).any((0, 2)))
+    assert 80 < columns.max() - columns.min() < 140  # as wide as "no class found"
 
 
-def test_shares_and_words() -> None:
+def test_shares_and_classes_with_pixels() -> None:
     assert shares(LABELS, 3) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
-    assert alt_labels(LABELS, ["a", "b", "c"]).count("33 %") == 3
-    assert "c " not in alt_labels(LABELS, ["a", "b", "c"])
+    assert found_classes(LABELS, ["a", "b", "c"]) == [(0, "a", 1 / 3), (1, "b", 1 / 3)]
 
 
 def test_matplotlib_and_torch_are_not_imported() -> None:

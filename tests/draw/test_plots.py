@@ -12,7 +12,6 @@ import pytest
 
 from ovsslib.draw import plots
 from ovsslib.io.palette import class_colours
-from ovsslib.pnp.result import Segmentation
 
 IMAGE = np.full((30, 40, 3), 90, np.uint8)
 LABELS = np.full((30, 40), -1, np.int16)
@@ -26,7 +25,7 @@ def _close() -> object:
 
 
 def test_overlay_legend_names_the_classes_found() -> None:
-    ax = plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"], title="a cat?")
+    ax = plots.overlay(IMAGE, LABELS, ["cat", "grass"], title="a cat?")
     legend = ax.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["grass 17 %"]
     colour = legend.get_patches()[0].get_facecolor()[:3]
@@ -39,42 +38,21 @@ def test_a_short_legend_names_the_largest_classes() -> None:
     labels = LABELS.copy()
     labels[20:] = 0
     labels[15, :3] = 2
-    legend = plots.overlay_labels(IMAGE, labels, ["cat", "grass", "sky"], most=2).get_legend()
+    legend = plots.overlay(IMAGE, labels, ["cat", "grass", "sky"], most=2).get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["cat 33 %", "grass 17 %"]
 
 
 def test_overlay_draws_into_given_axes() -> None:
     ax = plt.subplots()[1]
-    assert plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"], ax=ax) is ax
+    assert plots.overlay(IMAGE, LABELS, ["cat", "grass"], ax=ax) is ax
     assert (ax.images[0].get_array() != 90).any()
 
 
 def test_overlay_without_classes_has_no_legend() -> None:
-    assert plots.overlay_labels(IMAGE, np.full((30, 40), -1), ["cat"]).get_legend() is None
+    assert plots.overlay(IMAGE, np.full((30, 40), -1), ["cat"]).get_legend() is None
 
 
-def test_heatmap_is_stretched_over_the_picture() -> None:
+def test_heatmap_is_stretched_over_the_image() -> None:
     ax = plots.heatmap(np.eye(4), image=IMAGE, limits=(0.0, 2.0))
     assert ax.images[1].get_extent() == [-0.5, 39.5, 29.5, -0.5]
     assert ax.images[1].get_clim() == (0.0, 2.0)
-
-
-def test_panel_has_one_named_place_per_stage() -> None:
-    stages = {"picture": IMAGE, "attention": np.eye(4), "labels": IMAGE}
-    figure = plots.panel(stages, columns=2)
-    shown = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in shown] == list(stages)
-    assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
-
-
-def test_heatmap_in_words() -> None:
-    values = np.zeros((9, 9))
-    values[8, 8] = 1
-    assert plots.alt_heatmap(values, "x") == "Heat map of x, highest in the lower right."
-
-
-def test_overlay_of_a_segmentation() -> None:
-    result = Segmentation(LABELS, np.zeros((2, 30, 40)), ("cat", "grass"), 0.5, (0, 1), IMAGE)
-    drawn = result.plot().images[0].get_array()
-    same = plots.overlay_labels(IMAGE, LABELS, ["cat", "grass"]).images[0].get_array()
-    assert (drawn == same).all()

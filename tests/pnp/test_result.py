@@ -20,17 +20,6 @@ def result() -> Segmentation:
     return Segmentation(labels, planes, ("cat", "dog", "sky"), 0.5, (0.1, 0.2, 0.0), image)
 
 
-def test_share_counts_pixels(result: Segmentation) -> None:
-    assert result.share() == pytest.approx({"cat": 2 / 6, "dog": 3 / 6, "sky": 0.0})
-
-
-def test_share_without_classes() -> None:
-    empty = Segmentation(
-        np.full((2, 2), -1, np.int16), np.zeros((0, 2, 2)), (), 0.0, (), np.zeros((2, 2, 3))
-    )
-    assert empty.share() == {}
-
-
 def test_frozen_and_picklable(result: Segmentation) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.match = 1.0  # type: ignore[misc]
