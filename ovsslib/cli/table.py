@@ -52,8 +52,7 @@ def table(
     """
     from ovsslib.reports.measured import default_folder, load_measured
     from ovsslib.reports.published import load_published
-    from ovsslib.reports.render import html, markdown
-    from ovsslib.reports.table import build, frame, select
+    from ovsslib.reports.table import build, frame, html, markdown, select
 
     form = _format(form, out)
     figures = load_measured(folders or [default_folder()], metric)

@@ -1,1 +1,9 @@
-"""Tables and charts of stored and published figures."""
+"""Tables and charts of measured and published figures.
+
+- `published`: figures of papers, each with its source and protocol, from `data/paper`.
+- `measured`: the same of this library's own results files.
+- `table`: both in one table, as Markdown, HTML or data.
+- `figures`: one run at a glance: headline, confusions, the best and worst images.
+- `charts`: drawings of these.
+- `examples`: images of a run, segmented again to be looked at.
+"""

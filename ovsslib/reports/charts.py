@@ -1,6 +1,6 @@
 """Charts of a run, each with the words that describe it: classes, confusions, stages, images.
 
-Matplotlib is imported when a function is called; all charts have a solid white ground.
+Matplotlib is imported when a function is called; all charts have a solid white background.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 
 from ovsslib.draw.plots import overlay
 from ovsslib.io.palette import VOID
-from ovsslib.reports import confusions
+from ovsslib.reports import figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ovsslib.evaluate.result import RunResult
-    from ovsslib.reports.examples import Seen
+    from ovsslib.reports.examples import Example
 
 COLOURS = {"thing": "#c06040", "stuff": "#4878a8", "background": "#808080"}
 """Kind of a label -> colour of its bar."""
@@ -41,20 +41,20 @@ def known_classes(table: Any, scored: Sequence[int]) -> Any:
     return rows.sort_values("iou", ascending=False, kind="stable", ignore_index=True)
 
 
-def class_chart(rows: Any, *, most: int = MOST) -> Figure:
+def class_chart(rows: Any) -> Figure:
     """Bars of every class's IoU, sorted.
 
     Args:
-        rows: What `known_classes` returned.
-        most: Of more classes than this, the best and the worst halves of it stand side by side.
+        rows: What `known_classes` returned. Of more than `MOST` classes, the best and the worst
+            are shown side by side.
 
     Returns:
         The figure.
     """
     from matplotlib.patches import Patch
 
-    if len(rows) > most:
-        half = most // 2
+    if len(rows) > MOST:
+        half = MOST // 2
         parts = {f"the {half} best": rows.head(half), f"the {half} worst": rows.tail(half)}
     else:
         parts = {"": rows}
@@ -63,9 +63,9 @@ def class_chart(rows: Any, *, most: int = MOST) -> Figure:
     axes = np.atleast_1d(figure.subplots(1, len(parts)))
     for ax, (title, part) in zip(axes, parts.items(), strict=True):
         # Positions, not names: two classes may share a name.
-        places = np.arange(len(part))
-        ax.barh(places, 100 * part["iou"], color=[COLOURS[kind] for kind in part["kind"]])
-        ax.set_yticks(places, part["class"])
+        positions = np.arange(len(part))
+        ax.barh(positions, 100 * part["iou"], color=[COLOURS[kind] for kind in part["kind"]])
+        ax.set_yticks(positions, part["class"])
         ax.set(xlabel="IoU (%)", title=title, xlim=(0, 100))
         ax.set_ylim(len(part) - 0.4, -0.6)
     kinds = [kind for kind in COLOURS if (rows["kind"] == kind).any()]
@@ -95,52 +95,51 @@ def confusion_chart(result: RunResult, labels: Sequence[int]) -> Figure:
 
     Args:
         result: The run.
-        labels: Labels to show, such as `ovsslib.reports.confusions.involved` chooses.
+        labels: Labels to show, such as `ovsslib.reports.figures.involved` chooses.
 
     Returns:
         The figure; cells from 1 % hold their number, the diagonal (right pixels) is framed.
     """
     from matplotlib.patches import Rectangle
 
-    names = confusions.label_names(result)
+    names = figures.label_names(result)
     chosen = list(labels)
-    values = 100 * confusions.shares(confusions.confusion(result))[np.ix_(chosen, chosen)]
+    values = 100 * figures.shares(figures.confusion(result))[np.ix_(chosen, chosen)]
     side = 0.5 * len(chosen) + 1.8
     figure = _figure(side + 0.8, side)
     ax = figure.subplots()
     drawn = ax.imshow(values, cmap="Blues", vmin=0, vmax=100)
-    places = np.arange(len(chosen))
+    positions = np.arange(len(chosen))
     titles = [names[k] for k in chosen]
-    ax.set_xticks(places, titles, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(places, titles)
+    ax.set_xticks(positions, titles, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(positions, titles)
     ax.set(xlabel="labelled as", ylabel="true class")
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         if value >= 1:
             ink = "white" if value > 60 else "black"
             ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8)
-    for k in places:
+    for k in positions:
         ax.add_patch(Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor="black", lw=0.8))
     figure.colorbar(drawn, ax=ax, label="% of the true class's pixels", shrink=0.8)
     return figure
 
 
-def alt_confusions(table: Any, n: int = 3) -> str:
-    """Alternative text of `confusion_chart`, and a sentence of its own: the first pairs in words.
+def alt_confusions(table: Any) -> str:
+    """Alternative text of `confusion_chart`: the first three pairs in words.
 
     Args:
-        table: `ovsslib.reports.confusions.pairs`.
-        n: How many pairs.
+        table: `ovsslib.reports.figures.pairs`.
 
     Returns:
         Such as `"Of the pixels of sky, 12 % are labelled as water."`
     """
     if not len(table):
         return "No pixel is labelled as another class."
-    rows = table.head(n)
+    rows = table.head(3)
     words = [
-        f"of the pixels of {true}, {100 * share:.0f} % are labelled as {said}"
-        for true, said, share in zip(rows["true"], rows["labelled as"], rows["share"], strict=True)
+        f"of the pixels of {true}, {100 * share:.0f} % are labelled as {other}"
+        for true, other, share in zip(rows["true"], rows["labelled as"], rows["share"], strict=True)
     ]
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}."
@@ -173,38 +172,39 @@ def alt_stages(seconds: Mapping[str, float]) -> str:
     return f"Bars of seconds per image: {', '.join(words) or 'no stage was timed'}."
 
 
-def picture_chart(
-    pictures: Sequence[Seen], titles: Sequence[str], classes: Sequence[str]
+def example_chart(
+    examples: Sequence[Example], titles: Sequence[str], classes: Sequence[str]
 ) -> Figure:
-    """Images in columns: as they are, their ground truth, and what the method says.
+    """Images in columns: the image itself, its ground truth, and what the method predicts.
 
     Args:
-        pictures: B images.
+        examples: B images with their label maps.
         titles: B titles.
         classes: C names of the data set.
 
     Returns:
         The figure. Legends name the largest classes of each image.
     """
-    tall = max((seen.image.shape[0] / seen.image.shape[1] for seen in pictures), default=1.0)
-    figure = _figure(2.5 * max(1, len(pictures)), 3 * (2.2 * min(tall, 1.5) + 0.6))
-    axes = figure.subplots(3, max(1, len(pictures)), squeeze=False)
-    for column, (seen, title) in enumerate(zip(pictures, titles, strict=True)):
-        axes[0, column].imshow(seen.image)
+    shapes = [example.image.shape for example in examples]
+    tall = max((height / width for height, width, _ in shapes), default=1.0)
+    figure = _figure(2.5 * max(1, len(examples)), 3 * (2.2 * min(tall, 1.5) + 0.6))
+    axes = figure.subplots(3, max(1, len(examples)), squeeze=False)
+    for column, (example, title) in enumerate(zip(examples, titles, strict=True)):
+        axes[0, column].imshow(example.image)
         axes[0, column].set_title(title, fontsize="small")
         axes[0, column].set_axis_off()
-        for ax, labels in zip(axes[1:, column], (seen.truth, seen.labels), strict=True):
+        for ax, labels in zip(axes[1:, column], (example.truth, example.labels), strict=True):
             shown = np.where(labels == VOID, 0, labels).astype(np.int64) - 1
-            overlay(seen.image, shown, classes, ax=ax, most=4)
-    for ax, name in zip(axes[:, 0], ("picture", "ground truth", "method"), strict=True):
+            overlay(example.image, shown, classes, ax=ax, most=4)
+    for ax, name in zip(axes[:, 0], ("image", "ground truth", "method"), strict=True):
         _row_title(ax, name)
     return figure
 
 
 def _row_title(ax: Axes, text: str) -> None:
     """Words left of axes that have no frame."""
-    place = ax.transAxes
-    ax.text(-0.04, 0.5, text, transform=place, rotation=90, ha="right", va="center", fontsize=8)
+    style = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8}
+    ax.text(-0.04, 0.5, text, transform=ax.transAxes, **style)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -1,4 +1,4 @@
-"""Segment a few pictures of a run again, to look at them: a run keeps counts, not label maps."""
+"""Segment some images of a run again, to look at them: a run keeps counts, not label maps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Example:
     """One image with both its label maps.
 
     Attributes:
         name: Of the image.
         image: (H, W, 3) uint8.
         truth: (H, W) data-set labels, 0 background, 255 not scored.
-        labels: (H, W) data-set labels that the method gave, 0 background.
+        labels: (H, W) data-set labels that the method predicted, 0 background.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Seen:
     labels: np.ndarray
 
 
-def revisit(model: Any, work: Task, names: Sequence[str]) -> list[Seen]:
-    """Segment images as the run did: same classes looked for, same windows, same rules.
+def segment_again(model: Any, task: Task, names: Sequence[str]) -> list[Example]:
+    """Segment images as the run did: with the same classes, windows and rules.
 
     Args:
         model: The run's method.
-        work: The run's images and protocol.
+        task: The run's images and protocol.
         names: Of the images.
 
     Returns:
@@ -48,26 +48,26 @@ def revisit(model: Any, work: Task, names: Sequence[str]) -> list[Seen]:
     Raises:
         OvssError: An image cannot be read.
     """
-    looks = work.looks
-    if hasattr(looks, "use"):
-        looks.use(getattr(model, "matcher", None))
-    if hasattr(looks, "prepare"):
-        looks.prepare(work.dataset, tuple(names), None)
-    found = []
+    class_filter = task.looks
+    if hasattr(class_filter, "use"):
+        class_filter.use(getattr(model, "matcher", None))
+    if hasattr(class_filter, "prepare"):
+        class_filter.prepare(task.dataset, tuple(names), None)
+    examples = []
     for name in names:
-        picture = work.read(name)
-        labels = _labels(model, work, picture)
-        said, true, _ = work.protocol.compared(labels, picture.looked_for, picture.truth)
-        found.append(Seen(name, np.asarray(picture.image), true, said))
-    return found
+        item = task.read(name)
+        labels = _labels(model, task, item)
+        predicted, truth, _ = task.protocol.compared(labels, item.looked_for, item.truth)
+        examples.append(Example(name, np.asarray(item.image), truth, predicted))
+    return examples
 
 
-def _labels(model: Any, work: Task, picture: Picture) -> np.ndarray:
+def _labels(model: Any, task: Task, item: Picture) -> np.ndarray:
     """(H, W) labels into the names that the method was given, -1 for background."""
     config = model.config
     if not isinstance(config, PnPConfig):
-        seeing = windowed(model, work.protocol, work.dataset)
-        return seeing.segment_batch([picture.image], [picture.classes])[0].labels
-    (maps,) = window_maps(model, [picture.image], [picture.classes], work.protocol.window)
-    rule = work.protocol.background(work.dataset)
+        adapter = windowed(model, task.protocol, task.dataset)
+        return adapter.segment_batch([item.image], [item.classes])[0].labels
+    (maps,) = window_maps(model, [item.image], [item.classes], task.protocol.window)
+    rule = task.protocol.background(task.dataset)
     return refine_maps(maps, config.replace(background=rule)).labels

@@ -1,4 +1,4 @@
-"""A run at a glance: headline figures, seconds per image, best and worst images."""
+"""A run at a glance: headline figures, times, the best and worst images, confusions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ovsslib.errors import OvssError
 from ovsslib.metrics import iou as metrics
 
 if TYPE_CHECKING:
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
 
 TITLES = {"miou": "mIoU", "miou_things": "mIoU, things", "miou_stuff": "mIoU, stuff"}
 """What tables call the figures of `RunResult.groups`."""
+MOST_LABELS = 12
+"""Labels in a heat map of confusions."""
 
 
 def headline(result: RunResult) -> Any:
-    """The figures of a run that people quote, with intervals.
+    """The figures of a run that are usually quoted, with intervals.
 
     Args:
         result: The run.
@@ -37,25 +40,25 @@ def headline(result: RunResult) -> Any:
         n = int(known[list(labels)].sum())
         rows[TITLES[key]] = metrics.interval(result.counts, labels, absent=absent), n
     if result.boundary is not None:
-        near = metrics.interval(result.boundary, result.scored, absent=absent)
-        rows["boundary mIoU"] = near, int(known[list(result.scored)].sum())
+        boundary = metrics.interval(result.boundary, result.scored, absent=absent)
+        rows["boundary mIoU"] = boundary, int(known[list(result.scored)].sum())
     if result.counts.truth[:, 0].any():
         rows["background IoU"] = metrics.interval(result.counts, [0], absent=absent), 1
     rows["pixel accuracy"] = metrics.accuracy_interval(result.counts), 1
     table = {
-        title: {key: 100 * value for key, value in found.to_dict().items()} | {"labels": n}
-        for title, (found, n) in rows.items()
+        title: {key: 100 * value for key, value in interval.to_dict().items()} | {"labels": n}
+        for title, (interval, n) in rows.items()
     }
     return pd.DataFrame(table).T.astype({"labels": int})
 
 
-def seconds_per_picture(result: RunResult) -> dict[str, float]:
+def seconds_per_image(result: RunResult) -> dict[str, float]:
     """Stage -> seconds per image, over all processes; empty where no stage was timed."""
     n = max(1, len(result.ids) + len(result.failed))
     return {stage: seconds / n for stage, seconds in result.stages.items()}
 
 
-def picture_means(result: RunResult) -> np.ndarray:
+def image_means(result: RunResult) -> np.ndarray:
     """Mean IoU of each image over the classes that are in it.
 
     Args:
@@ -76,11 +79,11 @@ def picture_means(result: RunResult) -> np.ndarray:
 
 
 def extremes(values: np.ndarray, n: int = 3) -> tuple[list[int], list[int]]:
-    """Where the highest and the lowest values are; no place is in both.
+    """Indices of the highest and of the lowest values; none is in both lists.
 
     Args:
         values: (B,), NaN left out.
-        n: How many of each at the most.
+        n: How many of each at most.
 
     Returns:
         Indices of the highest, falling, and of the lowest, rising.
@@ -92,3 +95,99 @@ def extremes(values: np.ndarray, n: int = 3) -> tuple[list[int], list[int]]:
     order = [int(k) for k in np.argsort(values, kind="stable") if not np.isnan(values[k])]
     low = order[: min(n, len(order) // 2)]
     return order[len(low) :][::-1][:n], low
+
+
+def label_names(result: RunResult) -> tuple[str, ...]:
+    """What to call each label of a run in a table; label 0 by what it stands for.
+
+    Args:
+        result: The run.
+
+    Returns:
+        C + 1 names. Label 0 is `"background"` where it counts as a class, `"background or
+        void"` where the protocol counts void as label 0 too, else `"no class"`.
+    """
+    if result.protocol.get("void") == "background":
+        zero = "background or void"
+    else:
+        zero = "background" if 0 in result.scored else "no class"
+    return (zero, *result.classes)
+
+
+def shares(matrix: np.ndarray) -> np.ndarray:
+    """Each true label's pixels as shares.
+
+    Args:
+        matrix: (C, C) integers, row = true label.
+
+    Returns:
+        (C, C) float64; every row sums to 1, or is NaN where the label has no pixel.
+
+    Example:
+        >>> shares(np.array([[3, 1], [0, 2]])).tolist()
+        [[0.75, 0.25], [0.0, 1.0]]
+    """
+    total = matrix.sum(1, keepdims=True)
+    out = np.full(matrix.shape, np.nan)
+    return np.divide(matrix, total, out=out, where=total > 0)
+
+
+def pairs(result: RunResult) -> Any:
+    """Every pair of a true label and a wrong one that its pixels got, the most pixels first.
+
+    Args:
+        result: The run.
+
+    Returns:
+        DataFrame: true, labelled as (names, see `label_names`), share (0..1 of the true label's
+        scored pixels), pixels, and the label numbers truth and predicted.
+
+    Raises:
+        OvssError: The result was stored before confusions were kept.
+    """
+    import pandas as pd
+
+    matrix = confusion(result)
+    wrong = matrix - np.diag(np.diag(matrix))
+    truth, predicted = np.nonzero(wrong)
+    names = np.array(label_names(result), object)
+    table = pd.DataFrame(
+        {
+            "true": names[truth],
+            "labelled as": names[predicted],
+            "share": shares(matrix)[truth, predicted],
+            "pixels": wrong[truth, predicted],
+            "truth": truth,
+            "predicted": predicted,
+        }
+    )
+    return table.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
+
+
+def confusion(result: RunResult) -> np.ndarray:
+    """The (C + 1, C + 1) confusion matrix of a run.
+
+    Raises:
+        OvssError: The result was stored before confusions were kept.
+    """
+    if result.confusion is None:
+        raise OvssError("this result holds no confusion matrix; run it again")
+    return result.confusion
+
+
+def involved(table: Any) -> list[int]:
+    """The labels of the first pairs: as many as a heat map can show legibly.
+
+    Args:
+        table: What `pairs` returned.
+
+    Returns:
+        At most `MOST_LABELS` label numbers, rising; whole pairs only.
+    """
+    labels: set[int] = set()
+    for truth, predicted in zip(table["truth"], table["predicted"], strict=True):
+        more = labels | {int(truth), int(predicted)}
+        if len(more) > MOST_LABELS:
+            break
+        labels = more
+    return sorted(labels)

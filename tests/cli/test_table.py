@@ -1,4 +1,4 @@
-"""``ovss table`` through the real command."""
+"""`ovss table` through the real command."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ovsslib.cli.main import app
-from reports.test_measured import STORED, store, stored
-from reports.test_render import Page
 from support.helpers import one_error
+from support.html_page import Page
+from support.results import STORED, store, stored
 
 
 def table(*arguments: object) -> object:
@@ -45,7 +45,7 @@ def test_no_published() -> None:
     assert "poster" not in done.stdout
 
 
-def test_bad_pictures_limit_and_two_settings_show(tmp_path: Path) -> None:
+def test_bad_images_limit_and_two_settings_show(tmp_path: Path) -> None:
     store(tmp_path, failed={"x": "cut"}, allowed_bad=2, dataset="voc21", config_hash="aaaa")
     store(tmp_path, limit=5, dataset="voc21", config_hash="bbbb")
     done = table(tmp_path, "--dataset", "voc", "--protocol", "pnp-fixed", "--protocol", "pnp")

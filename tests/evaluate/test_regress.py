@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.test_result import make_result
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import regress
 from ovsslib.evaluate.result import figures
+from support.results import make_result
 
 FIGURES = figures(make_result())
 GOOD = '{"value": 0.5, "tolerance": 0.1}'

@@ -13,36 +13,9 @@ import pytest
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import result as results
-from ovsslib.evaluate.result import RunResult
 from ovsslib.metrics import iou as metrics
-from ovsslib.metrics.counts import Counts, image_counts
-from ovsslib.protocols.protocol import get_protocol
 from support.helpers import ROOT
-
-
-def make_result(seed: int = 0, images: int = 5) -> RunResult:
-    """A run over random label maps: two things, and a stuff class that is never true."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 3, (images, 8, 9))
-    pred = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 4, truth.shape))
-    counts = Counts.stack([image_counts(p, t, 4) for p, t in zip(pred, truth, strict=True)])
-    return RunResult(
-        method="pnp-ovss",
-        vlm="owner/model",
-        dataset="toy",
-        split="val",
-        protocol=get_protocol("pnp-fixed").to_dict(),
-        filter="oracle",
-        config={"layer": 1},
-        config_hash="0123456789",
-        classes=("cat", "dog", "sky"),
-        things=frozenset({1, 2}),
-        scored=(1, 2, 3),
-        ids=tuple(f"p{i}" for i in range(images)),
-        counts=counts,
-        seconds=1.5,
-        provenance={"python": "3"},
-    )
+from support.results import make_result
 
 
 def test_figures_are_those_of_metrics() -> None:

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 from ovsslib.errors import OvssError
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.iou import Counts, confusion_matrix, image_counts, mean_iou
+from support.results import make_result
 
 
 def _random(seed: int, n: int = 5, *, images: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -207,3 +208,16 @@ def test_arguments_stay_as_they_are() -> None:
     metrics.iou(counts)
     for name, old in zip(("intersection", "predicted", "truth"), before, strict=True):
         assert (getattr(counts, name) == old).all()
+
+
+def test_interval_of_the_pixel_accuracy() -> None:
+    counts = make_result(images=30).counts
+    whole = metrics.accuracy_interval(counts)
+    assert whole.value == metrics.pixel_accuracy(counts)
+    assert whole.low < whole.value < whole.high
+    parts = [
+        metrics.pixel_accuracy(counts.take(np.repeat(np.arange(30), weights)))
+        for weights in metrics.resample_weights(30, resamples=40)
+    ]
+    few = metrics.accuracy_interval(counts, resamples=40)
+    assert (few.low, few.high) == pytest.approx(tuple(np.percentile(parts, [2.5, 97.5])))

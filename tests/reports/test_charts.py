@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluate.test_result import make_result
 from ovsslib.evaluate.result import class_table
-from ovsslib.reports import charts, confusions
-from ovsslib.reports.examples import Seen
-from reports.test_confusions import RESULT
+from ovsslib.reports import charts, figures
+from ovsslib.reports.examples import Example
+from support.results import make_confusions, make_result
+
+RESULT = make_confusions()
 
 
 def many(n: int) -> pd.DataFrame:
@@ -73,13 +74,13 @@ def test_confusion_chart_shows_shares_of_the_true_class() -> None:
 
 
 def test_confusions_in_words() -> None:
-    table = confusions.pairs(RESULT)
-    assert charts.alt_confusions(table, 2) == (
+    table = figures.pairs(RESULT)
+    assert charts.alt_confusions(table[:2]) == (
         "Of the pixels of cat, 10 % are labelled as dog; "
         "of the pixels of dog, 50 % are labelled as no class."
     )
     right = replace(RESULT, confusion=np.diag([1, 1, 1, 1]))
-    assert charts.alt_confusions(confusions.pairs(right)).startswith("No pixel")
+    assert charts.alt_confusions(figures.pairs(right)).startswith("No pixel")
 
 
 def test_stage_chart() -> None:
@@ -90,20 +91,20 @@ def test_stage_chart() -> None:
     assert charts.alt_stages({}) == "Bars of seconds per image: no stage was timed."
 
 
-def test_picture_chart_has_three_rows() -> None:
+def test_example_chart_has_three_rows() -> None:
     image = np.full((6, 8, 3), 90, np.uint8)
     truth = np.full((6, 8), 255, np.uint8)
     truth[:3] = 2
-    said = np.zeros((6, 8), np.int64)
-    said[:, :4] = 1
-    seen = Seen("a", image, truth, said)
-    figure = charts.picture_chart([seen, seen], ["a: 10", "b: 20"], ["cat", "dog"])
+    labels = np.zeros((6, 8), np.int64)
+    labels[:, :4] = 1
+    example = Example("a", image, truth, labels)
+    figure = charts.example_chart([example, example], ["a: 10", "b: 20"], ["cat", "dog"])
     axes = np.array(figure.axes).reshape(3, 2)
     assert [ax.get_title() for ax in axes[0]] == ["a: 10", "b: 20"]
     legends = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in axes[1:, 1]]
     assert legends == [["dog 50 %"], ["cat 50 %"]]
-    assert [ax.texts[0].get_text() for ax in axes[:, 0]] == ["picture", "ground truth", "method"]
+    assert [ax.texts[0].get_text() for ax in axes[:, 0]] == ["image", "ground truth", "method"]
 
 
-def test_picture_chart_without_pictures_is_empty() -> None:
-    assert not any(ax.images for ax in charts.picture_chart([], [], ["cat"]).axes)
+def test_example_chart_without_images_is_empty() -> None:
+    assert not any(ax.images for ax in charts.example_chart([], [], ["cat"]).axes)

@@ -12,7 +12,7 @@ from ovsslib.evaluate.run import load_models, open_task, run_many
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import task
 from ovsslib.metrics.counts import COUNT_NAMES, image_counts
-from ovsslib.reports.examples import revisit
+from ovsslib.reports.examples import segment_again
 from protocols.test_adapter import Colours
 from support.helpers import write_voc
 
@@ -26,13 +26,13 @@ def test_the_labels_are_those_that_were_counted(tiny: Path, tmp_path: Path, prot
     result = run_many({"run": spec}, how)["run"]
     work, model = open_task(spec, how), load_models({"run": spec}, how)["run"]
     names = result.ids[:1:-1]
-    for seen, name in zip(revisit(model, work, names), names, strict=True):
+    for example, name in zip(segment_again(model, work, names), names, strict=True):
         ignore = None if work.protocol.void == "background" else 255
-        found = image_counts(seen.labels, seen.truth, 21, ignore=ignore)
+        found = image_counts(example.labels, example.truth, 21, ignore=ignore)
         row = result.ids.index(name)
         for key in COUNT_NAMES:
             assert np.array_equal(getattr(found, key)[0], getattr(result.counts, key)[row])
-        assert seen.image.shape[:2] == seen.truth.shape
+        assert example.image.shape[:2] == example.truth.shape
 
 
 def test_any_method_and_a_filter_with_a_model(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_any_method_and_a_filter_with_a_model(tmp_path: Path) -> None:
             calls.append(names)
 
     vars(work)["looks"] = Looks()
-    (seen,) = revisit(Colours(), work, data.ids[1:])
+    (example,) = segment_again(Colours(), work, data.ids[1:])
     assert calls == [None, data.ids[1:]]
-    assert set(np.unique(seen.labels)) <= {0, 3}
-    assert seen.name == data.ids[1]
+    assert set(np.unique(example.labels)) <= {0, 3}
+    assert example.name == data.ids[1]

@@ -1,17 +1,20 @@
-"""A run at a glance, against figures computed another way."""
+"""A run at a glance, against figures computed another way; which class is taken for which."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from evaluate.test_result import make_result
+from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import figures
-from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import Counts
 from ovsslib.reports import figures as summary
+from support.results import make_confusions, make_result
+
+RESULT = make_confusions()
 
 
 def test_headline_is_that_of_the_results_file() -> None:
@@ -55,20 +58,20 @@ def test_labels_that_do_not_occur_are_not_in_the_mean() -> None:
     assert table.loc[["mIoU", "mIoU, things", "mIoU, stuff"], "labels"].tolist() == [2, 1, 1]
 
 
-def test_seconds_are_per_picture_tried() -> None:
+def test_seconds_are_per_image_tried() -> None:
     result = replace(make_result(images=3), stages={"read": 2.0}, failed={"p9": "damaged"})
-    assert summary.seconds_per_picture(result) == {"read": 0.5}
+    assert summary.seconds_per_image(result) == {"read": 0.5}
 
 
-def test_picture_means_are_over_the_classes_in_the_picture() -> None:
+def test_image_means_are_over_the_classes_in_the_image() -> None:
     #               label: 0   1   2   3
     truth = np.array([[10, 20, 0, 0], [9, 0, 0, 0], [0, 5, 5, 0]])
     hits = np.array([[5, 10, 0, 0], [9, 0, 0, 0], [0, 5, 0, 0]])
-    said = np.array([[5, 10, 15, 0], [9, 0, 0, 0], [0, 10, 0, 0]])
-    result = replace(make_result(images=3), counts=Counts(hits, said, truth))
-    assert summary.picture_means(result) == pytest.approx([0.5, np.nan, 0.25], nan_ok=True)
+    predicted = np.array([[5, 10, 15, 0], [9, 0, 0, 0], [0, 10, 0, 0]])
+    result = replace(make_result(images=3), counts=Counts(hits, predicted, truth))
+    assert summary.image_means(result) == pytest.approx([0.5, np.nan, 0.25], nan_ok=True)
     whole = replace(result, scored=(0, 1, 2, 3))
-    assert summary.picture_means(whole) == pytest.approx([0.5, 1.0, 0.25])
+    assert summary.image_means(whole) == pytest.approx([0.5, 1.0, 0.25])
 
 
 @pytest.mark.parametrize(
@@ -81,18 +84,50 @@ def test_picture_means_are_over_the_classes_in_the_picture() -> None:
         ([], [], []),
     ],
 )
-def test_no_picture_is_among_the_best_and_the_worst(values, best, worst) -> None:
+def test_no_image_is_among_the_best_and_the_worst(values, best, worst) -> None:
     assert summary.extremes(np.array(values), 2) == (best, worst)
 
 
-def test_interval_of_the_pixel_accuracy() -> None:
-    counts = make_result(images=30).counts
-    found = metrics.accuracy_interval(counts)
-    assert found.value == metrics.pixel_accuracy(counts)
-    assert found.low < found.value < found.high
-    parts = [
-        metrics.pixel_accuracy(counts.take(np.repeat(np.arange(30), weights)))
-        for weights in metrics.resample_weights(30, resamples=40)
+def test_pairs_are_ordered_by_pixels() -> None:
+    table = summary.pairs(RESULT)
+    assert list(zip(table["true"], table["labelled as"], table["pixels"], strict=True)) == [
+        ("cat", "dog", 10),
+        ("dog", "no class", 4),
+        ("dog", "cat", 4),
+        ("no class", "cat", 1),
     ]
-    few = metrics.accuracy_interval(counts, resamples=40)
-    assert (few.low, few.high) == pytest.approx(tuple(np.percentile(parts, [2.5, 97.5])))
+    assert table["share"].tolist() == pytest.approx([0.1, 0.5, 0.5, 1 / 6])
+
+
+def test_shares_of_a_class_without_pixels_are_unknown() -> None:
+    shares = summary.shares(RESULT.confusion)
+    assert np.isnan(shares[3]).all()
+    assert shares[:3].sum(1) == pytest.approx(1)
+
+
+def test_label_0_is_called_what_it_is() -> None:
+    assert summary.label_names(RESULT) == ("no class", "cat", "dog", "sky")
+    assert summary.label_names(replace(RESULT, scored=(0, 1, 2, 3)))[0] == "background"
+    released = replace(RESULT, protocol={**RESULT.protocol, "void": "background"})
+    assert summary.label_names(released)[0] == "background or void"
+
+
+def test_involved_takes_whole_pairs() -> None:
+    table = summary.pairs(RESULT)
+    assert summary.involved(table) == [0, 1, 2]
+    # the pair (12, 13) adds one label, as 13 is there
+    many = pd.DataFrame({"truth": range(0, 20, 2), "predicted": range(1, 21, 2)})
+    many.loc[5, "predicted"] = 13
+    assert summary.involved(many) == [*range(11), 13]
+    odd = pd.concat([table[:1], many.iloc[1:].drop(6)])  # 11 labels, then two more that do not fit
+    assert summary.involved(odd) == [*range(1, 11), 13]
+
+
+def test_a_run_without_mistakes_has_no_pairs() -> None:
+    right = replace(RESULT, confusion=np.diag([3, 2, 1, 0]))
+    assert len(summary.pairs(right)) == 0
+
+
+def test_old_results_say_so() -> None:
+    with pytest.raises(OvssError, match="no confusion matrix; run it again"):
+        summary.pairs(make_result())

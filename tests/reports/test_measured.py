@@ -9,32 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluate.test_result import make_result
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import result as results
 from ovsslib.reports.measured import default_folder, load_measured
-from support.helpers import ROOT
-
-STORED = ROOT / "data" / "results"
-
-
-def stored(metric: str) -> str:
-    """The figure of micro-bridgetower's stored run, as tables spell it."""
-    (path,) = STORED.glob("pnp-ovss_micro-bridgetower_*.json")
-    found = json.loads(path.read_text())["metrics"][metric]
-    value, low, high = (f"{100 * found[name]:.1f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def store(folder: Path, **change: object) -> Path:
-    """A real results file of a small run, with fields of its JSON changed."""
-    path = results.save(make_result(), folder)
-    record = json.loads(path.read_text()) | change
-    name = f"{record['config_hash']}_{record['dataset']}_{record['limit']}.json"
-    path.unlink()
-    path = folder / name
-    path.write_text(json.dumps(record))
-    return path
+from support.results import STORED, make_result, store
 
 
 def test_stored_results() -> None:
@@ -59,7 +37,7 @@ def test_a_class_has_a_value_and_no_interval() -> None:
     assert figure.text == f"{figure.value:.1f}"
 
 
-def test_bad_pictures_limit_and_settings_of_the_filter(tmp_path: Path) -> None:
+def test_bad_images_limit_and_settings_of_the_filter(tmp_path: Path) -> None:
     store(tmp_path, failed={"x": "cut", "y": "cut"}, allowed_bad=3, limit=7)
     store(tmp_path, filter="vlm", filter_settings={"threshold": 0.5, "at": 1}, dataset="voc")
     bad, filtered = load_measured([tmp_path])
