@@ -203,7 +203,7 @@ def example_chart(
 
 def _row_title(ax: Axes, text: str) -> None:
     """Words left of axes that have no frame."""
-    style = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8}
+    style: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8}
     ax.text(-0.04, 0.5, text, transform=ax.transAxes, **style)
 
 
