@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
+    from ovsslib.datasets import load_dataset
+    from ovsslib.evaluate.run import run
+    from ovsslib.evaluate.spec import RunSpec
     from ovsslib.methods import load
     from ovsslib.pnp.config import PnPConfig
     from ovsslib.pnp.pipeline import PnPOVSS
@@ -27,23 +30,29 @@ __all__ = [
     "OvssError",
     "PnPConfig",
     "PnPOVSS",
+    "RunSpec",
     "Segmentation",
     "Segmenter",
     "__version__",
     "load",
+    "load_dataset",
     "load_vlm",
     "preset",
+    "run",
 ]
 
 # Public name -> module, imported on first use: `import ovsslib` must stay fast.
 _LAZY = {
     "PnPConfig": "ovsslib.pnp.config",
     "PnPOVSS": "ovsslib.pnp.pipeline",
+    "RunSpec": "ovsslib.evaluate.spec",
     "Segmentation": "ovsslib.pnp.result",
     "Segmenter": "ovsslib.pnp.result",
     "load": "ovsslib.methods",
+    "load_dataset": "ovsslib.datasets",
     "load_vlm": "ovsslib.vlm",
     "preset": "ovsslib.pnp.presets",
+    "run": "ovsslib.evaluate.run",
 }
 
 
