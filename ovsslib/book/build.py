@@ -16,11 +16,32 @@ from typing import Any
 
 from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
-from ovsslib.redact import redact
+
+_RAW = {
+    "a table that is not rendered": re.compile(r"^\s*\|.*\|\s*$|\|\s*:?-{2,}", re.M),
+    "a value that is not filled in": re.compile(r"\{?glue:|\{glue\b"),
+    "a figure that is not drawn": re.compile(r"<(Figure|Axes).*>"),
+}
+"""What must not stand in a page's running text -> how it looks."""
+_VERBATIM = {"code", "pre", "script", "style", "title", "textarea"}
+_VOID = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "wbr",
+}
 
 
 def build(root: Path) -> Path:
-    """Build the HTML; every warning is an error.
+    """Build the HTML; every warning is an error, and so is every fault that `faults` finds.
 
     Args:
         root: The folder with `_config.yml` and `book/`.
@@ -29,46 +50,87 @@ def build(root: Path) -> Path:
         The first page.
 
     Raises:
-        OvssError: Sphinx warned or failed, or an image has no alternative text.
+        OvssError: Sphinx warned or failed, or a page shows something broken.
     """
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     command += ["build", "book", "-W", "-n", "--keep-going"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     log = root / "_build" / "build.log"
     log.parent.mkdir(exist_ok=True)
-    log.write_text(redact(done.stdout + done.stderr), encoding="utf-8")
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
     page = root / "_build" / "html" / "index.html"
     if done.returncode or not page.is_file():
         plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-        told = [line for line in plain.splitlines() if re.search(r"WARNING:|ERROR:|rror:", line)]
-        first = "; ".join(dict.fromkeys(told[:5])) or f"exit status {done.returncode}"
+        lines = [line for line in plain.splitlines() if re.search(r"WARNING:|ERROR:|rror:", line)]
+        first = "; ".join(dict.fromkeys(lines[:5])) or f"exit status {done.returncode}"
         raise OvssError(f"the book does not build: {first} (the whole log: {log})")
-    problems = [found for html in sorted(page.parent.rglob("*.html")) for found in lint(html)]
-    if problems:
-        raise OvssError(f"{len(problems)} images without text: {'; '.join(problems[:5])}")
+    broken = [fault for html in sorted(page.parent.rglob("*.html")) for fault in faults(html)]
+    if broken:
+        raise OvssError(f"faults on the book's pages ({len(broken)}): {'; '.join(broken[:5])}")
     return page
 
 
-def lint(page: Path) -> list[str]:
-    """Pictures of a page that say nothing to those who cannot see them.
+def faults(page: Path) -> list[str]:
+    """What is broken on a built page although Sphinx did not warn.
+
+    Found are Markdown tables and glued values that stand there as text, figures without content,
+    and images without a file or without alternative text (none, or only a file name).
 
     Args:
         page: An HTML file.
 
     Returns:
-        One line per image whose alternative text is missing, empty or a file name.
+        One line per fault.
     """
-    bad: list[str] = []
+    reader = _Page(page)
+    reader.feed(page.read_text(encoding="utf-8"))
+    reader.close()
+    return [f"{page.name}: {fault}" for fault in reader.faults]
 
-    class Pictures(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found = dict(attrs)
-            alt = (found.get("alt") or "").strip()
-            if tag == "img" and (not alt or "_images/" in alt or alt.endswith(".png")):
-                bad.append(f"{page.name}: {found.get('src')}")
 
-    Pictures().feed(page.read_text(encoding="utf-8"))
-    return bad
+class _Page(HTMLParser):
+    """Walks through a page and notes its faults."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.faults: list[str] = []
+        self.open: list[tuple[str, bool]] = []  # tag, whether its text is shown as it is
+        self.content: list[bool] = []  # of each open figure
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "img":
+            self._image(given.get("src", ""), given.get("alt", "").strip())
+        if tag in ("img", "svg", "table", "iframe", "pre"):
+            self.content = [True] * len(self.content)
+        if tag == "figure":
+            self.content.append(False)
+        if tag not in _VOID:
+            verbatim = tag in _VERBATIM or "math" in given.get("class", "").split()
+            self.open.append((tag, verbatim))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "figure" and self.content and not self.content.pop():
+            self.faults.append("a figure without content")
+        if any(name == tag for name, _ in self.open):
+            while self.open.pop()[0] != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if any(verbatim for _, verbatim in self.open):
+            return
+        for what, form in _RAW.items():
+            if match := form.search(data):
+                self.faults.append(f"{what}: {match[0].strip()[:60]}")
+
+    def _image(self, source: str, alt: str) -> None:
+        if not source:
+            self.faults.append("an image without a file")
+        elif not re.match(r"[a-z]+:", source) and not (self.path.parent / source).is_file():
+            self.faults.append(f"an image whose file is missing: {source}")
+        if not alt or "_images/" in alt or alt.endswith(".png"):
+            self.faults.append(f"an image without alternative text: {source}")
 
 
 def make_book(

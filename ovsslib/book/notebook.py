@@ -1,34 +1,159 @@
 """What the notebooks share: checked parameters, quiet progress, figures with alternative text.
 
-A notebook begins with its parameters, then `params = notebook.parameters(globals())` (see
-`ovsslib.book.parameters`), and ends with `provenance`.
+A notebook's first code cell (tagged `parameters`) declares each parameter with its type; the next
+cell checks what papermill put in their place, and the last one shows `provenance`:
+
+.. code-block:: python
+
+    vlm: str = "micro-blip"          # the cell tagged "parameters"
+    limit: int | None = None
+
+    from ovsslib.book import notebook     # the next cell
+    params = notebook.parameters(globals())
 """
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import io
 import json
 import os
 import sys
-from collections.abc import Iterable
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ovsslib.book.parameters import parameters
 from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
 from ovsslib.paths import checkout, in_checkout
-from ovsslib.redact import redacted
-
-__all__ = ["figure", "glue", "parameters", "progress", "provenance"]
 
 T = TypeVar("T")
 
-#: Set by the book build: nothing but results is written into the executed notebooks.
 QUIET = "OVSS_QUIET"
-#: Where figures are saved; without it, the book's folder of generated images.
+"""Set by the book build: nothing but results is written into the executed notebooks."""
 FIGURES = "OVSS_FIGURES"
-#: The key in an output's metadata under which `figure` leaves texts for the book build.
+"""Where figures are saved; without it, the book's folder of generated images."""
 FIGURE_KEY = "ovss-figure"
+"""The key in an output's metadata under which `figure` leaves texts for the book build."""
+DPI = 150
+"""Pixels per inch of figures."""
+
+
+def parameters(namespace: Mapping[str, Any]) -> Any:
+    """Check a notebook's parameters and freeze them; papermill only warns about unknown names.
+
+    Args:
+        namespace: The notebook's `globals()`. Declared parameters are its annotated names.
+
+    Returns:
+        An instance of a frozen dataclass with one field per declared parameter.
+
+    Raises:
+        OvssError: A parameter was passed that is not declared (the nearest declared name is
+            given), or has a value of another type, or none is declared.
+
+    Example:
+        >>> parameters({"__annotations__": {"limit": int}, "limit": 3})
+        Parameters(limit=3)
+    """
+    declared: dict[str, Any] = dict(namespace.get("__annotations__", {}))
+    if not declared:
+        raise OvssError(
+            "this notebook declares no parameters: write them in the cell tagged 'parameters', "
+            'each with its type, such as `vlm: str = "micro-blip"`'
+        )
+    check_names(_passed(namespace), declared)
+    for name, kind in declared.items():
+        if name not in namespace:
+            raise OvssError(f"parameter {name!r} has no value: give it a default")
+        if not fits(namespace[name], kind):
+            spelled = kind if typing.get_args(kind) else getattr(kind, "__name__", kind)
+            raise OvssError(
+                f"parameter {name!r} must be {spelled}, not "
+                f"{namespace[name]!r} ({type(namespace[name]).__name__})"
+            )
+    frozen = dataclasses.make_dataclass("Parameters", list(declared.items()), frozen=True)
+    return frozen(**{name: namespace[name] for name in declared})
+
+
+def check_names(passed: Iterable[str], declared: Iterable[str], where: str = "notebook") -> None:
+    """Refuse a parameter that a notebook does not declare.
+
+    Args:
+        passed: Names that were given.
+        declared: Names that exist.
+        where: What declares them, for the message.
+
+    Raises:
+        OvssError: For the first name not declared; names the nearest one, and lists all.
+    """
+    known = set(declared)
+    for name in passed:
+        if name not in known:
+            raise unknown(f"{where} parameter", name, known)
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a value is of an annotated type; `True` is not a number, and 1 is a float too.
+
+    Example:
+        >>> fits(3, float), fits(True, int), fits(None, int | None), fits([1, "a"], list[int])
+        (True, False, True, False)
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is typing.Literal:
+        return any(value == option and type(value) is type(option) for option in inner)
+    if origin in (list, tuple):  # papermill knows no tuples: a list stands for one
+        items = value if isinstance(value, list | tuple) else [object()]
+        return all(fits(item, inner[0]) for item in items)
+    allowed: Any = {None: types.NoneType, float: (int, float)}.get(kind, origin or kind)
+    return isinstance(value, allowed) and not (isinstance(value, bool) and kind in (int, float))
+
+
+def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A parameter that holds settings: a mapping, or JSON text, as `papermill -p` gives it.
+
+    Args:
+        value: What was passed; an empty text is an empty mapping.
+        name: The parameter's name, for the message.
+
+    Raises:
+        OvssError: The text is not a JSON object.
+
+    Example:
+        >>> as_mapping('{"crf": false}', "config")
+        {'crf': False}
+    """
+    if not isinstance(value, str):
+        return dict(value)
+    try:
+        settings = json.loads(value or "{}")
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise OvssError(
+            f"parameter {name!r} must be settings as JSON text, such as "
+            f"'{{\"crf\": false}}', not {value!r}"
+        )
+    return settings
+
+
+def as_list(value: str | Sequence[str]) -> list[str]:
+    """A parameter that holds words: a list, or a text with commas, as `papermill -p` gives it.
+
+    Example:
+        >>> as_list("oracle, all"), as_list(["oracle"]), as_list("")
+        (['oracle', 'all'], ['oracle'], [])
+    """
+    words = value.split(",") if isinstance(value, str) else value
+    return [word.strip() for word in words if word.strip()]
 
 
 def progress(items: Iterable[T], description: str = "", total: int | None = None) -> Iterable[T]:
@@ -53,7 +178,7 @@ def glue(name: str, value: Any) -> None:
     keep(name, value.item() if hasattr(value, "item") else value, display=False)
 
 
-def figure(fig: Any, name: str, alt: str, caption: str | None = None, dpi: int = 150) -> None:
+def figure(fig: Any, name: str, alt: str, caption: str | None = None) -> None:
     """Show a matplotlib figure with alternative text, and save it for the book's pages.
 
     It is saved as `book/_static/generated/<name>.png` (nowhere, outside a checkout). One figure
@@ -62,9 +187,8 @@ def figure(fig: Any, name: str, alt: str, caption: str | None = None, dpi: int =
     Args:
         fig: The matplotlib figure; it is closed.
         name: File name without ending, lower case and hyphens; also the label `fig-<name>`.
-        alt: What is to be seen, for those who cannot see it.
+        alt: What the figure shows, for those who cannot see it.
         caption: Text under the figure, in MyST.
-        dpi: Pixels per inch.
 
     Raises:
         OvssError: There is no alternative text.
@@ -75,10 +199,10 @@ def figure(fig: Any, name: str, alt: str, caption: str | None = None, dpi: int =
     from ovsslib.io.images import write_atomic
 
     if not alt.strip():
-        raise OvssError(f"figure {name!r} has no alternative text: say what is to be seen")
+        raise OvssError(f"figure {name!r} has no alternative text: say what it shows")
     buffer = io.BytesIO()
     # opaque white: readable in the book's dark mode too
-    fig.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
+    fig.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
     plt.close(fig)
     texts = {"name": f"fig-{name}", "alt": " ".join(alt.split()), "caption": caption}
     display(Image(data=buffer.getvalue()), metadata={FIGURE_KEY: texts})
@@ -95,23 +219,32 @@ def provenance(path: Path | None = None, **facts: Any) -> None:
         facts: What else to keep, such as `seconds` or `config`; `device` and `dtype` are
             those of the run.
     """
-    from IPython.display import Markdown, display
+    import pandas as pd
+    from IPython.display import HTML, display
 
     from ovsslib.io.images import write_atomic
     from ovsslib.io.provenance import provenance as gather
 
     run = {name: facts.pop(name) for name in ("device", "dtype") if name in facts}
-    record = redacted({**facts, **gather(**run)})
-    rows = [f"| {name} | `{_cell(value)}` |" for name, value in record.items()]
-    display(Markdown("\n".join(["| made with | |", "|:--|:--|", *rows])))
+    record = {**facts, **gather(**run)}
+    cells = [v if isinstance(v, str) else json.dumps(v, default=str) for v in record.values()]
+    with pd.option_context("display.max_colwidth", None):
+        # HTML: MyST's reader of Markdown outputs knows no tables
+        display(HTML(pd.DataFrame({"made with": cells}, index=list(record)).to_html(border=0)))
     if path is not None:
         write_atomic(path, json.dumps(record, indent=1, default=str) + "\n")
 
 
-def _cell(value: Any) -> str:
-    """A value in one cell of a Markdown table."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text.replace("|", "\\|").replace("\n", " ")
+def _passed(namespace: Mapping[str, Any]) -> list[str]:
+    """Names that papermill assigned; in a plain dict, every public name."""
+    if "In" not in namespace:
+        return [name for name in namespace if not name.startswith("_")]
+    names: list[str] = []
+    for source in namespace["In"]:
+        if source.startswith("# Parameters\n"):  # how papermill opens the cell it injects
+            assigned = [s for s in ast.parse(source).body if isinstance(s, ast.Assign)]
+            names += [t.id for s in assigned for t in s.targets if isinstance(t, ast.Name)]
+    return names
 
 
 def _figures() -> Path | None:

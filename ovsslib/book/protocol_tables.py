@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+import pandas as pd
 
 from ovsslib.datasets import LAYOUTS
 from ovsslib.protocols.protocol import PROTOCOLS, Protocol
@@ -12,10 +14,11 @@ ORDER: tuple[str, ...] = ("pnp", "pnp-fixed", "tcl", "sclip")
 _NONE = "–"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, without a line break at its end."""
-    lines = [head, [":--"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    table = pd.DataFrame(rows, columns=head)
+    # numbers stay as they are written
+    return table.to_markdown(index=False, disable_numparse=True, stralign="left")
 
 
 def _number(value: float | None) -> str:
@@ -35,16 +38,18 @@ def rules() -> str:
     """Markdown: what each protocol decides, one column per protocol.
 
     Example:
-        >>> rules().splitlines()[0]
-        '| | `pnp` | `pnp-fixed` | `tcl` | `sclip` |'
+        >>> rules().splitlines()[0].split()
+        ['|', '|', '`pnp`', '|', '`pnp-fixed`', '|', '`tcl`', '|', '`sclip`', '|']
     """
     kinds = {"count": "scores 0", "drop": "left out"}
     scored = {"classes": "where it is a class", "all": "always"}
-    nobody = {"nothing": "none is looked for", "first": "the first one is"}
+    empty = {"nothing": "none is looked for", "first": "the first is looked for"}
     filters = {None: "any", "all": "`all`"}
 
-    def names(one: Protocol) -> str:
-        files = [value for _, fields in one.variants for key, value in fields if key == "names"]
+    def names(protocol: Protocol) -> str:
+        files = [
+            value for _, fields in protocol.variants for key, value in fields if key == "names"
+        ]
         return "source's own" if files else "data set's"
 
     rows = (
@@ -52,7 +57,7 @@ def rules() -> str:
         ("void (255)", lambda p: "background" if p.void == "background" else "not scored"),
         ("label 0 counts in the mean", lambda p: scored[p.scored]),
         ("a class predicted, but true nowhere", lambda p: kinds[p.absent]),
-        ("no class recognised", lambda p: nobody[p.no_class]),
+        ("no class recognised", lambda p: empty[p.no_class]),
         ("names", names),
         ("sentences (CLIP methods)", lambda p: str(len(p.template_list()) or _NONE)),
         ("softmax scale", lambda p: _number(p.logit_scale)),
@@ -63,9 +68,8 @@ def rules() -> str:
         ),
     )
     protocols = [PROTOCOLS[name] for name in ORDER]
-    head = ["", *(f"`{one.name}`" for one in protocols)]
-    text = _table(head, [[title, *map(cell, protocols)] for title, cell in rows])
-    return text.replace("|  |", "| |", 1)
+    head = ["", *(f"`{protocol.name}`" for protocol in protocols)]
+    return _table(head, [[title, *map(cell, protocols)] for title, cell in rows])
 
 
 def labels() -> str:
@@ -73,9 +77,9 @@ def labels() -> str:
     always = {"always": "always", "few": "below 3 classes"}
     rows = []
     for name, layout in LAYOUTS.items():
-        here = [PROTOCOLS[one].resolved(name) for one in ORDER]
-        counts = [str(len(one.scored_classes(layout))) for one in here]  # type: ignore[arg-type]
-        plane = [always[one.background(layout)] for one in here[:2]]  # type: ignore[arg-type]
+        here = [PROTOCOLS[protocol].resolved(name) for protocol in ORDER]
+        counts = [str(len(p.scored_classes(layout))) for p in here]  # type: ignore[arg-type]
+        plane = [always[p.background(layout)] for p in here[:2]]  # type: ignore[arg-type]
         rows.append([f"`{name}`", counts[0], counts[1], *plane])
     head = ["data set", "labels: `pnp`", "others", "plane: `pnp`", "others"]
     return _table(head, rows)
@@ -85,11 +89,11 @@ def sclip() -> str:
     """Markdown: the values of `sclip` per data set."""
     rows = []
     for name, layout in LAYOUTS.items():
-        one = PROTOCOLS["sclip"].resolved(name)
-        told, _ = one.expand(layout, range(1, len(layout.classes) + 1))  # type: ignore[arg-type]
-        values = [_number(value) for value in (one.logit_scale, one.prob_thd, one.area_thd)]
-        window = one.window or Window(1, None, 1)
-        counts = [str(len(told) - told.count(0)), str(told.count(0) or _NONE)]
+        own = PROTOCOLS["sclip"].resolved(name)
+        labels, _ = own.expand(layout, range(1, len(layout.classes) + 1))  # type: ignore[arg-type]
+        values = [_number(value) for value in (own.logit_scale, own.prob_thd, own.area_thd)]
+        window = own.window or Window(1, None, 1)
+        counts = [str(len(labels) - labels.count(0)), str(labels.count(0) or _NONE)]
         rows.append([f"`{name}`", str(window.short), *counts, *values])
     head = ["data set", "shorter side", "names of classes", "of background", "scale"]
     return _table([*head, "`prob_thd`", "`area_thd`"], rows)

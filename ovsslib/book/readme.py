@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ovsslib.errors import OvssError
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-#: Where the results that README shows are kept: the JSON files of `ovsslib.evaluate.result.save`.
 FOLDER = Path("data") / "results"
-#: The image in README, drawn by `draw`.
-PICTURE = Path("book") / "_static" / "readme.png"
+"""The results that README shows: JSON files of `ovsslib.evaluate.result.save`."""
+IMAGE = Path("book") / "_static" / "readme.png"
+"""The image in README, made by `draw`."""
+SHOWN = (3, 11, 40, 57)
+"""Which images of Diorama's val split are in it."""
 
 _SALIENCE = {"gradcam": "attention × gradient", "attention": "attention", "random": "random maps"}
 _COLUMNS = ("miou", "miou_things", "miou_stuff")
-
-
 _GIVEN = {
     "oracle": "those in the image",
     "vlm": "those the model's match score finds",
@@ -28,8 +29,8 @@ _GIVEN = {
 _USUAL = "pnp-fixed"
 
 
-def _place(record: dict[str, Any]) -> tuple[Any, ...]:
-    """Where a record stands: by classes given and protocol, the best first."""
+def _order(record: dict[str, Any]) -> tuple[Any, ...]:
+    """The order of rows: by protocol and classes given, the best first."""
     protocol = record["protocol"]["name"]
     order = list(_GIVEN)
     kind = order.index(record["filter"]) if record["filter"] in order else len(order)
@@ -50,23 +51,23 @@ def table(records: list[dict[str, Any]]) -> str:
     """
     if not records:
         raise OvssError(f"no results in {FOLDER}: store them with `ovss run --out {FOLDER}`")
-    lines = [
-        "| model | maps | data | protocol | classes given | mIoU | things | stuff |",
-        "|:--|:--|:--|:--|:--|--:|--:|--:|",
-    ]
-    for record in sorted(records, key=_place):
+    rows = []
+    for record in sorted(records, key=_order):
         low, high = (100 * record["metrics"]["miou"][end] for end in ("low", "high"))
-        cells = [
-            record["vlm"],
-            describe(record["config"]),
-            f"{record['dataset']} {record['split']}, {record['images']} images",
-            record["protocol"]["name"],
-            _GIVEN.get(record["filter"], record["filter"]),
-            f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]",
-            *(_percent(record, name) for name in _COLUMNS[1:]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(
+            {
+                "model": record["vlm"],
+                "maps": describe(record["config"]),
+                "data": f"{record['dataset']} {record['split']}, {record['images']} images",
+                "protocol": record["protocol"]["name"],
+                "classes given": _GIVEN.get(record["filter"], record["filter"]),
+                "mIoU": f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]",
+                "things": _percent(record, "miou_things"),
+                "stuff": _percent(record, "miou_stuff"),
+            }
+        )
+    align = ["left"] * 5 + ["right"] * 3
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
 def describe(config: dict[str, Any]) -> str:
@@ -134,50 +135,46 @@ def write(root: Path) -> Path:
     return write_atomic(root / "README.md", render(root))
 
 
-def draw(root: Path, pictures: Sequence[int] = (3, 11, 40, 57)) -> Path:
+def draw(root: Path) -> Path:
     """Draw README's image: scenes of the val split above their segmentation by micro-blip.
 
     Args:
         root: The checkout.
-        pictures: Which of the split.
 
     Returns:
         The PNG file.
     """
     import io
 
-    import numpy as np
     from PIL import Image
 
-    import ovsslib
     from ovsslib.datasets import load_dataset
     from ovsslib.draw.overlay import overlay_image
     from ovsslib.filters import get_filter
     from ovsslib.io.images import write_atomic
+    from ovsslib.methods import load
 
     data = load_dataset("diorama", root / "data" / "diorama", "val")
-    model = ovsslib.load("pnp-ovss", vlm="micro-blip", background="few")
+    model = load("pnp-ovss", vlm="micro-blip", background="few")
     columns = []
-    for index in pictures:
-        name = data.ids[index]
+    for name in (data.ids[index] for index in SHOWN):
         classes = [data.classes[k - 1] for k in get_filter("oracle")(data, name)]
-        found = model.segment(data.image(name), classes)
-        result = overlay_image(found.image, found.labels, classes)
-        picture = data.image(name)
-        tall = round(picture.height * result.width / picture.width)
-        columns.append((picture.resize((result.width, tall)), result))
-    gap, width = 12, sum(max(a.width, b.width) for a, b in columns)
-    tops, bottoms = (max(pair[row].height for pair in columns) for row in (0, 1))
-    size = (width + gap * (len(columns) - 1), tops + gap + bottoms)
-    sheet = Image.fromarray(np.full((size[1], size[0], 3), 255, np.uint8))
+        result = model.segment(data.image(name), classes)
+        below = overlay_image(result.image, result.labels, classes)
+        above = data.image(name)
+        height = round(above.height * below.width / above.width)
+        columns.append((above.resize((below.width, height)), below))
+    gap, width = 12, sum(max(above.width, below.width) for above, below in columns)
+    top, bottom = (max(pair[row].height for pair in columns) for row in (0, 1))
+    sheet = Image.new("RGB", (width + gap * (len(columns) - 1), top + gap + bottom), "white")
     x = 0
-    for picture, result in columns:
-        sheet.paste(picture, (x, tops - picture.height))
-        sheet.paste(result, (x, tops + gap))
-        x += max(picture.width, result.width) + gap
+    for above, below in columns:
+        sheet.paste(above, (x, top - above.height))
+        sheet.paste(below, (x, top + gap))
+        x += max(above.width, below.width) + gap
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
-    return write_atomic(root / PICTURE, buffer.getvalue())
+    return write_atomic(root / IMAGE, buffer.getvalue())
 
 
 def _value(record: dict[str, Any], name: str) -> float:

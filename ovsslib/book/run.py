@@ -15,8 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET
-from ovsslib.book.parameters import check_names
+from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET, check_names
 from ovsslib.errors import OvssError
 from ovsslib.redact import redacted
 
@@ -28,20 +27,20 @@ def select(folder: Path, only: Sequence[str] = ()) -> list[Path]:
 
     Args:
         folder: Where the sources are.
-        only: Beginnings of file names, such as `01`; none means all.
+        only: Beginnings of file names, such as `01`; without any, all notebooks.
 
     Returns:
         Paths, sorted by name.
 
     Raises:
-        OvssError: There is no notebook, or a beginning fits none.
+        OvssError: There is no notebook, or no name begins like that.
     """
-    found = sorted(folder.glob("*.ipynb"))
-    names = ", ".join(path.stem for path in found)
+    paths = sorted(folder.glob("*.ipynb"))
+    names = ", ".join(path.stem for path in paths)
     for start in only or [""]:
-        if not any(path.stem.startswith(start) for path in found):
-            raise OvssError(f"no notebook {start!r} in {folder}; there is: {names or 'none'}")
-    return [path for path in found if path.stem.startswith(tuple(only) or "")]
+        if not any(path.stem.startswith(start) for path in paths):
+            raise OvssError(f"no notebook {start!r} in {folder}; available: {names or 'none'}")
+    return [path for path in paths if path.stem.startswith(tuple(only) or "")]
 
 
 def check_parameters(notebook: Path, given: Mapping[str, Any]) -> None:
@@ -176,14 +175,14 @@ def tidy(notebook: Any, name: str) -> Any:
     """
     notebook = copy.deepcopy(notebook)
     tags = [set(cell.metadata.get("tags", [])) for cell in notebook.cells]
-    injected = any("injected-parameters" in found for found in tags)
-    for cell, found in zip(notebook.cells, tags, strict=True):
-        if "parameters" in found:
-            found.add("remove-cell" if injected else "hide-input")
-        if "injected-parameters" in found:
-            found.add("hide-input")
-        if found:
-            cell.metadata["tags"] = sorted(found)
+    injected = any("injected-parameters" in names for names in tags)
+    for cell, names in zip(notebook.cells, tags, strict=True):
+        if "parameters" in names:
+            names.add("remove-cell" if injected else "hide-input")
+        if "injected-parameters" in names:
+            names.add("hide-input")
+        if names:
+            cell.metadata["tags"] = sorted(names)
         if cell.cell_type == "code":
             _lift_texts(cell, name)
     return notebook
@@ -192,8 +191,8 @@ def tidy(notebook: Any, name: str) -> Any:
 def _lift_texts(cell: Any, name: str) -> None:
     """Move a figure's texts from the output's metadata to the cell's."""
     where = f"notebook {name}, cell [{cell.execution_count}]"
-    pictures = [o for o in cell.outputs if any(k.startswith("image/") for k in o.get("data", {}))]
-    texts = [o.metadata.pop(FIGURE_KEY) for o in pictures if FIGURE_KEY in o.metadata]
+    images = [o for o in cell.outputs if any(k.startswith("image/") for k in o.get("data", {}))]
+    texts = [o.metadata.pop(FIGURE_KEY) for o in images if FIGURE_KEY in o.metadata]
     if len(texts) > 1:
         raise OvssError(f"{where} shows {len(texts)} figures: one per cell")
     mystnb = dict(cell.metadata.get("mystnb", {}))
@@ -202,5 +201,5 @@ def _lift_texts(cell: Any, name: str) -> None:
         if texts[0]["caption"]:
             mystnb["figure"] = {"caption": texts[0]["caption"], "name": texts[0]["name"]}
         cell.metadata["mystnb"] = mystnb
-    if pictures and not mystnb.get("image", {}).get("alt"):
+    if images and not mystnb.get("image", {}).get("alt"):
         raise OvssError(f"{where} shows an image without alternative text: use notebook.figure")

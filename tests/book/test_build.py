@@ -7,29 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from book.test_run import write
-from ovsslib.book.build import build, lint, make_book
+from ovsslib.book.build import build, faults, make_book
 from ovsslib.errors import OvssError
 from support.helpers import ROOT
+from support.notebooks import write_notebook
 
-PROJECT = ROOT
 DRAW = """import matplotlib.pyplot as plt
 
 fig, axis = plt.subplots(figsize=(2, 1))
 axis.plot([0, params.limit])
 notebook.figure(fig, "rise", alt="A line that rises", caption="The rise.")"""
 GLUE = 'notebook.glue("answer", params.limit * 10.26)'
+LAST = "notebook.provenance(limit=params.limit)"
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """One notebook, one page, the project's own settings."""
     root = tmp_path_factory.mktemp("checkout")
-    write(root / "notebooks" / "01_rise.ipynb", DRAW, GLUE)
+    write_notebook(root / "notebooks" / "01_rise.ipynb", DRAW, GLUE, LAST)
     book = root / "book"
     book.mkdir()
     for name in ("_config.yml", "book/references.bib"):
-        (root / name).write_text((PROJECT / name).read_text())
+        (root / name).write_text((ROOT / name).read_text())
     (book / "_toc.yml").write_text(
         "format: jb-book\nroot: intro\nchapters:\n  - file: executed/01_rise\n"
     )
@@ -41,15 +41,15 @@ def checkout(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_book_from_its_notebooks(checkout):
+def test_a_book_from_its_notebooks(checkout: Path) -> None:
     with pytest.raises(OvssError, match="not executed yet: 01_rise"):
         make_book(checkout, skip_execute=True)
 
-    said: list[str] = []
-    page = make_book(checkout, given={"limit": 3}, jobs=1, say=said.append)
+    lines: list[str] = []
+    page = make_book(checkout, given={"limit": 3}, jobs=1, say=lines.append)
     assert page == checkout / "_build" / "html" / "index.html"
     assert (checkout / "book" / "_static" / "generated" / "rise.png").is_file()
-    assert any(re.search(r"01_rise +\d+\.\d s$", line) for line in said)
+    assert any(re.search(r"01_rise +\d+\.\d s$", line) for line in lines)
 
     intro = (page.parent / "intro.html").read_text()
     assert "The answer is" in intro
@@ -57,11 +57,12 @@ def test_a_book_from_its_notebooks(checkout):
     executed = (page.parent / "executed" / "01_rise.html").read_text()
     assert 'alt="A line that rises"' in executed
     assert "The rise." in executed
+    assert re.search(r"<th>python</th>\s*<td>3\.", executed)  # the table of the last cell
     assert "limit: int" not in executed.replace("</span>", "")  # replaced defaults are gone
 
 
 @pytest.mark.slow
-def test_a_missing_number_stops_the_build(checkout):
+def test_a_missing_number_stops_the_build(checkout: Path) -> None:
     page = checkout / "book" / "intro.md"
     page.write_text("# Start\n\n{glue:text}`executed/01_rise.ipynb::nothing:.1f`\n")
     source, copy = (checkout / place / "01_rise.ipynb" for place in ("notebooks", "book/executed"))
@@ -72,15 +73,51 @@ def test_a_missing_number_stops_the_build(checkout):
         build(checkout)
 
 
-def test_outside_a_checkout(tmp_path):
+def test_outside_a_checkout(tmp_path: Path) -> None:
     with pytest.raises(OvssError, match=r"has no book/_toc\.yml"):
         make_book(tmp_path)
 
 
-def test_lint_finds_pictures_that_say_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("html", "fault"),
+    [
+        ('<img src="a.png">', "an image without alternative text: a.png"),
+        ('<img src="a.png" alt=" ">', "an image without alternative text: a.png"),
+        ('<img src="a.png" alt="../_images/a.png">', "an image without alternative text: a.png"),
+        ('<img src="a.png" alt="a.png"/>', "an image without alternative text: a.png"),
+        ('<img alt="A cat">', "an image without a file"),
+        ('<img src="b.png" alt="A cat">', "an image whose file is missing: b.png"),
+        ("<figure><figcaption>A cat</figcaption></figure>", "a figure without content"),
+        ("<p>| a | b |\n|:--|--:|</p>", "a table that is not rendered: | a | b |"),
+        ("<p>as |:--| shows</p>", "a table that is not rendered: |:--"),
+        ("<p>It is {glue:text}x.</p>", "a value that is not filled in: {glue:"),
+        ("<p>&lt;Figure size 640x480 with 0 Axes&gt;</p>", "a figure that is not drawn: <Figure"),
+    ],
+)
+def test_a_broken_page_is_found(tmp_path: Path, html: str, fault: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    page = tmp_path / "page.html"
+    page.write_text(f"<html><body><br>{html}<p>The end.</p></body></html>")
+    (line,) = faults(page)
+    assert line.startswith(f"page.html: {fault}")
+
+
+def test_a_sound_page_has_no_faults(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
     page = tmp_path / "page.html"
     page.write_text(
-        '<img src="a.png" alt="A cat"><img src="b.png"><img src="c.png" alt="">'
-        '<img src="d.png" alt="../_images/d.png"><img src="e.png" alt="e.png"/>'
+        '<figure><img src="a.png" alt="A cat"><figcaption>A cat</figcaption></figure>'
+        '<figure><table><tr><td>1</td></tr></table></figure><img src="data:x" alt="A dot">'
+        "<p>a | b, and <code>{glue:text}</code></p><pre>| a |\n|:--|</pre>"
+        '<span class="math notranslate">|x|</span>'
     )
-    assert lint(page) == [f"page.html: {name}.png" for name in "bcde"]
+    assert faults(page) == []
+
+
+@pytest.mark.slow
+def test_a_broken_page_stops_the_build(checkout: Path) -> None:
+    faulty = '<p>| made with | |</p><figure></figure><img src="gone.png" alt="A cat">'
+    (checkout / "book" / "intro.md").write_text(f"# Start\n\n{faulty}\n")
+    (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    with pytest.raises(OvssError, match=r"pages \(3\): .*table.*figure.*missing: gone\.png"):
+        build(checkout)

@@ -1,8 +1,10 @@
-"""Helpers of the notebooks, with the real IPython display machinery."""
+"""Helpers of the notebooks, with the real IPython display machinery, and their parameters."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +13,9 @@ from IPython.utils.capture import capture_output
 from PIL import Image
 
 from ovsslib.book import notebook
+from ovsslib.book.notebook import as_list, as_mapping, check_names, fits, parameters
 from ovsslib.errors import OvssError
+from support.html_page import Page
 
 
 @pytest.fixture
@@ -31,19 +35,19 @@ def drawing():
 
 def test_progress_gives_every_item_and_is_silent_in_the_book(monkeypatch, capsys):
     monkeypatch.setenv(notebook.QUIET, "1")
-    assert list(notebook.progress(range(3), "pictures")) == [0, 1, 2]
+    assert list(notebook.progress(range(3), "images")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
     monkeypatch.delenv(notebook.QUIET)
-    assert list(notebook.progress(range(3), "pictures")) == [0, 1, 2]
-    assert "pictures" in capsys.readouterr().err
+    assert list(notebook.progress(range(3), "images")) == [0, 1, 2]
+    assert "images" in capsys.readouterr().err
 
 
 def test_a_figure_is_shown_saved_and_described(shell, tmp_path, monkeypatch):
-    monkeypatch.setenv(notebook.FIGURES, str(tmp_path / "pictures"))
+    monkeypatch.setenv(notebook.FIGURES, str(tmp_path / "images"))
     fig = drawing()
     with capture_output() as shown:
         notebook.figure(fig, "rise", alt="A line\nthat rises", caption="A *line*.")
-    with Image.open(tmp_path / "pictures" / "rise.png") as image:
+    with Image.open(tmp_path / "images" / "rise.png") as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     (output,) = shown.outputs
     assert "image/png" in output.data
@@ -71,18 +75,113 @@ def test_glue_keeps_plain_numbers(shell):
 
 def test_provenance_is_shown_and_written(shell, tmp_path):
     with capture_output() as shown:
-        notebook.provenance(tmp_path / "made.json", device="cpu", config={"rounds": 4})
-    text = shown.outputs[0].data["text/markdown"]
+        notebook.provenance(tmp_path / "made.json", device="cpu", config={"text": "x" * 99})
+    text = shown.outputs[0].data["text/html"]
     record = json.loads((tmp_path / "made.json").read_text())
-    assert record["config"] == {"rounds": 4}
+    assert record["config"] == {"text": "x" * 99}
     assert record["device"].startswith("cpu")
-    assert '| config | `{"rounds": 4}` |' in text
+    (table,) = Page(text).tables
+    assert table[0] == ["", "made with"]
+    assert ["config", json.dumps(record["config"])] in table
+    assert ["time", record["time"]] in table
     assert str(tmp_path) not in text
 
 
-def test_provenance_holds_no_secret(shell, tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "no-known-form-0123")
-    with capture_output() as shown:
-        notebook.provenance(tmp_path / "made.json", command="--key no-known-form-0123")
-    assert "| command | `--key [key]` |" in shown.outputs[0].data["text/markdown"]
-    assert json.loads((tmp_path / "made.json").read_text())["command"] == "--key [key]"
+DECLARED = {"vlm": str, "limit": int | None, "filter": Literal["oracle", "all"]}
+
+
+def cells(injected: str = "", **values: object) -> dict[str, object]:
+    """A kernel's globals after the parameters cell and, perhaps, papermill's."""
+    return {
+        "__annotations__": DECLARED,
+        "In": ["", 'vlm: str = "micro-blip"', *([injected] if injected else [])],
+        "an_import": pytest,
+        **{"vlm": "micro-blip", "limit": None, "filter": "oracle", **values},
+    }
+
+
+def test_defaults_are_frozen():
+    params = parameters(cells())
+    assert (params.vlm, params.limit, params.filter) == ("micro-blip", None, "oracle")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        params.vlm = "other"
+
+
+def test_a_passed_value_is_taken():
+    assert parameters(cells("# Parameters\nlimit = 3\n", limit=3)).limit == 3
+
+
+def test_an_unknown_name_is_refused_and_the_nearest_named():
+    with pytest.raises(
+        OvssError, match=r"unknown notebook parameter 'limmit'; did you mean 'limit'\?"
+    ):
+        parameters(cells("# Parameters\nlimmit = 3\n", limmit=3))
+
+
+def test_variables_of_later_cells_are_no_parameters():
+    # the cell is run again in JupyterLab after the others
+    assert parameters(cells(result=1.0, rows=[1])).vlm == "micro-blip"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("limit", "3", "int | None"),
+        ("limit", True, "int | None"),
+        ("vlm", 3, "str"),
+        ("filter", "al", "Literal"),
+    ],
+)
+def test_a_wrong_type_is_refused(name, value, wanted):
+    with pytest.raises(OvssError, match=f"parameter '{name}' must be .*{wanted.split('|')[0]}"):
+        parameters(cells(**{name: value}))
+
+
+def test_a_missing_value_and_a_missing_cell_are_refused():
+    with pytest.raises(OvssError, match="has no value"):
+        parameters({"__annotations__": {"vlm": str}, "In": []})
+    with pytest.raises(OvssError, match="declares no parameters"):
+        parameters({"In": [], "vlm": "x"})
+
+
+def test_a_far_name_lists_all():
+    with pytest.raises(OvssError, match="unknown book parameter 'zzz'; Known: limit, vlm"):
+        check_names(["zzz"], ["vlm", "limit"], "book")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "good"),
+    [
+        (1, float, True),
+        (True, float, False),
+        (True, bool, True),
+        ("a", str | None, True),
+        (None, None, True),
+        ([1, 2], list[int], True),
+        ([1, "b"], list[int], False),
+        ([1, 2], tuple[int, ...], True),
+        ("ab", list[str], False),
+        ({"a": 1}, dict[str, int], True),
+        (1, Literal[1, 2], True),
+        (True, Literal[1, 2], False),
+    ],
+)
+def test_fits(value, kind, good):
+    assert fits(value, kind) is good
+
+
+@pytest.mark.parametrize("value", ['{"rounds": 2}', {"rounds": 2}])
+def test_settings_are_a_mapping_or_json_text(value):
+    assert as_mapping(value, "config") == {"rounds": 2}
+    assert as_mapping("", "config") == {}
+
+
+@pytest.mark.parametrize("value", ["rounds=2", "[1]", "{"])
+def test_settings_that_are_none_are_refused(value):
+    with pytest.raises(OvssError, match="parameter 'config' must be settings as JSON text"):
+        as_mapping(value, "config")
+
+
+def test_words_are_a_list_or_a_text_with_commas():
+    assert as_list("oracle,all") == as_list(["oracle", "all"]) == ["oracle", "all"]
+    assert as_list("") == []

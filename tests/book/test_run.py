@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ovsslib.book.notebook import FIGURE_KEY
 from ovsslib.book.run import check_parameters, execute, select, tidy
 from ovsslib.errors import OvssError
-
-PARAMETERS = 'limit: int = 2\nname: str = "cat"\nfolder: str | None = None'
-VALIDATION = "from ovsslib.book import notebook\n\nparams = notebook.parameters(globals())"
-
-
-def write(path: Path, *sources: str) -> Path:
-    """A notebook with the two first cells that all have, and more code."""
-    cells = [new_markdown_cell(f"# {path.stem}"), new_code_cell(PARAMETERS)]
-    cells[1].metadata["tags"] = ["parameters"]
-    cells += [new_code_cell(source) for source in (VALIDATION, *sources)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(new_notebook(cells=cells), path)
-    return path
+from support.notebooks import write_notebook
 
 
 def test_select(tmp_path):
-    paths = [write(tmp_path / f"{name}.ipynb") for name in ("01_a", "02_b", "03_c")]
+    paths = [write_notebook(tmp_path / f"{name}.ipynb") for name in ("01_a", "02_b", "03_c")]
     assert select(tmp_path) == paths
     assert select(tmp_path, ["03", "01"]) == [paths[0], paths[2]]
-    with pytest.raises(OvssError, match=r"no notebook '04'.* there is: 01_a, 02_b, 03_c"):
+    with pytest.raises(OvssError, match=r"no notebook '04'.* available: 01_a, 02_b, 03_c"):
         select(tmp_path, ["04"])
 
 
 def test_unknown_parameters_are_refused_before_anything_runs(tmp_path):
-    path = write(tmp_path / "01_a.ipynb")
+    path = write_notebook(tmp_path / "01_a.ipynb")
     check_parameters(path, {"limit": 1, "folder": "x"})
-    with pytest.raises(OvssError, match=r"notebook 01_a has no parameter 'limt'; .*'limit'"):
+    with pytest.raises(OvssError, match=r"unknown notebook 01_a parameter 'limt'; .*'limit'"):
         execute([path], tmp_path / "out", {"limt": 1}, figures=tmp_path / "figures")
     assert not (tmp_path / "out").exists()
 
@@ -49,8 +35,8 @@ def test_a_notebook_without_the_cell_is_refused(tmp_path):
 
 
 def test_all_run_and_the_failing_cell_is_named(tmp_path):
-    good = write(tmp_path / "01_good.ipynb", "params.limit * 21")
-    bad = write(tmp_path / "02_bad.ipynb", "1 + 1", "raise ValueError('no such cat')")
+    good = write_notebook(tmp_path / "01_good.ipynb", "params.limit * 21")
+    bad = write_notebook(tmp_path / "02_bad.ipynb", "1 + 1", "raise ValueError('no such cat')")
     said: list[str] = []
     out = tmp_path / "out"
     with pytest.raises(OvssError, match=r"^notebook 02_bad failed in cell \[5\]: ValueError: no"):
@@ -68,8 +54,8 @@ def test_what_a_notebook_puts_out_holds_no_key(tmp_path, monkeypatch):
     key = "no-known-form-0123"
     monkeypatch.setenv("OPENAI_API_KEY", key)
     read = "import os\nkey = os.environ['OPENAI_API_KEY']"
-    good = write(tmp_path / "01_good.ipynb", read, "print(key)\nkey")
-    bad = write(tmp_path / "02_bad.ipynb", read, "raise ValueError(f'refused: {key}')")
+    good = write_notebook(tmp_path / "01_good.ipynb", read, "print(key)\nkey")
+    bad = write_notebook(tmp_path / "02_bad.ipynb", read, "raise ValueError(f'refused: {key}')")
     out = tmp_path / "out"
     with pytest.raises(OvssError, match=r"ValueError: refused: \[key\] \(traceback in") as error:
         execute([good, bad], out, {}, figures=tmp_path / "figures")
@@ -82,7 +68,7 @@ def test_what_a_notebook_puts_out_holds_no_key(tmp_path, monkeypatch):
 
 
 def test_a_mistyped_value_fails_in_the_notebook_itself(tmp_path):
-    path = write(tmp_path / "01_a.ipynb")
+    path = write_notebook(tmp_path / "01_a.ipynb")
     with pytest.raises(OvssError, match="parameter 'limit' must be int, not 'many'"):
         execute([path], tmp_path / "out", {"limit": "many"}, figures=tmp_path / "figures")
 
