@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,8 @@ _RAW = {
     "a figure that is not drawn": re.compile(r"<(Figure|Axes).*>"),
 }
 """What must not stand in a page's running text -> how it looks."""
-_VERBATIM = {"code", "pre", "script", "style", "title", "textarea"}
-_VOID = {
-    "area",
-    "base",
-    "br",
-    "col",
-    "embed",
-    "hr",
-    "img",
-    "input",
-    "link",
-    "meta",
-    "source",
-    "wbr",
-}
+_VERBATIM = ("code", "pre", "script", "style", "title", ".math")
+"""Elements whose text is shown as it is."""
 
 
 def build(root: Path) -> Path:
@@ -80,57 +66,30 @@ def faults(page: Path) -> list[str]:
         page: An HTML file.
 
     Returns:
-        One line per fault.
+        One line per fault; of faults in the text the first of each kind.
     """
-    reader = _Page(page)
-    reader.feed(page.read_text(encoding="utf-8"))
-    reader.close()
-    return [f"{page.name}: {fault}" for fault in reader.faults]
+    from bs4 import BeautifulSoup
 
-
-class _Page(HTMLParser):
-    """Walks through a page and notes its faults."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.faults: list[str] = []
-        self.open: list[tuple[str, bool]] = []  # tag, whether its text is shown as it is
-        self.content: list[bool] = []  # of each open figure
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "img":
-            self._image(given.get("src", ""), given.get("alt", "").strip())
-        if tag in ("img", "svg", "table", "iframe", "pre"):
-            self.content = [True] * len(self.content)
-        if tag == "figure":
-            self.content.append(False)
-        if tag not in _VOID:
-            verbatim = tag in _VERBATIM or "math" in given.get("class", "").split()
-            self.open.append((tag, verbatim))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "figure" and self.content and not self.content.pop():
-            self.faults.append("a figure without content")
-        if any(name == tag for name, _ in self.open):
-            while self.open.pop()[0] != tag:
-                pass
-
-    def handle_data(self, data: str) -> None:
-        if any(verbatim for _, verbatim in self.open):
-            return
-        for what, form in _RAW.items():
-            if match := form.search(data):
-                self.faults.append(f"{what}: {match[0].strip()[:60]}")
-
-    def _image(self, source: str, alt: str) -> None:
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    broken = []
+    for image in soup.find_all("img"):
+        source, alt = str(image.get("src") or ""), str(image.get("alt") or "").strip()
         if not source:
-            self.faults.append("an image without a file")
-        elif not re.match(r"[a-z]+:", source) and not (self.path.parent / source).is_file():
-            self.faults.append(f"an image whose file is missing: {source}")
+            broken.append("an image without a file")
+        elif not re.match(r"[a-z]+:", source) and not (page.parent / source).is_file():
+            broken.append(f"an image whose file is missing: {source}")
         if not alt or "_images/" in alt or alt.endswith(".png"):
-            self.faults.append(f"an image without alternative text: {source}")
+            broken.append(f"an image without alternative text: {source}")
+    for figure in soup.find_all("figure"):
+        if not figure.find(["img", "svg", "table", "iframe", "pre"]):
+            broken.append("a figure without content")
+    for element in soup.select(", ".join(_VERBATIM)):
+        element.decompose()
+    text = soup.get_text()
+    for what, form in _RAW.items():
+        if match := form.search(text):
+            broken.append(f"{what}: {match[0].strip()[:60]}")
+    return [f"{page.name}: {fault}" for fault in broken]
 
 
 def make_book(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from ovsslib.datasets import LAYOUTS
@@ -14,7 +12,7 @@ ORDER: tuple[str, ...] = ("pnp", "pnp-fixed", "tcl", "sclip")
 _NONE = "–"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, without a line break at its end."""
     table = pd.DataFrame(rows, columns=head)
     # numbers stay as they are written
