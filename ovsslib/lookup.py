@@ -1,9 +1,11 @@
-"""Looking names up in plain dicts, with errors that name the nearest known name."""
+"""Names and settings as users give them: looked up, checked, and the nearest right one named."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -55,6 +57,79 @@ def pick(kind: str, name: str, table: Mapping[str, T]) -> T:
         return table[name]
     except (KeyError, TypeError):
         raise unknown(kind, name, table) from None
+
+
+def check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse names that are not among the known ones.
+
+    Args:
+        kind: What a name stands for; used in the error.
+        names: The names the user gave.
+        known: The names that would have been right.
+
+    Raises:
+        OvssError: For the first unknown name; proposes the nearest one.
+    """
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+
+
+def check_types(values: Mapping[str, Any], kinds: Mapping[str, Any], owner: str = "") -> None:
+    """Check settings against the types they are declared with.
+
+    Args:
+        values: Name -> value.
+        kinds: Name -> type, as `typing.get_type_hints` gives them; see `fits`.
+        owner: What stands before a name in the message, such as `"the reward's "`.
+
+    Raises:
+        OvssError: For the first value of another type; where only certain values are allowed
+            (`Literal`), the nearest is named.
+    """
+    for name, value in values.items():
+        kind = kinds[name]
+        if fits(value, kind):
+            continue
+        if typing.get_origin(kind) is typing.Literal:
+            raise unknown(f"value of {owner}{name}", value, typing.get_args(kind))
+        raise OvssError(f"{owner}{name} must be {spell(kind)}, got {value!r}")
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a value is of an annotated type; `True` is no number, and 1 is a float too.
+
+    Example:
+        >>> fits(3, float), fits(True, int), fits(None, int | None), fits([1, "a"], list[int])
+        (True, False, True, False)
+    """
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is typing.Literal:
+        return any(value == option and type(value) is type(option) for option in inner)
+    if origin in (list, tuple):  # papermill knows no tuples: a list stands for one
+        items = value if isinstance(value, list | tuple) else [object()]
+        return all(fits(item, inner[0]) for item in items)
+    allowed: Any = {None: types.NoneType, float: (int, float)}.get(kind, origin or kind)
+    return isinstance(value, allowed) and not (isinstance(value, bool) and kind in (int, float))
+
+
+def spell(kind: Any) -> str:
+    """A type in words.
+
+    Example:
+        >>> spell(float | None), spell(list[int])
+        ('float or None', 'list[int]')
+    """
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(map(spell, typing.get_args(kind)))
+    if kind in (None, types.NoneType):
+        return "None"
+    return str(kind) if typing.get_args(kind) else kind.__name__
 
 
 def resolve(target: str) -> Any:

@@ -20,14 +20,12 @@ import io
 import json
 import os
 import sys
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import unknown
+from ovsslib.lookup import check_names, fits, spell
 from ovsslib.paths import checkout, in_checkout
 
 T = TypeVar("T")
@@ -65,56 +63,17 @@ def parameters(namespace: Mapping[str, Any]) -> Any:
             "this notebook declares no parameters: write them in the cell tagged 'parameters', "
             'each with its type, such as `vlm: str = "micro-blip"`'
         )
-    check_names(_passed(namespace), declared)
+    check_names("notebook parameter", _passed(namespace), declared)
     for name, kind in declared.items():
         if name not in namespace:
             raise OvssError(f"parameter {name!r} has no value: give it a default")
         if not fits(namespace[name], kind):
-            spelled = kind if typing.get_args(kind) else getattr(kind, "__name__", kind)
             raise OvssError(
-                f"parameter {name!r} must be {spelled}, not "
+                f"parameter {name!r} must be {spell(kind)}, not "
                 f"{namespace[name]!r} ({type(namespace[name]).__name__})"
             )
     frozen = dataclasses.make_dataclass("Parameters", list(declared.items()), frozen=True)
     return frozen(**{name: namespace[name] for name in declared})
-
-
-def check_names(passed: Iterable[str], declared: Iterable[str], where: str = "notebook") -> None:
-    """Refuse a parameter that a notebook does not declare.
-
-    Args:
-        passed: Names that were given.
-        declared: Names that exist.
-        where: What declares them, for the message.
-
-    Raises:
-        OvssError: For the first name not declared; names the nearest one, and lists all.
-    """
-    known = set(declared)
-    for name in passed:
-        if name not in known:
-            raise unknown(f"{where} parameter", name, known)
-
-
-def fits(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated type; `True` is not a number, and 1 is a float too.
-
-    Example:
-        >>> fits(3, float), fits(True, int), fits(None, int | None), fits([1, "a"], list[int])
-        (True, False, True, False)
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, option) for option in inner)
-    if origin is typing.Literal:
-        return any(value == option and type(value) is type(option) for option in inner)
-    if origin in (list, tuple):  # papermill knows no tuples: a list stands for one
-        items = value if isinstance(value, list | tuple) else [object()]
-        return all(fits(item, inner[0]) for item in items)
-    allowed: Any = {None: types.NoneType, float: (int, float)}.get(kind, origin or kind)
-    return isinstance(value, allowed) and not (isinstance(value, bool) and kind in (int, float))
 
 
 def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:

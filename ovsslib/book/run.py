@@ -15,8 +15,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET, check_names
+from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET
 from ovsslib.errors import OvssError
+from ovsslib.lookup import check_names
 from ovsslib.redact import redacted
 
 Say = Callable[[str], None]
@@ -62,7 +63,7 @@ def check_parameters(notebook: Path, given: Mapping[str, Any]) -> None:
     # Papermill's own inspection passes over types such as `int | None`.
     body = ast.parse(tagged[0].source).body
     declared = [ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign)]
-    check_names(given, declared, f"notebook {notebook.stem}")
+    check_names(f"notebook {notebook.stem} parameter", given, declared)
 
 
 def execute(

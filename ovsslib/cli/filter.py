@@ -178,7 +178,7 @@ def score(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.datasets import load_dataset
-        from ovsslib.filters import describe, get_filter
+        from ovsslib.filters import get_filter
         from ovsslib.filters.quality import score_filter
         from ovsslib.io.json import dumps
 
@@ -186,7 +186,7 @@ def score(
         looks = get_filter(full, settings(change, "--filter-set"))
         data = load_dataset(dataset, root, split)
         found = score_filter(looks, data, data.ids[:limit], progress).to_dict()
-        place = {"filter": full.partition(":")[0], "filter_settings": describe(looks)}
+        place = {"filter": full.partition(":")[0], "filter_settings": looks.described}
         record = {**place, "dataset": data.name, "split": data.split, **found}
     typer.echo(dumps(record).rstrip() if as_json else _text(record))
     for picture, reason in record["failed"].items():

@@ -60,7 +60,7 @@ def measure(
     from ovsslib.datasets import load_dataset
     from ovsslib.evaluate.run import ablation, compute_place, salience_groups
     from ovsslib.evaluate.task import task
-    from ovsslib.filters import describe, split_filter
+    from ovsslib.filters import split_filter
     from ovsslib.io.provenance import git_state, provenance
 
     folder = make_folder(folder)
@@ -69,7 +69,7 @@ def measure(
     data = load_dataset(spec.dataset, execution.root, spec.split)
     named = ("protocol", "filter", "filter_settings", "limit")
     work = task(data, **{name: getattr(spec, name) for name in named})
-    told = describe(work.looks)  # a filter's settings without paths; none for oracle and all
+    told = work.class_filter.described  # a filter's settings without paths; none for oracle and all
     configs = settings(model.config)
     key: dict[str, Any] = {
         "vlm": model.matcher.name,

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovsslib.filters import describe
 from ovsslib.io.json import plain
 from ovsslib.paths import PACKAGE
 from ovsslib.pnp.presets import preset as get_preset
@@ -35,7 +34,7 @@ def folder(store: Path, spec: RunSpec, work: Task, size: int) -> Path:
     """
     record = plain(dataclasses.asdict(spec)) | {
         "protocol": plain(work.protocol.to_dict()),
-        "filter_settings": plain(describe(work.looks) or dict(spec.filter_settings)),
+        "filter_settings": plain(work.class_filter.described or dict(spec.filter_settings)),
         "model": model_digest(spec.vlm),
         "preset": _content(spec.preset),
         "ids": hashlib.sha256("\n".join(work.ids).encode()).hexdigest(),

@@ -104,9 +104,7 @@ def _run_group(
     """`run_sharded` for runs that share a model."""
     work = open_task(next(iter(group.values())), execution)
     # Answers of a server are asked for once, here, and read from their file by every worker.
-    prepare = getattr(work.looks, "prepare", None)
-    if prepare is not None:
-        prepare(work.dataset, work.ids, execution.progress)
+    work.class_filter.prepare(work.dataset, work.ids, execution.progress)
     places = {name: folder(store, spec, work, size) for name, spec in group.items()}
     for place in places.values():
         make_folder(place)

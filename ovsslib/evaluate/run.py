@@ -17,7 +17,7 @@ from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import SERIAL, Execution, Log, RunSpec
 from ovsslib.evaluate.stages import REFINEMENT, refine_and_score, salience_groups, salience_jobs
 from ovsslib.evaluate.task import Task, batches, task
-from ovsslib.filters import describe, split_filter
+from ovsslib.filters import split_filter
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.tally import Ledger, tally
 from ovsslib.pnp.config import PnPConfig
@@ -99,8 +99,7 @@ def _ablation(
     from ovsslib.pnp.pipeline import PnPOVSS
 
     start = time.perf_counter()
-    if hasattr(work.looks, "use"):
-        work.looks.use(matcher)
+    work.class_filter.use(matcher)
     rule = work.protocol.background(work.dataset)
     settled = {name: config.replace(background=rule) for name, config in configs.items()}
     log = Log()
@@ -142,7 +141,7 @@ def _result(work: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float
         seconds=seconds,
         provenance=provenance(**compute_place(matcher)),
         limit=work.limit,
-        filter_settings=describe(work.looks),
+        filter_settings=work.class_filter.described,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import unknown
+from ovsslib.lookup import check_names
 from ovsslib.types import Progress
 
 
@@ -65,10 +65,7 @@ class RunSpec:
             >>> RunSpec.from_dict({"filter": "all"}).filter
             'all'
         """
-        known = [item.name for item in fields(cls)]
-        for key in record:
-            if key not in known:
-                raise unknown("key of a run", key, known)
+        check_names("key of a run", record, [item.name for item in fields(cls)])
         return cls(**record)
 
     @property

@@ -12,7 +12,8 @@ import numpy as np
 from ovsslib.datasets import Dataset, load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
-from ovsslib.filters import ClassFilter, get_filter
+from ovsslib.filters import get_filter
+from ovsslib.filters.base import ClassFilter
 from ovsslib.protocols.protocol import Protocol, get_protocol
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ class Task:
     part: tuple[int, int] | None = None
 
     @cached_property
-    def looks(self) -> ClassFilter:
+    def class_filter(self) -> ClassFilter:
         """The class filter; it may hold a model or a file's content, so it is made once."""
         return get_filter(self.filter, self.filter_settings)
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: no model."""
-        return {key: value for key, value in vars(self).items() if key != "looks"}
+        return {key: value for key, value in vars(self).items() if key != "class_filter"}
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -59,7 +60,9 @@ class Task:
         Raises:
             OvssError: Image or label is missing or damaged, or their sizes differ.
         """
-        looked_for, classes = self.protocol.expand(self.dataset, self.looks(self.dataset, name))
+        looked_for, classes = self.protocol.expand(
+            self.dataset, self.class_filter(self.dataset, name)
+        )
         image, truth = self.dataset.image(name), self.dataset.label(name)
         if image.size != truth.shape[::-1]:
             raise OvssError(
@@ -105,15 +108,13 @@ def task(
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)
     work = Task(data, rules, filter, limit, dict(filter_settings or {}))
-    work.looks  # noqa: B018 - a mistake is told now, not at the first image
+    work.class_filter  # noqa: B018 - a mistake is told now, not at the first image
     return work
 
 
 def batches(work: Task, execution: Execution, log: Log) -> Iterator[list[Picture]]:
     """Images in batches; one that cannot be read is noted in the log with the reason."""
-    prepare = getattr(work.looks, "prepare", None)
-    if prepare is not None:
-        prepare(work.dataset, work.ids, execution.progress)
+    work.class_filter.prepare(work.dataset, work.ids, execution.progress)
     ids: Iterable[str] = work.ids
     if execution.progress is not None:
         ids = execution.progress(ids, work.dataset.name, len(work.ids))

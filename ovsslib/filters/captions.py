@@ -12,29 +12,24 @@ from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
-    from ovsslib.filters import ClassFilter
 
 
-def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) -> tuple[int, ...]:
-    """An image's classes, from words about it: no mask is read.
+def image_labels(dataset: Dataset, name: str) -> tuple[int, ...]:
+    """The classes that an image's captions name; no mask is read.
+
+    The captions are in the data set's `captions.jsonl`, which Diorama has. They leave out what few
+    would notice (below 0.6 % of the image) and what no caption happens to name.
 
     Args:
-        dataset: With the image.
-        name: Of the image.
-        known: A class filter that reads no mask, such as
-            `ovsslib.filters.answers.recorded.Recorded` (a file of answers). None for the data set's
-            `captions.jsonl`, which Diorama has: the classes that any of the image's captions
-            names. They leave out what few would notice (below 0.6 % of the image) and what no
-            caption happens to name.
+        dataset: Where the captions are.
+        name: Name of the image.
 
     Returns:
         Labels 1..n in rising order.
 
     Raises:
-        OvssError: There is neither, or it says nothing about the image.
+        OvssError: There are no captions, or none of this image.
     """
-    if known is not None:
-        return known(dataset, name)
     path = Path(getattr(dataset, "root", "")) / "captions.jsonl"
     if not path.is_file():
         raise OvssError(
@@ -44,11 +39,11 @@ def image_labels(dataset: Dataset, name: str, known: ClassFilter | None = None) 
     texts = _captions(path, path.stat().st_mtime_ns)
     if name not in texts:
         raise OvssError(f"{path}: has no captions of {name}; add them, or give recorded answers")
-    # Longest first, so that a street light is no light.
+    # Longest first, so that a street light is not a light.
     names = sorted(dataset.classes, key=len, reverse=True)
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
-    said = {match for text in texts[name] for match in pattern.findall(text)}
-    return tuple(k for k, words in enumerate(dataset.classes, start=1) if words in said)
+    named = {match for text in texts[name] for match in pattern.findall(text)}
+    return tuple(k for k, words in enumerate(dataset.classes, start=1) if words in named)
 
 
 @lru_cache(maxsize=4)

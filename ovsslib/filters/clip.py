@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.answers.file import MOST
+from ovsslib.filters.base import MOST, check_limits
 from ovsslib.filters.thresholded import Scored
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Clip(Scored):
 
     def __post_init__(self) -> None:
         """No model yet: it is loaded when the first image is asked about."""
+        check_limits(self.threshold, self.most)
         self._model: Any = None
         self._texts: dict[tuple[str, ...], Any] = {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters import ClassFilter, oracle
+from ovsslib.filters.base import ClassFilter, Oracle
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -68,7 +68,7 @@ class FilterScore:
 
 
 def score_filter(
-    looks: ClassFilter,
+    class_filter: ClassFilter,
     dataset: Dataset,
     names: Sequence[str],
     progress: Progress | None = None,
@@ -76,7 +76,7 @@ def score_filter(
     """Compare a filter's classes with those in the label maps, however few their pixels.
 
     Args:
-        looks: The filter.
+        class_filter: The filter.
         dataset: Where images and label maps are.
         names: Of the images.
         progress: Shows progress; None for silence.
@@ -88,15 +88,17 @@ def score_filter(
     Raises:
         OvssError: No image could be scored.
     """
-    prepare = getattr(looks, "prepare", None)
-    if prepare is not None:
-        prepare(dataset, names, progress)
+    oracle = Oracle()
+    class_filter.prepare(dataset, names, progress)
     failed: dict[str, str] = {}
     ids: list[str] = []
     rows: list[tuple[np.ndarray, np.ndarray]] = []
     for name in progress(names, "scoring", len(names)) if progress else names:
         try:
-            pair = (_row(looks(dataset, name), dataset), _row(oracle(dataset, name), dataset))
+            pair = (
+                _row(class_filter(dataset, name), dataset),
+                _row(oracle(dataset, name), dataset),
+            )
         except OvssError as error:
             failed[name] = str(error)
             continue

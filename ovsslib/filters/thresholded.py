@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ovsslib.filters.base import ClassFilter, Oracle
+
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
 
 
-class Scored(ABC):
+class Scored(ClassFilter):
     """A filter that keeps the classes whose probability exceeds a threshold.
 
     Attributes:
@@ -82,8 +84,7 @@ def score_all(
     Returns:
         (B, C) float64 in 0..1, and (B, C) bool.
     """
-    from ovsslib.filters import oracle
-
+    oracle = Oracle()
     scores, truth = [], []
     for name in names:
         scores.append(filter.scores(dataset, name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.answers.file import MOST
+from ovsslib.filters.base import MOST, check_limits
 from ovsslib.filters.thresholded import Scored
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Vlm(Scored):
 
     def __post_init__(self) -> None:
         """No model yet: it is loaded when the first image is asked about."""
+        check_limits(self.threshold, self.most)
         if self.batch < 1:
             raise OvssError(f"the filter's batch must be at least 1, got {self.batch}")
         self._matcher: ImageTextMatcher | None = None

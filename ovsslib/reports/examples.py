@@ -48,11 +48,9 @@ def segment_again(model: Any, task: Task, names: Sequence[str]) -> list[Example]
     Raises:
         OvssError: An image cannot be read.
     """
-    class_filter = task.looks
-    if hasattr(class_filter, "use"):
-        class_filter.use(getattr(model, "matcher", None))
-    if hasattr(class_filter, "prepare"):
-        class_filter.prepare(task.dataset, tuple(names), None)
+    if hasattr(model, "matcher"):
+        task.class_filter.use(model.matcher)
+    task.class_filter.prepare(task.dataset, tuple(names))
     examples = []
     for name in names:
         item = task.read(name)

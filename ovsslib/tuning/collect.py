@@ -271,13 +271,11 @@ def _plan(
     from ovsslib.pnp.prompt import check_classes
 
     if labels is None:
-        prepare = getattr(work.looks, "prepare", None)
-        if prepare is not None:
-            prepare(work.dataset, work.ids, None)
+        work.class_filter.prepare(work.dataset, work.ids)
     found = []
     for name in work.ids:
         try:
-            given = work.looks(work.dataset, name) if labels is None else labels(name)
+            given = work.class_filter(work.dataset, name) if labels is None else labels(name)
             numbers, names = work.protocol.expand(work.dataset, given)
             found.append(_Entry(name, numbers, check_classes(names, allow_empty=True)))
         except OvssError as error:

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ovsslib.errors import OvssError
-from ovsslib.lookup import unknown
+from ovsslib.lookup import check_names, check_types
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,7 @@ class RewardOptions:
 
     def __post_init__(self) -> None:
         """Check values and types."""
-        for name, kind in get_type_hints(RewardOptions).items():
-            value = getattr(self, name)
-            if get_origin(kind) is Literal:
-                if value not in get_args(kind):
-                    raise unknown(f"value of the reward's {name}", value, get_args(kind))
-            elif type(value) is not kind:
-                raise OvssError(f"the reward's {name} must be {kind.__name__}, got {value!r}")
+        check_types(vars(self), get_type_hints(RewardOptions), "the reward's ")
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RewardOptions:
@@ -68,10 +61,7 @@ class RewardOptions:
             >>> RewardOptions.from_dict({"mask": "soft"}).mask
             'soft'
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in fields:
-            if key not in known:
-                raise unknown("setting of the reward", key, known)
+        check_names("setting of the reward", fields, get_type_hints(cls))
         return cls(**fields)
 
     @property
@@ -117,9 +107,7 @@ class RewardOptions:
             for name, kind in kinds.items()
             if kind is bool or get_origin(kind) is Literal
         }
-        for name in names:
-            if name not in values:
-                raise unknown("option of the reward to ablate", name, list(values))
+        check_names("option of the reward to ablate", names, values)
         found = [
             dataclasses.replace(self, **dict(zip(names, chosen, strict=True)))
             for chosen in itertools.product(*(values[name] for name in names))

@@ -201,11 +201,9 @@ def _labels(spec: RunSpec, work: Task) -> Any:
         raise OvssError("captions have no settings; leave --filter-set out")
     if spec.filter == CAPTIONS:
         return lambda name: image_labels(work.dataset, name)
-    known = get_filter(spec.filter, spec.filter_settings)
-    prepare = getattr(known, "prepare", None)
-    if prepare is not None:
-        prepare(work.dataset, work.ids, None)
-    return lambda name: known(work.dataset, name)
+    class_filter = get_filter(spec.filter, spec.filter_settings)
+    class_filter.prepare(work.dataset, work.ids)
+    return lambda name: class_filter(work.dataset, name)
 
 
 def _name(tuning: Tuning, store: LayerMaps, space: Space, base: PnPConfig) -> str:

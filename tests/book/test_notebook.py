@@ -13,7 +13,7 @@ from IPython.utils.capture import capture_output
 from PIL import Image
 
 from ovsslib.book import notebook
-from ovsslib.book.notebook import as_list, as_mapping, check_names, fits, parameters
+from ovsslib.book.notebook import as_list, as_mapping, parameters
 from ovsslib.errors import OvssError
 from support.html_page import Page
 
@@ -142,32 +142,6 @@ def test_a_missing_value_and_a_missing_cell_are_refused():
         parameters({"__annotations__": {"vlm": str}, "In": []})
     with pytest.raises(OvssError, match="declares no parameters"):
         parameters({"In": [], "vlm": "x"})
-
-
-def test_a_far_name_lists_all():
-    with pytest.raises(OvssError, match="unknown book parameter 'zzz'; Known: limit, vlm"):
-        check_names(["zzz"], ["vlm", "limit"], "book")
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "good"),
-    [
-        (1, float, True),
-        (True, float, False),
-        (True, bool, True),
-        ("a", str | None, True),
-        (None, None, True),
-        ([1, 2], list[int], True),
-        ([1, "b"], list[int], False),
-        ([1, 2], tuple[int, ...], True),
-        ("ab", list[str], False),
-        ({"a": 1}, dict[str, int], True),
-        (1, Literal[1, 2], True),
-        (True, Literal[1, 2], False),
-    ],
-)
-def test_fits(value, kind, good):
-    assert fits(value, kind) is good
 
 
 @pytest.mark.parametrize("value", ['{"rounds": 2}', {"rounds": 2}])

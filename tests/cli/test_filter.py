@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from ovsslib.cli.main import app
 from ovsslib.datasets import load_dataset
-from ovsslib.filters import oracle
 from ovsslib.filters.answers.file import read_answers
+from ovsslib.filters.base import Oracle
 from support.chat_server import ChatServer, chat, green_voc, key
 from support.helpers import SHARED, make_tiny_blip, needs_realdata, one_error, write_voc
 
@@ -65,7 +65,7 @@ def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> 
     done = ovss("filter", "score", path, *place, "--json")
     record = json.loads(done.stdout)
     data = load_dataset("diorama", root)
-    hits = sum(int(name[-4:]) + 1 in oracle(data, name) for name in data.ids)
+    hits = sum(int(name[-4:]) + 1 in Oracle()(data, name) for name in data.ids)
     assert (record["precision"], record["recall"]) == (hits / 5, hits / 10)
     assert record["filter_settings"]["model"] == "gpt-4o"
     assert "1.00 classes named per image, 2.00 true" in ovss("filter", "score", path, *place).stdout

@@ -11,7 +11,7 @@ import pytest
 
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.filters import describe, get_filter
+from ovsslib.filters import get_filter
 from ovsslib.filters.answers.file import AnswerWriter
 from ovsslib.filters.answers.recorded import parse_released, read_released, released_source
 from ovsslib.filters.answers.vocabulary import released_vocabulary
@@ -79,7 +79,7 @@ def test_the_papers_filter_on_a_real_picture(tmp_path: Path) -> None:
         data = load_dataset(name, SHARED / "VOCdevkit")
         assert looks(data, "2007_000129") == (2, 15)
     assert looks(data, "2007_000187") == (20,)  # the person has 10 %
-    assert describe(looks)["model"] == "gpt-4o"
+    assert looks.described["model"] == "gpt-4o"
 
 
 @needs_realdata
@@ -110,7 +110,7 @@ def test_threshold_and_number_of_classes(tmp_path: Path) -> None:
     assert get_filter(name)(data, "img_0001") == ()
     with pytest.raises(OvssError, match=r"a.jsonl holds no answer for img_0002; ask for it with"):
         get_filter(name)(data, "img_0002")
-    said = describe(get_filter(name, {"most": 1}))
+    said = get_filter(name, {"most": 1}).described
     assert str(tmp_path) not in json.dumps(said)
     assert (said["most"], said["prompt"]) == (1, "released")
     with (tmp_path / "a.jsonl").open("a") as out:

@@ -10,7 +10,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
 from ovsslib.evaluate.task import batches, task
-from ovsslib.filters import describe, get_filter
+from ovsslib.filters import get_filter
 from ovsslib.filters.answers.file import read_answers
 from support.chat_server import ChatServer, chat, green_voc, key
 
@@ -53,9 +53,9 @@ def test_pictures_sent_are_shrunk(chat: ChatServer, key: str, tmp_path: Path) ->
 def test_what_a_result_tells(chat: ChatServer, key: str, tmp_path: Path) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 2))
     looks = get_filter("gpt4o", settings(chat, tmp_path / "a.jsonl"))
-    assert describe(looks)["prompt"] is None
+    assert looks.described["prompt"] is None
     looks.prepare(data, data.ids)
-    said = describe(looks)
+    said = looks.described
     assert said["answers"] == read_answers(tmp_path / "a.jsonl").digest
     assert said["prompt"] == looks.question(data.classes).hash
     assert (said["model"], said["base_url"], said["threshold"]) == ("gpt-4o", chat.url, 0.7)

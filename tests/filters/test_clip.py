@@ -12,7 +12,8 @@ import torch
 
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.filters import describe, get_filter, oracle
+from ovsslib.filters import get_filter
+from ovsslib.filters.base import Oracle
 from ovsslib.filters.clip import THRESHOLDS, Clip, load_open_clip
 from ovsslib.filters.thresholded import best_threshold, score_all
 from support.helpers import ROOT
@@ -56,13 +57,13 @@ def test_as_a_filter(tmp_path: Path) -> None:
     looks = get_filter("clip")
     scores = looks.scores(data, name)
     assert looks(data, name) == tuple(np.flatnonzero(scores > THRESHOLDS["micro-clip"]) + 1)
-    assert set(looks(data, name)) & set(oracle(data, name))
+    assert set(looks(data, name)) & set(Oracle()(data, name))
     shutil.copytree(FOLDER, tmp_path / "mine")
     mine = get_filter(f"clip:{tmp_path}/mine", {"threshold": 0.3})
     assert np.array_equal(mine.scores(data, name), scores)
-    assert describe(mine)["model"] == "mine"
-    assert str(tmp_path) not in str(describe(mine))
-    assert describe(looks)["threshold"] == THRESHOLDS["micro-clip"]
+    assert mine.described["model"] == "mine"
+    assert str(tmp_path) not in str(mine.described)
+    assert looks.described["threshold"] == THRESHOLDS["micro-clip"]
     assert get_filter("clip:some/other").own_threshold() == 0.5
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ovsslib.datasets import load_dataset
 from ovsslib.datasets.base import Dataset
-from ovsslib.filters import oracle
+from ovsslib.filters.base import Oracle
 from ovsslib.filters.thresholded import Scored, best_threshold, score_all
 from support.helpers import write_voc
 
@@ -62,4 +62,4 @@ def test_scores_and_truth_of_pictures(tmp_path: Path) -> None:
     row = list(np.linspace(0, 1, 20))
     scores, truth = score_all(Fixed(row), data, data.ids)
     assert scores.shape == truth.shape == (3, 20)
-    assert tuple(np.flatnonzero(truth[1]) + 1) == oracle(data, "img_0001")
+    assert tuple(np.flatnonzero(truth[1]) + 1) == Oracle()(data, "img_0001")

@@ -10,7 +10,7 @@ import pytest
 from ovsslib.datasets import load_dataset
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.spec import RunSpec
-from ovsslib.filters import describe, get_filter
+from ovsslib.filters import get_filter
 from ovsslib.filters.thresholded import best_threshold, score_all
 from ovsslib.filters.vlm import THRESHOLDS, Vlm
 from ovsslib.pnp.config import PnPConfig
@@ -52,7 +52,7 @@ def test_a_run_shares_its_model_and_tells_of_the_filter(tmp_path: Path, tiny_bli
     config = PnPConfig(layer=1, head=1, rounds=1, image_size=96, crf=False)
     work = benchmark.task(data, filter="vlm", filter_settings={"threshold": 0.0})
     result = benchmark.ablation(matcher, {"run": config}, work)["run"]
-    assert work.looks.matcher is matcher
+    assert work.class_filter.matcher is matcher
     assert result.filter == "vlm"
     assert result.filter_settings == {
         "model": matcher.name, "prompt": "A picture of", "threshold": 0.0, "most": 25,
@@ -60,7 +60,7 @@ def test_a_run_shares_its_model_and_tells_of_the_filter(tmp_path: Path, tiny_bli
     other = get_filter("vlm:micro-blip")
     other.use(matcher)
     assert other._matcher is None
-    assert str(tiny_blip.parent) not in str(describe(work.looks))
+    assert str(tiny_blip.parent) not in str(work.class_filter.described)
 
 
 def test_runs_with_other_settings_do_not_share_pictures() -> None:

@@ -52,7 +52,7 @@ def work() -> Task:
 
 def level(work: Task) -> dict[str, tuple[int, ...]]:
     """Image-level labels."""
-    return {name: work.looks(work.dataset, name) for name in work.ids}
+    return {name: work.class_filter(work.dataset, name) for name in work.ids}
 
 
 @pytest.fixture(scope="module")

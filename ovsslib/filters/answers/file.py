@@ -20,14 +20,13 @@ from typing import Any, BinaryIO
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.parse import Guess, Parsed, Remark
+from ovsslib.filters.base import MOST
 from ovsslib.io.images import make_folder
 from ovsslib.redact import redact
 
 THRESHOLD = 0.7
 """Probability that a class must exceed (the paper's)."""
 _BEGINS = b'{"dataset": "'
-MOST = 25
-"""Most classes per image (the paper's)."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import (
-    MOST,
     THRESHOLD,
     Answer,
     Answers,
@@ -24,6 +23,7 @@ from ovsslib.filters.answers.file import (
 )
 from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary, check_names, family
+from ovsslib.filters.base import MOST, ClassFilter, check_limits
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -33,7 +33,7 @@ RELEASED_PROMPT = "released"
 
 
 @dataclass
-class Recorded:
+class Recorded(ClassFilter):
     """Answers out of a file (the filter named `"recorded"`).
 
     Attributes:
@@ -51,6 +51,7 @@ class Recorded:
 
     def __post_init__(self) -> None:
         """Check that there is a file."""
+        check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
         if not self.answers:
             raise OvssError("the filter 'recorded' needs a file: --filter recorded:answers.jsonl")

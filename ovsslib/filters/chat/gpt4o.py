@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import (
-    MOST,
     THRESHOLD,
     Answers,
     AnswerWriter,
@@ -19,6 +18,7 @@ from ovsslib.filters.answers.file import (
     read_answers,
 )
 from ovsslib.filters.answers.vocabulary import family
+from ovsslib.filters.base import MOST, ClassFilter, check_limits
 from ovsslib.filters.chat.budget import Budget
 from ovsslib.filters.chat.client import OPENAI, Asker, Server
 from ovsslib.filters.chat.question import Question
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class GPT4o:
+class GPT4o(ClassFilter):
     """Classes by a model on a server (the filter named `"gpt4o"`).
 
     Answers are kept in a file, and only images that it lacks are asked about.
@@ -83,10 +83,11 @@ class GPT4o:
 
     def __post_init__(self) -> None:
         """Check what can be checked without a server."""
+        check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
         if not self.answers:
             raise OvssError("the filter 'gpt4o' needs a file for its answers: answers=FILE.jsonl")
-        for name in ("side", "quality", "max_tokens", "attempts", "concurrency", "most"):
+        for name in ("side", "quality", "max_tokens", "attempts", "concurrency"):
             if getattr(self, name) < 1:
                 raise OvssError(f"{name} must be at least 1, got {getattr(self, name)}")
         self._server()

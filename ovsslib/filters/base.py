@@ -1,0 +1,88 @@
+"""The class filter: what it must do, and the two filters that need no model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovsslib.errors import OvssError
+
+if TYPE_CHECKING:
+    from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
+    from ovsslib.vlm.protocol import ImageTextMatcher
+
+MOST = 25
+"""Most classes per image (the paper's)."""
+
+
+class ClassFilter(ABC):
+    """Says which classes to look for in an image.
+
+    A filter with settings is a dataclass; its fields are what `get_filter` accepts.
+    """
+
+    @abstractmethod
+    def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
+        """The classes to look for in one image.
+
+        Args:
+            dataset: Where image and label map are.
+            name: Name of the image.
+
+        Returns:
+            Labels 1..C in rising order, without background and void; may be empty.
+
+        Raises:
+            OvssError: The image cannot be read, or nothing is known about it.
+        """
+
+    def prepare(  # noqa: B027 - not every filter prepares
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Called once before a run with all its images; does nothing unless overridden."""
+
+    def use(self, matcher: ImageTextMatcher) -> None:  # noqa: B027 - nor asks a model
+        """Offered the run's model before a run; does nothing unless overridden."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The settings as results store them: no path, no key."""
+        return {}
+
+
+class Oracle(ClassFilter):
+    """The classes in the image's ground truth, however few their pixels."""
+
+    def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
+        """Labels in the label map."""
+        present = np.unique(dataset.label(name)).tolist()
+        return tuple(k for k in present if 1 <= k <= len(dataset.classes))
+
+
+class All(ClassFilter):
+    """All classes of the data set, whatever the image."""
+
+    def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
+        """Labels 1..C."""
+        del name
+        return tuple(range(1, len(dataset.classes) + 1))
+
+
+def check_limits(threshold: float | None, most: int) -> None:
+    """Check the two settings that say which of the classes with a probability count.
+
+    Args:
+        threshold: Probability to be exceeded; None where the model decides.
+        most: Most classes per image.
+
+    Raises:
+        OvssError: The threshold is not in 0..1, or `most` is below 1.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise OvssError(f"the filter's threshold must be from 0 to 1, got {threshold}")
+    if most < 1:
+        raise OvssError(f"the filter's most must be at least 1, got {most}")
