@@ -139,13 +139,13 @@ def import_(
         vocabulary = released_vocabulary(dataset, trust)
         found = recorded.parse_released(recorded.read_released(released), vocabulary)
         with AnswerWriter(out, recorded.released_source(dataset, split)) as writer:
-            writer.write_all(progress(found, "writing", len(found)))
+            writer.write(*found)
     odd = 0
     for answer in found:
         for remark in answer.parsed.remarks:
             note(f"{answer.image}: {remark.piece}: {remark.reason}")
             odd += 1
-    named = sum(len(answer.parsed.found) for answer in found)
+    named = sum(len(answer.parsed.guesses) for answer in found)
     unreadable = sum(not answer.parsed.readable for answer in found)
     typer.echo(
         f"{len(found)} answers, {named} classes named, {odd} oddities listed, "
@@ -185,7 +185,7 @@ def score(
         full = f"recorded:{name}" if name.endswith(".jsonl") and ":" not in name else name
         looks = get_filter(full, settings(change, "--filter-set"))
         data = load_dataset(dataset, root, split)
-        found = score_filter(looks, data, data.ids[:limit], progress).to_dict()
+        found = score_filter(looks, data, data.ids[:limit], progress)
         place = {"filter": full.partition(":")[0], "filter_settings": looks.described}
         record = {**place, "dataset": data.name, "split": data.split, **found}
     typer.echo(dumps(record).rstrip() if as_json else _text(record))
@@ -216,10 +216,10 @@ def tune(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.datasets import load_dataset
         from ovsslib.filters import get_filter
-        from ovsslib.filters.thresholded import Scored, best_threshold, score_all
+        from ovsslib.filters.thresholded import ThresholdedFilter, best_threshold, score_all
 
         looks = get_filter(name, settings(change, "--filter-set"))
-        if not isinstance(looks, Scored):
+        if not isinstance(looks, ThresholdedFilter):
             raise OvssError(f"the filter {name!r} has no scores to choose a threshold for")
         data = load_dataset(dataset, root, split)
         names = data.ids[:limit]

@@ -72,6 +72,13 @@ class All(ClassFilter):
         return tuple(range(1, len(dataset.classes) + 1))
 
 
+def as_row(labels: Sequence[int], dataset: Dataset) -> np.ndarray:
+    """Labels as a (C,) bool row: whether each class of the data set is among them."""
+    row = np.zeros(len(dataset.classes), bool)
+    row[[k - 1 for k in labels]] = True
+    return row
+
+
 def check_limits(threshold: float | None, most: int) -> None:
     """Check the two settings that say which of the classes with a probability count.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,29 +12,24 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.base import MOST, check_limits
-from ovsslib.filters.thresholded import Scored
+from ovsslib.filters.thresholded import ThresholdedFilter
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
 
-THRESHOLDS: dict[str, float] = {"micro-clip": 0.453}
-"""Model -> threshold with the best F1 on Diorama's tune split (`ovss filter tune`)."""
-UNTUNED = 0.5
-"""Threshold for other models: the class's text fits better than the plain one. Not tuned."""
-
 
 @dataclass
-class Clip(Scored):
+class Clip(ThresholdedFilter):
     """Classes by open_clip's image-text similarity (the filter named `"clip"`).
 
-    CLIP ranks texts and has no threshold of its own. So each class's text stands against a text
-    that names no class, and the softmax of the two is the class's probability.
+    CLIP ranks texts; its scores have no zero. So each class's text is compared with a text that
+    names no class, and the softmax of the two is the class's probability.
 
     Attributes:
         model: `"micro-clip"`, a folder with `open_clip_config.json`, a hub id
             (`"owner/name"`), or one of open_clip's own `"architecture:weights"`.
         threshold: 0..1, to be exceeded; None for the model's own.
-        most: Classes per image.
+        most: Most classes per image.
         prompt: Words before the class's name.
         neutral: The text without a class.
         device: Such as `"cpu"`; None for the best there is.
@@ -49,7 +45,7 @@ class Clip(Scored):
     download: bool = False
 
     def __post_init__(self) -> None:
-        """No model yet: it is loaded when the first image is asked about."""
+        """Check the settings; the model is loaded when it is first needed."""
         check_limits(self.threshold, self.most)
         self._model: Any = None
         self._texts: dict[tuple[str, ...], Any] = {}
@@ -60,29 +56,23 @@ class Clip(Scored):
         is_folder = Path(self.model).is_dir()
         return Path(self.model).resolve().name if is_folder else self.model
 
-    def own_threshold(self) -> float:
-        """That of `THRESHOLDS`, else `UNTUNED`."""
-        return THRESHOLDS.get(self.label, UNTUNED)
-
     @property
     def described(self) -> dict[str, Any]:
-        """Model, words and threshold, for results."""
-        words = {"prompt": self.prompt, "neutral": self.neutral}
-        return {"model": self.label, **words, **super().described}
+        """Model, prompt, the text without a class, threshold and number of classes."""
+        return {**super().described, "prompt": self.prompt, "neutral": self.neutral}
 
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) probabilities in 0..1 of each class's text against the neutral one."""
         import torch
 
         model, preprocess, device = self._load()
-        picture = dataset.image(name)
         with torch.inference_mode():
-            pixels = preprocess(picture).unsqueeze(0).to(device)
+            pixels = preprocess(dataset.image(name)).unsqueeze(0).to(device)
             image = model.encode_image(pixels, normalize=True)
             logits = (model.logit_scale.exp() * image @ self._encoded(dataset.classes).T)[0]
             # The softmax over two texts is the logistic function of their difference.
-            found = torch.sigmoid((logits[1:] - logits[0]).double()).cpu().numpy()
-        return np.asarray(found, np.float64)
+            probabilities = torch.sigmoid((logits[1:] - logits[0]).double()).cpu().numpy()
+        return np.asarray(probabilities, np.float64)
 
     def _encoded(self, classes: tuple[str, ...]) -> Any:
         """Unit features (1 + C, D) of the neutral text and the classes' texts."""
@@ -112,7 +102,7 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
         download: Whether the network may be used.
 
     Returns:
-        The model, in evaluation, and the function that prepares an image for it.
+        The model, in evaluation mode, and the function that prepares an image for it.
 
     Raises:
         OvssError: The model is unknown, missing or damaged.
@@ -120,13 +110,10 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
     import open_clip
 
     target, weights = _open_clip_name(name, download=download)
-    try:
+    with _readable(f"CLIP model {name!r}"):
         model, _, preprocess = open_clip.create_model_and_transforms(
             target, pretrained=weights, device=device
         )
-    except Exception as error:  # whatever the readers of its files raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OvssError(f"CLIP model {name!r} cannot be loaded ({reason}); {_ADVICE}") from error
     return model.eval(), preprocess
 
 
@@ -135,8 +122,8 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
 
     Args:
         model: The model.
-        name: What it was loaded as; its tokenizer is found by it.
-        texts: N of them.
+        name: The name it was loaded by; it also names the tokenizer.
+        texts: N texts.
         download: Whether the network may be used for the tokenizer.
 
     Returns:
@@ -148,14 +135,9 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
     import open_clip
     import torch
 
-    try:
-        tokenize = open_clip.get_tokenizer(_open_clip_name(name, download=download)[0])
-    except OvssError:
-        raise
-    except Exception as error:  # whatever the readers of its files raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        message = f"the tokenizer of CLIP model {name!r} cannot be loaded ({reason}); {_ADVICE}"
-        raise OvssError(message) from error
+    target, _ = _open_clip_name(name, download=download)
+    with _readable(f"the tokenizer of CLIP model {name!r}"):
+        tokenize = open_clip.get_tokenizer(target)
     device = model.logit_scale.device
     with torch.inference_mode():
         parts = [
@@ -170,6 +152,16 @@ _ADVICE = (
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K, or ViT-B-32:openai; what is not on this machine needs "
     "download=true (ovss tune: --download)"
 )
+
+
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Turn whatever the readers of a model's files raise into one clear error."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OvssError(f"{what} cannot be loaded ({reason}); {_ADVICE}") from error
 
 
 def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | None]:

@@ -8,43 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.filters.base import ClassFilter, Oracle
+from ovsslib.filters.base import ClassFilter, Oracle, as_row
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
 
+TUNED = {"micro-blip": 0.658, "micro-clip": 0.453}
+"""Model -> threshold with the best F1 on Diorama's tune split (`ovss filter tune`)."""
+UNTUNED = 0.5
+"""Threshold for other models: the class is likelier there than not."""
 
-class Scored(ClassFilter):
+
+class ThresholdedFilter(ClassFilter):
     """A filter that keeps the classes whose probability exceeds a threshold.
 
     Attributes:
-        threshold: 0..1; None for the model's own.
-        most: Classes per image.
+        threshold: 0..1; None for `TUNED`, or `UNTUNED` for models not in it.
+        most: Most classes per image.
     """
 
     threshold: float | None
     most: int
 
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The model's name, without the folder it lies in."""
+
     @abstractmethod
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) float64 in 0..1: how sure the model is that each class is in the image."""
 
-    @abstractmethod
-    def own_threshold(self) -> float:
-        """The threshold used where none is given."""
-
     @property
     def limit(self) -> float:
         """The threshold in use."""
-        return self.own_threshold() if self.threshold is None else self.threshold
+        return TUNED.get(self.label, UNTUNED) if self.threshold is None else self.threshold
 
     @property
     def described(self) -> dict[str, Any]:
-        """Threshold and number of classes, for results."""
-        return {"threshold": self.limit, "most": self.most}
+        """Model, threshold and number of classes."""
+        return {"model": self.label, "threshold": self.limit, "most": self.most}
 
     def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
-        """Labels of the classes above the threshold, at most `most`, in rising order."""
+        """Labels of the classes above the threshold, at most `most`."""
         scores = self.scores(dataset, name)
         best = np.argsort(-scores, kind="stable")[: self.most]
         return tuple(sorted(int(k) + 1 for k in best if scores[k] > self.limit))
@@ -68,16 +74,16 @@ def best_threshold(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]
     order = np.argsort(-scores, axis=None, kind="stable")
     values, hits = scores.ravel()[order], truth.ravel()[order]
     f1 = 2 * np.cumsum(hits) / (np.arange(1, hits.size + 1) + max(1, int(hits.sum())))
-    last = np.append(values[1:] < values[:-1], True)  # equal scores are kept together
-    place = int(np.argmax(np.where(last, f1, -1)))
-    below = float(values[place + 1]) if place + 1 < hits.size else 0.0
-    middle = (float(values[place]) + below) / 2
+    last = np.append(values[1:] < values[:-1], True)  # equal scores are on the same side
+    best = int(np.argmax(np.where(last, f1, -1)))
+    below = float(values[best + 1]) if best + 1 < hits.size else 0.0
+    middle = (float(values[best]) + below) / 2
     short = round(middle, 3)
-    return (short if below <= short < values[place] else middle), float(f1[place])
+    return (short if below <= short < values[best] else middle), float(f1[best])
 
 
 def score_all(
-    filter: Scored, dataset: Dataset, names: Iterable[str]
+    class_filter: ThresholdedFilter, dataset: Dataset, names: Iterable[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and truth of images, for `best_threshold`.
 
@@ -85,9 +91,9 @@ def score_all(
         (B, C) float64 in 0..1, and (B, C) bool.
     """
     oracle = Oracle()
-    scores, truth = [], []
-    for name in names:
-        scores.append(filter.scores(dataset, name))
-        truth.append(np.zeros(len(dataset.classes), bool))
-        truth[-1][[k - 1 for k in oracle(dataset, name)]] = True
-    return np.stack(scores), np.stack(truth)
+    pairs = [
+        (class_filter.scores(dataset, name), as_row(oracle(dataset, name), dataset))
+        for name in names
+    ]
+    scores, truth = (np.stack(rows) for rows in zip(*pairs, strict=True))
+    return scores, truth

@@ -10,28 +10,23 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.base import MOST, check_limits
-from ovsslib.filters.thresholded import Scored
+from ovsslib.filters.thresholded import ThresholdedFilter
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
     from ovsslib.vlm.protocol import ImageTextMatcher
 
-THRESHOLDS: dict[str, float] = {"micro-blip": 0.658}
-"""Model -> threshold with the best F1 on Diorama's tune split (`ovss filter tune`)."""
-UNTUNED = 0.5
-"""Threshold for other models: a match is likelier than none. Not tuned."""
-
 
 @dataclass
-class Vlm(Scored):
-    """Classes that the matcher finds in the image (the filter named `"vlm"`).
+class Vlm(ThresholdedFilter):
+    """Classes whose text the matcher takes for a match (the filter named `"vlm"`).
 
     The image is encoded once, and each class is matched by a text of its own.
 
     Attributes:
         model: Name, folder or hub id; None for the run's model, or micro-blip outside a run.
         threshold: 0..1, to be exceeded by the match probability; None for the model's own.
-        most: Classes per image.
+        most: Most classes per image.
         prompt: Words before the class's name.
         batch: Texts in one pass.
         device: Such as `"cpu"`; None for the best there is.
@@ -47,7 +42,7 @@ class Vlm(Scored):
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        """No model yet: it is loaded when the first image is asked about."""
+        """Check the settings; the model is loaded when it is first needed."""
         check_limits(self.threshold, self.most)
         if self.batch < 1:
             raise OvssError(f"the filter's batch must be at least 1, got {self.batch}")
@@ -60,32 +55,32 @@ class Vlm(Scored):
 
     @property
     def matcher(self) -> ImageTextMatcher:
-        """The model, loaded when first wanted."""
+        """The model, loaded when first needed."""
         if self._matcher is None:
             from ovsslib.vlm import load_vlm
 
             self._matcher = load_vlm(self.model or "micro-blip", self.device, self.dtype)
         return self._matcher
 
-    def own_threshold(self) -> float:
-        """That of `THRESHOLDS`, else `UNTUNED`."""
-        return THRESHOLDS.get(self.matcher.name, UNTUNED)
+    @property
+    def label(self) -> str:
+        """A hub id as it is; of a path, its last part."""
+        name = self.matcher.name
+        return name if name.count("/") == 1 else os.path.basename(os.path.normpath(name))
 
     @property
     def described(self) -> dict[str, Any]:
-        """Model, words and threshold, for results."""
-        name = os.path.basename(os.path.normpath(self.matcher.name))
-        name = self.matcher.name if self.matcher.name.count("/") == 1 else name
-        return {"model": name, "prompt": self.prompt, **super().described}
+        """Model, prompt, threshold and number of classes."""
+        return {**super().described, "prompt": self.prompt}
 
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) match probabilities in 0..1."""
         matcher = self.matcher
         tokens = matcher.encode_images(matcher.preprocess([dataset.image(name)]))
         texts = [matcher.tokenize(f"{self.prompt} {text}".strip()) for text in dataset.classes]
-        found: list[float] = []
+        probabilities: list[float] = []
         for start in range(0, len(texts), self.batch):
-            some = texts[start : start + self.batch]
-            rows = tokens.expand(len(some), -1, -1)
-            found += matcher.match(rows, some, layer=1).probability.tolist()
-        return np.array(found, np.float64)
+            batch = texts[start : start + self.batch]
+            rows = tokens.expand(len(batch), -1, -1)
+            probabilities += matcher.match(rows, batch, layer=1).probability.tolist()
+        return np.array(probabilities, np.float64)

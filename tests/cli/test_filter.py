@@ -139,7 +139,7 @@ def test_kill_9_loses_only_what_is_in_flight(
     assert len(found.by_image) == 80
     assert len(chat.requests) - asked == 80 - kept
     for name, answer in found.by_image.items():
-        assert [g.label for g in answer.parsed.found] == [int(name[-4:]) % 20 + 1]
+        assert [g.label for g in answer.parsed.guesses] == [int(name[-4:]) % 20 + 1]
 
 
 def test_errors_are_one_line_without_the_key(

@@ -45,7 +45,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_a_half_written_line_is_told_and_ended(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     with AnswerWriter(path, SOURCE) as writer:
-        writer.write_all([answer("a", CAT), answer("b", CAT)])
+        writer.write(answer("a", CAT), answer("b", CAT))
     path.write_bytes(path.read_bytes()[:-20])
     assert list(read_answers(path).by_image) == ["a"]
     with AnswerWriter(path, SOURCE) as writer:
@@ -70,13 +70,13 @@ def test_killed_in_the_first_line(tmp_path: Path, kept: int) -> None:
 def test_the_last_answer_counts_and_order_does_not(tmp_path: Path) -> None:
     for name, order in (("x", "abc"), ("y", "cab")):
         with AnswerWriter(tmp_path / name, SOURCE) as writer:
-            writer.write_all([answer(one, CAT) for one in order])
+            writer.write(*(answer(image, CAT) for image in order))
     x, y = (read_answers(tmp_path / name) for name in "xy")
     assert x.digest == y.digest
     with AnswerWriter(tmp_path / "y", SOURCE) as writer:
         writer.write(answer("a", replace(CAT, probability=0.8)))
     y = read_answers(tmp_path / "y")
-    assert y.by_image["a"].parsed.found[0].probability == 0.8
+    assert y.by_image["a"].parsed.guesses[0].probability == 0.8
     assert x.digest != y.digest
 
 

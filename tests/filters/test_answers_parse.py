@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovsslib.filters.answers.parse import Parsed, parse_answer
-from ovsslib.filters.answers.parse_json import json_items
 from ovsslib.filters.answers.vocabulary import Vocabulary
 
 CLASSES = Vocabulary.of(["cat", "hot dog", "tv monitor", "building; edifice", "sky-other"])
 
 
-def said(parsed: Parsed) -> list[tuple[int, float | None]]:
-    return [(guess.label, guess.probability) for guess in parsed.found]
+def guesses(parsed: Parsed) -> list[tuple[int, float | None]]:
+    return [(guess.label, guess.probability) for guess in parsed.guesses]
 
 
 def reasons(parsed: Parsed) -> list[tuple[str, str]]:
@@ -54,7 +53,7 @@ def reasons(parsed: Parsed) -> list[tuple[str, str]]:
 )
 def test_one_answer_in_many_forms(text: str) -> None:
     parsed = parse_answer(text, CLASSES)
-    assert said(parsed) == [(1, pytest.approx(0.9)), (2, pytest.approx(0.6))]
+    assert guesses(parsed) == [(1, pytest.approx(0.9)), (2, pytest.approx(0.6))]
     assert parsed.readable
     assert parsed.remarks == ()
 
@@ -71,7 +70,7 @@ def test_one_answer_in_many_forms(text: str) -> None:
         ("[1: cat, 3: tv], [90]", [(1, 0.9), (3, None)], None),
         ("[1: cat], [90, 60]", [(1, 0.9)], [("60", "a probability without a class")]),
         ("[1: cat, 1: cat], [60, 90]", [(1, 0.9)], None),
-        ("[1: cat], [160]", [(1, None)], [("1: cat", "160 is no probability")]),
+        ("[1: cat], [160]", [(1, None)], [("1: cat", "160 is not a probability")]),
         ("[1: cat], [high]", [(1, None)], None),
         ("[1: cat], [95: 100]", [(1, 1.0)], [("95: 100", "several numbers; 100 counts")]),
         ("[2: cat], [90]", [(1, 0.9)], [("2: cat", "number 2 is 'hot dog'; taken by its name")]),
@@ -103,7 +102,7 @@ def test_what_cannot_be_used_is_listed(
     text: str, found: list, odd: list[tuple[str, str]] | None
 ) -> None:
     parsed = parse_answer(text, CLASSES)
-    assert said(parsed) == found
+    assert guesses(parsed) == found
     assert parsed.readable
     if odd is None:
         assert parsed.remarks
@@ -127,14 +126,14 @@ def test_what_cannot_be_used_is_listed(
 def test_what_is_no_answer(text: str) -> None:
     parsed = parse_answer(text, CLASSES)
     assert not parsed.readable
-    assert parsed.found == ()
+    assert parsed.guesses == ()
     assert len(parsed.remarks) == 1
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="[]{}'\",:;%12 9catname\n", max_size=60))
 def test_no_text_raises_and_probabilities_are_probabilities(text: str) -> None:
-    for guess in parse_answer(text, CLASSES).found:
+    for guess in parse_answer(text, CLASSES).guesses:
         assert 1 <= guess.label <= 5
         assert guess.probability is None or 0 <= guess.probability <= 1
 
@@ -142,9 +141,3 @@ def test_no_text_raises_and_probabilities_are_probabilities(text: str) -> None:
 def test_a_long_piece_is_shown_short() -> None:
     (remark,) = parse_answer("word " * 100, CLASSES).remarks
     assert len(remark.piece) == 80
-
-
-def test_json_within_text() -> None:
-    assert json_items("no JSON here")[0] is None
-    assert json_items('{"classes": [')[0] == []
-    assert json_items('[{"name": "cat"}')[:2] == ([{"name": "cat"}], "")

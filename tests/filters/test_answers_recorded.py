@@ -38,15 +38,15 @@ def test_every_released_answer_is_read_and_nothing_dropped_in_silence(dataset: s
     _, answers, named, odd = FILES[dataset]
     assert len(found) == len(texts) == answers
     assert all(answer.parsed.readable for answer in found)
-    assert sum(len(answer.parsed.found) for answer in found) == named
+    assert sum(len(answer.parsed.guesses) for answer in found) == named
     assert sum(bool(answer.parsed.remarks) for answer in found) == odd
     for answer in found:
         # Counted another way: what looks like "12: name" before the probabilities.
         pieces = re.findall(r"(?<![\w%])(\d+) ?: ?['\"]?[A-Za-z]", answer.raw)
-        labels = {guess.label for guess in answer.parsed.found}
+        labels = {guess.label for guess in answer.parsed.guesses}
         dropped = [r for r in answer.parsed.remarks if r.reason.startswith(("no class", "named"))]
         assert len(pieces) == len(labels) + len(dropped), answer.raw
-        unknown = [g for g in answer.parsed.found if g.probability is None]
+        unknown = [g for g in answer.parsed.guesses if g.probability is None]
         assert not unknown or answer.parsed.remarks
 
 
@@ -55,7 +55,7 @@ def test_the_known_messes() -> None:
     def one(dataset: str, name: str, trust: str = "number") -> tuple[list, list[str]]:
         vocabulary = released_vocabulary(dataset, trust)
         (answer,) = parse_released({name: real(dataset)[name]}, vocabulary)
-        pairs = [(g.label, g.probability) for g in answer.parsed.found]
+        pairs = [(g.label, g.probability) for g in answer.parsed.guesses]
         return pairs, [remark.reason for remark in answer.parsed.remarks]
 
     assert one("voc", "2007_000187") == ([(20, 0.9), (15, 0.1)], [])
@@ -73,7 +73,7 @@ def test_the_known_messes() -> None:
 @needs_realdata
 def test_the_papers_filter_on_a_real_picture(tmp_path: Path) -> None:
     with AnswerWriter(tmp_path / "voc.jsonl", released_source("voc")) as writer:
-        writer.write_all(parse_released(real("voc"), released_vocabulary("voc")))
+        writer.write(*parse_released(real("voc"), released_vocabulary("voc")))
     looks = get_filter(f"recorded:{tmp_path}/voc.jsonl")
     for name in ("voc20", "voc21"):
         data = load_dataset(name, SHARED / "VOCdevkit")
@@ -87,7 +87,7 @@ def test_answers_for_one_data_set_do_not_fit_another(tmp_path: Path) -> None:
     with pytest.raises(OvssError, match=r"19 of 20 differ; label 2 is 'bag' there and 'bicycle"):
         parse_released(real("context"), replace(released_vocabulary("voc"), trust="number"))
     with AnswerWriter(tmp_path / "a.jsonl", released_source("context")) as writer:
-        writer.write_all(parse_released(real("context"), released_vocabulary("context")))
+        writer.write(*parse_released(real("context"), released_vocabulary("context")))
     data = load_dataset("voc", SHARED / "VOCdevkit")
     with pytest.raises(OvssError, match=r"its classes are not the data set's"):
         get_filter(f"recorded:{tmp_path}/a.jsonl")(data, "2007_000129")
@@ -102,7 +102,7 @@ def test_threshold_and_number_of_classes(tmp_path: Path) -> None:
     first = ", ".join(f"{k}: {name}" for k, name in enumerate(named_classes()[:3], start=1))
     texts = {"img_0000": f"[{first}], [90%, 71%, 70%]", "img_0001": "[], []"}
     with AnswerWriter(tmp_path / "a.jsonl", released_source("diorama")) as writer:
-        writer.write_all(parse_released(texts, released_vocabulary("diorama")))
+        writer.write(*parse_released(texts, released_vocabulary("diorama")))
     name = f"recorded:{tmp_path}/a.jsonl"
     assert get_filter(name)(data, "img_0000") == (1, 2)  # 70 % is not above 70 %
     assert get_filter(name, {"threshold": 0.69})(data, "img_0000") == (1, 2, 3)
@@ -122,10 +122,10 @@ def test_threshold_and_number_of_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nonsense", "is no JSON object of image: answer"),
-        ("[]", "is no JSON object"),
-        ("{}", "is no JSON object"),
-        ('{"a": 3}', "the answer for 'a' is no text, but 3"),
+        ("nonsense", "is not a JSON object"),
+        ("[]", "is not a JSON object"),
+        ("{}", "is not a JSON object"),
+        ('{"a": 3}', "the answer for 'a' is not text, but 3"),
     ],
 )
 def test_files_of_another_form(tmp_path: Path, text: str, words: str) -> None:

@@ -8,7 +8,7 @@ from ovsslib.errors import OvssError
 from ovsslib.filters.answers.vocabulary import (
     Vocabulary,
     alike,
-    check_names,
+    check_classes,
     family,
     released_vocabulary,
     synonyms,
@@ -69,11 +69,11 @@ def test_unknown_data_set() -> None:
 def test_answers_for_another_order_of_classes_are_refused() -> None:
     classes = ["cat", "dog", "cow", "tv monitor", "table", "sheep"]
     good = {1: "cat", 3: "cow", 4: "tvmonitor", 5: "dining table"}
-    check_names(good, classes, "a.jsonl")
-    check_names({}, classes, "a.jsonl")
-    check_names({**good, 1: "dog", 2: "cat"}, classes, "a.jsonl")  # slips
+    check_classes(good, classes, "a.jsonl")
+    check_classes({}, classes, "a.jsonl")
+    check_classes({**good, 1: "dog", 2: "cat"}, classes, "a.jsonl")  # slips
     with pytest.raises(OvssError, match=r"a.jsonl: .*3 of 5 differ; label 1 is 'dog' there and 'c"):
-        check_names({**good, 1: "dog", 2: "cat", 3: "sheep"}, classes, "a.jsonl")
+        check_classes({**good, 1: "dog", 2: "cat", 3: "sheep"}, classes, "a.jsonl")
     with pytest.raises(OvssError, match="no class"):
-        check_names({7: "wolf"}, classes, "a.jsonl")
+        check_classes({7: "wolf"}, classes, "a.jsonl")
     assert not alike("", "cat")

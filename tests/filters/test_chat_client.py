@@ -28,7 +28,7 @@ def asker(chat: ChatServer, budget: Budget | None = None, **settings: object) ->
 
 
 def labels(answer: Answer) -> list[int]:
-    return [guess.label for guess in answer.parsed.found]
+    return [guess.label for guess in answer.parsed.guesses]
 
 
 def test_what_is_sent_and_read(chat: ChatServer, key: str) -> None:

@@ -39,7 +39,7 @@ def right(path: Path) -> bool:
     """Whether each answer is that of its own image."""
     found = read_answers(path).by_image
     return all(
-        [g.label for g in answer.parsed.found] == [int(name[-4:]) % 20 + 1]
+        [g.label for g in answer.parsed.guesses] == [int(name[-4:]) % 20 + 1]
         for name, answer in found.items()
     )
 

@@ -14,8 +14,8 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters import get_filter
 from ovsslib.filters.base import Oracle
-from ovsslib.filters.clip import THRESHOLDS, Clip, load_open_clip
-from ovsslib.filters.thresholded import best_threshold, score_all
+from ovsslib.filters.clip import Clip, load_open_clip
+from ovsslib.filters.thresholded import TUNED, best_threshold, score_all
 from support.helpers import ROOT
 
 FOLDER = ROOT / "data/checkpoints/micro-clip"
@@ -43,12 +43,12 @@ def test_it_knows_more_than_chance_and_its_threshold_is_the_best_on_tune() -> No
     data = load_dataset("diorama", split="tune")
     scores, truth = score_all(Clip(), data, data.ids)
     threshold, best = best_threshold(scores, truth)
-    kept = scores > THRESHOLDS["micro-clip"]
+    kept = scores > TUNED["micro-clip"]
     f1 = 2 * (kept & truth).sum() / (kept.sum() + truth.sum())
     assert f1 == pytest.approx(best, abs=0.005)
     assert best > 0.6  # every class always: 0.42
     assert f1 > 2 * truth.sum() / (truth.size + truth.sum()) + 0.15
-    assert threshold == pytest.approx(THRESHOLDS["micro-clip"], abs=0.01)
+    assert threshold == pytest.approx(TUNED["micro-clip"], abs=0.01)
 
 
 def test_as_a_filter(tmp_path: Path) -> None:
@@ -56,15 +56,15 @@ def test_as_a_filter(tmp_path: Path) -> None:
     name = data.ids[0]
     looks = get_filter("clip")
     scores = looks.scores(data, name)
-    assert looks(data, name) == tuple(np.flatnonzero(scores > THRESHOLDS["micro-clip"]) + 1)
+    assert looks(data, name) == tuple(np.flatnonzero(scores > TUNED["micro-clip"]) + 1)
     assert set(looks(data, name)) & set(Oracle()(data, name))
     shutil.copytree(FOLDER, tmp_path / "mine")
     mine = get_filter(f"clip:{tmp_path}/mine", {"threshold": 0.3})
     assert np.array_equal(mine.scores(data, name), scores)
     assert mine.described["model"] == "mine"
     assert str(tmp_path) not in str(mine.described)
-    assert looks.described["threshold"] == THRESHOLDS["micro-clip"]
-    assert get_filter("clip:some/other").own_threshold() == 0.5
+    assert looks.described["threshold"] == TUNED["micro-clip"]
+    assert get_filter("clip:some/other").limit == 0.5
 
 
 @pytest.mark.parametrize("name", ["micro-clop", "some/clip", "ViT-B-32", "ViT-B-32:openai"])

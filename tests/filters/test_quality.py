@@ -29,7 +29,7 @@ def test_by_hand(tmp_path: Path) -> None:
                 return (truth[name][0], spare)
             raise OvssError("no answer")
 
-    found = score_filter(OneSlip(), data, names).to_dict()
+    found = score_filter(OneSlip(), data, names)
     assert (found["precision"], found["recall"], found["f1"]) == (0.75, 0.75, 0.75)
     assert (found["exact"], found["named"], found["true"], found["images"]) == (0.5, 2, 2, 2)
     assert found["failed"] == {"img_0002": "no answer"}
@@ -43,7 +43,7 @@ def test_by_hand(tmp_path: Path) -> None:
 
 def test_the_oracle_is_perfect_and_all_misses_nothing(tmp_path: Path) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 3))
-    best = score_filter(Oracle(), data, data.ids).to_dict()
+    best = score_filter(Oracle(), data, data.ids)
     assert (best["precision"], best["recall"], best["exact"]) == (1, 1, 1)
-    lazy = score_filter(All(), data, data.ids).to_dict()
+    lazy = score_filter(All(), data, data.ids)
     assert (lazy["precision"], lazy["recall"]) == (0.1, 1)

@@ -10,11 +10,11 @@ import pytest
 from ovsslib.datasets import load_dataset
 from ovsslib.datasets.base import Dataset
 from ovsslib.filters.base import Oracle
-from ovsslib.filters.thresholded import Scored, best_threshold, score_all
+from ovsslib.filters.thresholded import ThresholdedFilter, best_threshold, score_all
 from support.helpers import write_voc
 
 
-class Fixed(Scored):
+class Fixed(ThresholdedFilter):
     """Scores given beforehand."""
 
     def __init__(self, row: list[float], threshold: float | None = None, most: int = 25) -> None:
@@ -23,8 +23,9 @@ class Fixed(Scored):
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         return np.array(self.row)
 
-    def own_threshold(self) -> float:
-        return 0.5
+    @property
+    def label(self) -> str:
+        return "fixed"
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_what_is_kept(tmp_path: Path) -> None:
     assert Fixed(row, 0.0)(None, "x") == (1, 2, 3, 4, 5)
     assert Fixed(row, 0.95)(None, "x") == ()
     assert Fixed(row, most=2)(None, "x") == (2, 5)
-    assert Fixed(row, 0.4, 3).described == {"threshold": 0.4, "most": 3}
+    assert Fixed(row, 0.4, 3).described == {"model": "fixed", "threshold": 0.4, "most": 3}
     assert Fixed(row).described["threshold"] == 0.5
 
 

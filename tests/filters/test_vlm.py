@@ -11,8 +11,8 @@ from ovsslib.datasets import load_dataset
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.spec import RunSpec
 from ovsslib.filters import get_filter
-from ovsslib.filters.thresholded import best_threshold, score_all
-from ovsslib.filters.vlm import THRESHOLDS, Vlm
+from ovsslib.filters.thresholded import TUNED, best_threshold, score_all
+from ovsslib.filters.vlm import Vlm
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.vlm import load_vlm
 from support.helpers import tiny_blip, write_voc
@@ -72,7 +72,7 @@ def test_the_threshold_is_the_best_on_tune() -> None:
     data = load_dataset("diorama", split="tune")
     scores, truth = score_all(Vlm(), data, data.ids[:40])
     best = best_threshold(scores, truth)[1]
-    kept = scores > THRESHOLDS["micro-blip"]
+    kept = scores > TUNED["micro-blip"]
     f1 = 2 * (kept & truth).sum() / (kept.sum() + truth.sum())
     assert f1 > best - 0.015
     assert best > 0.9

@@ -1,8 +1,8 @@
 """The file of a model's answers: one line of JSON per image, only ever appended to.
 
-Every line says by itself what was asked of whom, so that a file can be cut, joined and read by
-other programs. A process that is killed loses the answers in flight; a line it left half written is
-reported when the file is read and asked again.
+Every line holds all that was asked and of which model, so that a file can be cut, joined and read
+by other programs. A process that is killed loses the answers in flight; a line it left half written
+is reported when the file is read, and its image is asked about again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +38,7 @@ class Source:
         split: Name of the split.
         model: Name of the model, as its server calls it.
         prompt: Hash of all that was sent beside the image, and of how that was prepared.
-        server: Address that was asked.
+        server: Address of the server.
     """
 
     dataset: str
@@ -54,9 +54,9 @@ class Answer:
 
     Attributes:
         image: Name of the image.
-        raw: The model's words.
-        parsed: What they say.
-        usage: Tokens read and written, where the server told.
+        raw: The model's answer.
+        parsed: Its classes.
+        usage: Tokens read and written; None where the server does not say.
     """
 
     image: str
@@ -84,11 +84,11 @@ class Answers:
     @property
     def digest(self) -> str:
         """12 hex digits of what the answers say, whatever the order they came in."""
-        said = {
-            name: [[g.label, g.probability] for g in answer.parsed.found]
+        guesses = {
+            name: [[g.label, g.probability] for g in answer.parsed.guesses]
             for name, answer in sorted(self.by_image.items())
         }
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(guesses).encode()).hexdigest()[:12]
 
     @property
     def unreadable(self) -> list[str]:
@@ -96,13 +96,15 @@ class Answers:
         return [name for name, answer in self.by_image.items() if not answer.parsed.readable]
 
 
-def keep(found: Sequence[Guess], threshold: float = THRESHOLD, most: int = MOST) -> tuple[int, ...]:
+def keep(
+    guesses: Sequence[Guess], threshold: float = THRESHOLD, most: int = MOST
+) -> tuple[int, ...]:
     """Labels of the classes that count.
 
     Args:
-        found: Classes with probabilities.
+        guesses: Classes with probabilities.
         threshold: 0..1, to be exceeded; 0 also keeps classes without a probability.
-        most: The most likely so many.
+        most: At most so many, the likeliest.
 
     Returns:
         Labels in rising order.
@@ -111,10 +113,10 @@ def keep(found: Sequence[Guess], threshold: float = THRESHOLD, most: int = MOST)
         >>> keep([Guess(3, "cat", 0.9), Guess(1, "dog", 0.7), Guess(2, "cow", None)])
         (3,)
     """
-    chances = [(guess.probability or 0.0, guess.label) for guess in found]
-    kept = [pair for pair in chances if threshold <= 0 or pair[0] > threshold]
-    kept.sort(key=lambda pair: -pair[0])
-    return tuple(sorted(label for _, label in kept[:most]))
+    pairs = [(guess.probability or 0.0, guess.label) for guess in guesses]
+    likely = [pair for pair in pairs if threshold <= 0 or pair[0] > threshold]
+    likely.sort(key=lambda pair: -pair[0])
+    return tuple(sorted(label for _, label in likely[:most]))
 
 
 def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answers:
@@ -125,7 +127,8 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
         missing: Whether a file that is not there counts as one without answers.
 
     Raises:
-        OvssError: The file is missing, no answer file, or mixes data sets, models or prompts.
+        OvssError: The file is missing, is not an answer file, or mixes data sets, models or
+            prompts.
     """
     path = Path(path)
     if not path.is_file():
@@ -133,7 +136,7 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
             return Answers(path)
         raise OvssError(f"{path}: no such answer file; write one with `ovss filter ask` or import")
     source: Source | None = None
-    found: dict[str, Answer] = {}
+    by_image: dict[str, Answer] = {}
     damaged: list[int] = []
     try:
         lines = path.read_bytes().split(b"\n")
@@ -150,14 +153,14 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
         if source is not None and where != source:
             raise OvssError(f"{path}, line {number}: {_difference(source, where)}; split the file")
         source = where
-        found[answer.image] = answer
-    # A first line that a killed process left half written is no reason to refuse the file.
+        by_image[answer.image] = answer
+    # A file is not refused for a first line that a killed process left half written.
     torn = len(damaged) == 1 and lines[-1].startswith(_BEGINS[: len(lines[-1])])
-    if damaged and not found and not (lines[-1] and torn):
+    if damaged and not by_image and not (lines[-1] and torn):
         raise OvssError(
             f"{path}: holds no answers; released files are read by `ovss filter import`"
         )
-    return Answers(path, source, found, tuple(damaged))
+    return Answers(path, source, by_image, tuple(damaged))
 
 
 class AnswerWriter:
@@ -185,9 +188,9 @@ class AnswerWriter:
                 # Unbuffered: a line is with the system, whole, before the next is begun.
                 file = stack.enter_context(open(self.path, "a+b", buffering=0))
                 stack.enter_context(_only_one(file, self.path))
-                there = read_answers(self.path)
-                if there.source is not None and there.source != self.source:
-                    what = _difference(there.source, self.source)
+                source = read_answers(self.path).source
+                if source is not None and source != self.source:
+                    what = _difference(source, self.source)
                     raise OvssError(f"{self.path}: {what}; give another file")
                 file.seek(0, os.SEEK_END)
                 if file.tell() and not self.path.read_bytes().endswith(b"\n"):
@@ -195,28 +198,20 @@ class AnswerWriter:
                 self._file = file
                 self._stack = stack.pop_all()
         except OSError as error:
-            raise self._cannot(error) from error
+            raise self._unwritable(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file = None
         self._stack.close()
 
-    def write(self, answer: Answer) -> None:
-        """Append one answer; on return it is on the disk.
+    def write(self, *answers: Answer) -> None:
+        """Append answers; on return they are on the disk.
 
         Raises:
             OvssError: The file cannot be written.
         """
-        self.write_all([answer])
-
-    def write_all(self, answers: Iterable[Answer]) -> None:
-        """Append answers that cost nothing to get again: they reach the disk together.
-
-        Raises:
-            OvssError: The file cannot be written.
-        """
-        lines = (json.dumps(_encode(self.source, one), ensure_ascii=False) for one in answers)
+        lines = (json.dumps(_encode(self.source, answer), ensure_ascii=False) for answer in answers)
         data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
         with self._threads:
             if self._file is None:
@@ -226,16 +221,16 @@ class AnswerWriter:
                     data = data[self._file.write(data) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise self._cannot(error) from error
+                raise self._unwritable(error) from error
 
-    def _cannot(self, error: OSError) -> OvssError:
+    def _unwritable(self, error: OSError) -> OvssError:
         why = error.strerror or error
         return OvssError(f"{self.path}: cannot be written ({why}); free the space, then go on")
 
 
 @contextlib.contextmanager
 def _only_one(file: BinaryIO, path: Path) -> Iterator[None]:
-    """Keep two processes from asking the same; Windows has no such lock."""
+    """Keep two processes from asking about the same images; Windows has no such lock."""
     if sys.platform != "win32":
         import fcntl
 
@@ -248,10 +243,10 @@ def _only_one(file: BinaryIO, path: Path) -> Iterator[None]:
     yield
 
 
-def _difference(one: Source, other: Source) -> str:
+def _difference(source: Source, other: Source) -> str:
     """The first field in which two sources differ, in words."""
-    fields = [(key, value, getattr(other, key)) for key, value in asdict(one).items()]
-    key, value, new = next(item for item in fields if item[1] != item[2])
+    pairs = [(key, value, getattr(other, key)) for key, value in asdict(source).items()]
+    key, value, new = next(pair for pair in pairs if pair[1] != pair[2])
     return f"holds answers with {key} {value!r}, not {new!r}"
 
 
@@ -262,21 +257,21 @@ def _encode(source: Source, answer: Answer) -> dict[str, Any]:
         **asdict(source),
         "image": answer.image,
         "raw": redact(answer.raw),
-        "labels": [guess.label for guess in parsed.found],
-        "names": [guess.name for guess in parsed.found],
-        "probabilities": [guess.probability for guess in parsed.found],
-        "remarks": [[redact(one.piece), redact(one.reason)] for one in parsed.remarks],
+        "labels": [guess.label for guess in parsed.guesses],
+        "names": [guess.name for guess in parsed.guesses],
+        "probabilities": [guess.probability for guess in parsed.guesses],
+        "remarks": [[redact(remark.piece), redact(remark.reason)] for remark in parsed.remarks],
         "readable": parsed.readable,
         "usage": answer.usage,
     }
 
 
 def _decode(line: dict[str, Any]) -> tuple[Source, Answer]:
-    """A line of the file as an answer; any error where it is none."""
+    """A line of the file as an answer; some error where it is something else."""
     source = Source(**{key: str(line[key]) for key in Source.__dataclass_fields__})
     columns = (line["labels"], line["names"], line["probabilities"])
-    found = tuple(Guess(int(k), str(name), p) for k, name, p in zip(*columns, strict=True))
+    guesses = tuple(Guess(int(k), str(name), p) for k, name, p in zip(*columns, strict=True))
     remarks = tuple(Remark(piece, reason) for piece, reason in line["remarks"])
-    parsed = Parsed(found, remarks, bool(line["readable"]))
+    parsed = Parsed(guesses, remarks, bool(line["readable"]))
     usage = line["usage"]
     return source, Answer(line["image"], line["raw"], parsed, tuple(usage) if usage else None)

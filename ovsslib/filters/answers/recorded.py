@@ -8,7 +8,6 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +21,16 @@ from ovsslib.filters.answers.file import (
     read_answers,
 )
 from ovsslib.filters.answers.parse import parse_answer
-from ovsslib.filters.answers.vocabulary import Vocabulary, check_names, family
+from ovsslib.filters.answers.vocabulary import Vocabulary, check_classes, family
 from ovsslib.filters.base import MOST, ClassFilter, check_limits
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
 
-RELEASED_MODEL = "gpt-4o"
-RELEASED_PROMPT = "released"
-
 
 @dataclass
 class Recorded(ClassFilter):
-    """Answers out of a file (the filter named `"recorded"`).
+    """Answers from a file (the filter named `"recorded"`).
 
     Attributes:
         answers: The file, see `ovsslib.filters.answers.file`.
@@ -50,23 +46,19 @@ class Recorded(ClassFilter):
     most: int = MOST
 
     def __post_init__(self) -> None:
-        """Check that there is a file."""
+        """Read the file: a wrong one is reported before a model is loaded."""
         check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
         if not self.answers:
             raise OvssError("the filter 'recorded' needs a file: --filter recorded:answers.jsonl")
         self._checked: set[tuple[str, ...]] = set()
-        # Read now: a wrong file is told of before a model is loaded.
+        self._file = read_answers(self.answers)
         for line in self._file.damaged:
             warnings.warn(f"{self.answers}, line {line}: cannot be read; left out", stacklevel=2)
 
-    @cached_property
-    def _file(self) -> Answers:
-        return read_answers(self.answers)
-
     @property
     def described(self) -> dict[str, Any]:
-        """What tells this filter from another in a result: no path, but what the answers say."""
+        """Model, question, and a hash of the answers."""
         source = self._file.source
         return {
             "model": source.model if source else None,
@@ -82,27 +74,23 @@ class Recorded(ClassFilter):
         Raises:
             OvssError: There is no answer for the image, or the answers are for other classes.
         """
-        self._check(dataset.classes)
+        if dataset.classes not in self._checked:
+            check_classes(most_used_names(self._file), dataset.classes, Path(self.answers).name)
+            self._checked.add(dataset.classes)
         answer = self._file.by_image.get(name)
         if answer is None:
             raise OvssError(
                 f"{Path(self.answers).name} holds no answer for {name}; ask for it with "
                 "`ovss filter ask`, or use another file"
             )
-        return keep(answer.parsed.found, self.threshold, self.most)
-
-    def _check(self, classes: tuple[str, ...]) -> None:
-        if classes in self._checked:
-            return
-        check_names(names_said(self._file), classes, Path(self.answers).name)
-        self._checked.add(classes)
+        return keep(answer.parsed.guesses, self.threshold, self.most)
 
 
-def names_said(answers: Answers) -> dict[int, str]:
-    """Label -> the name that the answers mostly give it."""
+def most_used_names(answers: Answers) -> dict[int, str]:
+    """Label -> the name that the answers give it most often."""
     counts: dict[int, Counter[str]] = defaultdict(Counter)
     for answer in answers.by_image.values():
-        for guess in answer.parsed.found:
+        for guess in answer.parsed.guesses:
             counts[guess.label][guess.name] += 1
     return {label: names.most_common(1)[0][0] for label, names in sorted(counts.items())}
 
@@ -111,7 +99,7 @@ def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
     """The paper's answer file: image -> answer.
 
     Raises:
-        OvssError: The file is missing or of another form.
+        OvssError: The file is missing or has another form.
     """
     path = Path(path)
     try:
@@ -121,10 +109,10 @@ def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
     except ValueError:
         record = None
     if not isinstance(record, dict) or not record:
-        raise OvssError(f"{path}: is no JSON object of image: answer, as the paper released them")
+        raise OvssError(f"{path}: is not a JSON object {{image: answer}} as the paper released")
     wrong = next((name for name, text in record.items() if not isinstance(text, str)), None)
     if wrong is not None:
-        raise OvssError(f"{path}: the answer for {wrong!r} is no text, but {record[wrong]!r:.60}")
+        raise OvssError(f"{path}: the answer for {wrong!r} is not text, but {record[wrong]!r:.60}")
     return record
 
 
@@ -132,7 +120,7 @@ def parse_released(texts: Mapping[str, str], vocabulary: Vocabulary) -> list[Ans
     """Read released answers.
 
     Args:
-        texts: Image -> answer.
+        texts: Image -> answer, as `read_released` gives them.
         vocabulary: See `ovsslib.filters.answers.vocabulary.released_vocabulary`.
 
     Returns:
@@ -141,13 +129,13 @@ def parse_released(texts: Mapping[str, str], vocabulary: Vocabulary) -> list[Ans
     Raises:
         OvssError: The answers are about other classes.
     """
-    found = [Answer(name, text, parse_answer(text, vocabulary)) for name, text in texts.items()]
-    whole = Answers(Path(), by_image={answer.image: answer for answer in found})
-    names = [vocabulary.names[label] for label in sorted(vocabulary.names)]
-    check_names(names_said(whole), names, "the released answers")
-    return found
+    answers = [Answer(name, text, parse_answer(text, vocabulary)) for name, text in texts.items()]
+    whole = Answers(Path(), by_image={answer.image: answer for answer in answers})
+    classes = [vocabulary.names[label] for label in sorted(vocabulary.names)]
+    check_classes(most_used_names(whole), classes, "the released answers")
+    return answers
 
 
 def released_source(dataset: str, split: str = "val") -> Source:
     """What imported answers have in common."""
-    return Source(family(dataset), split, RELEASED_MODEL, RELEASED_PROMPT, "")
+    return Source(family(dataset), split, "gpt-4o", "released", "")

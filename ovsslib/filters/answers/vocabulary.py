@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -55,11 +56,11 @@ def synonyms(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, map(squash, re.split(r"[;,]", name)))))
 
 
-def alike(one: str, other: str) -> bool:
+def alike(name: str, other: str) -> bool:
     """Whether two lists of synonyms may name one class.
 
-    Files separate the words of a name as they separate names (`"chest;of;drawers"`), so the words
-    of one may also lie within the other.
+    Some files separate the words of a name as they separate names (`"chest;of;drawers"`), so it is
+    enough that all words of one name are among those of the other.
 
     Example:
         >>> alike("chest;of;drawers;bureau", "chest of drawers"), alike("table", "dining table")
@@ -67,9 +68,9 @@ def alike(one: str, other: str) -> bool:
         >>> alike("bag", "bicycle")
         False
     """
-    if squash(one) == squash(other) or set(synonyms(one)) & set(synonyms(other)):
+    if squash(name) == squash(other) or set(synonyms(name)) & set(synonyms(other)):
         return True
-    words, others = (set(re.split(r"[^a-z0-9]+", name.casefold())) - {""} for name in (one, other))
+    words, others = (set(re.findall(r"[a-z0-9]+", n.casefold())) for n in (name, other))
     return bool(words and others) and (words <= others or others <= words)
 
 
@@ -80,8 +81,8 @@ class Vocabulary:
     Attributes:
         names: Label -> name; synonyms are separated by `;`.
         numbers: Number in an answer -> label.
-        trust: What counts where number and name of a class disagree: `"number"` (the released
-            code reads nothing else) or `"name"`.
+        trust: What counts where the number and the name of a class disagree: `"number"` (the
+            released code reads only numbers) or `"name"`.
 
     Raises:
         OvssError: `trust` is neither.
@@ -109,15 +110,13 @@ class Vocabulary:
 
     @cached_property
     def _labels(self) -> dict[str, int]:
-        """Squashed name -> label; whole names before synonyms, those of two classes left out."""
-        found: dict[str, int] = {}
-        twice: set[str] = set()
+        """Squashed name -> label: whole names, and synonyms that only one class has."""
+        labels: dict[str, set[int]] = defaultdict(set)
         for label, name in self.names.items():
-            for part in synonyms(name):
-                if found.setdefault(part, label) != label:
-                    twice.add(part)
-        found = {part: label for part, label in found.items() if part not in twice}
-        return found | {squash(name): label for label, name in self.names.items()}
+            for synonym in synonyms(name):
+                labels[synonym].add(label)
+        unique = {synonym: min(several) for synonym, several in labels.items() if len(several) == 1}
+        return unique | {squash(name): label for label, name in self.names.items()}
 
     def find(self, name: str) -> int | None:
         """The label of a name, or of one of its synonyms; None where there is none."""
@@ -132,24 +131,21 @@ class Vocabulary:
             name: As in the answer; may be empty.
 
         Returns:
-            The label, None for no class; and what is odd about the piece, None for nothing.
+            The label, None where no class is meant; and what is odd about the piece, or None.
         """
         name = re.sub(r"\([^()]*\)\s*$", "", name) or name  # "bench (unsure)"
         counted = self.numbers.get(number) if number is not None else None
         called = self.find(name)
+        if number is None:
+            return called, "no class of that name" if called is None else None
+        by_name = called is not None and self.trust == "name"
         if counted is None:
-            if called is not None and (number is None or self.trust == "name"):
-                odd = f"no class has number {number}; taken by its name"
-                return called, None if number is None else odd
-            return (
-                None,
-                "no class of that name" if number is None else f"no class has number {number}",
-            )
+            odd = f"no class has number {number}"
+            return (called, f"{odd}; taken by its name") if by_name else (None, odd)
         usual = self.names.get(counted, "")
         plain = not squash(name) or not usual or called == counted
         if plain or set(synonyms(name)) & set(synonyms(usual)):
             return counted, None
-        by_name = called is not None and self.trust == "name"
         odd = f"number {number} is {usual!r}; taken by its {'name' if by_name else 'number'}"
         return called if by_name else counted, odd
 
@@ -159,7 +155,7 @@ def released_vocabulary(dataset: str, trust: str = "number") -> Vocabulary:
 
     Args:
         dataset: `"voc"`, `"context"`, `"ade20k"`, `"coco-object"` or `"coco-stuff"`, or a
-            variant of one; `"diorama"` for answers of that form about it.
+            variant of one; or `"diorama"`, for answers in the same form.
         trust: See `Vocabulary`.
 
     Raises:
@@ -179,29 +175,29 @@ def released_vocabulary(dataset: str, trust: str = "number") -> Vocabulary:
         raise unknown("data set of released answers", dataset, [*_LISTS, "diorama"])
     names, most = _LISTS[key]
     gaps = _ABSENT if key.startswith("coco") else frozenset()
-    kept = [number for number in range(1, most + 1) if number not in gaps]
-    numbers = {number: label for label, number in enumerate(kept, start=1)}
-    listed = enumerate(vocabulary(names)[: len(kept)], start=1)
-    return Vocabulary({label: "; ".join(words) for label, words in listed}, numbers, trust)
+    used = [number for number in range(1, most + 1) if number not in gaps]
+    numbers = {number: label for label, number in enumerate(used, start=1)}
+    classes = enumerate(vocabulary(names)[: len(used)], start=1)
+    return Vocabulary({label: "; ".join(words) for label, words in classes}, numbers, trust)
 
 
-def check_names(said: Mapping[int, str], classes: Sequence[str], where: str) -> None:
+def check_classes(names: Mapping[int, str], classes: Sequence[str], where: str) -> None:
     """Refuse answers made for another list or another order of classes.
 
     Args:
-        said: Label -> name in the answers.
+        names: Label -> name in the answers.
         classes: The data set's names.
         where: The answers' file, for the message.
 
     Raises:
         OvssError: More than a fifth of the labels, and more than two, have a name that does not
-            fit (a slip of the model is no wrong list), or the data set has no such label.
+            match (fewer are slips of the model), or the data set has no such label.
     """
-    wrong = [k for k in said if not 1 <= k <= len(classes) or not alike(said[k], classes[k - 1])]
-    if max(said, default=0) > len(classes) or len(wrong) > max(2, len(said) / 5):
-        k = wrong[0] if max(said) <= len(classes) else max(said)
-        here = classes[k - 1] if 1 <= k <= len(classes) else "no class"
+    wrong = [k for k in names if not 1 <= k <= len(classes) or not alike(names[k], classes[k - 1])]
+    if max(names, default=0) > len(classes) or len(wrong) > max(2, len(names) / 5):
+        k = wrong[0] if max(names) <= len(classes) else max(names)
+        here = repr(classes[k - 1]) if 1 <= k <= len(classes) else "no class"
         raise OvssError(
-            f"{where}: its classes are not the data set's ({len(wrong)} of {len(said)} differ; "
-            f"label {k} is {said[k]!r} there and {here!r} here); were they made for another one?"
+            f"{where}: its classes are not the data set's ({len(wrong)} of {len(names)} differ; "
+            f"label {k} is {names[k]!r} there and {here} here); use answers for this data set"
         )

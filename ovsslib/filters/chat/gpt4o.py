@@ -194,4 +194,4 @@ class GPT4o(ClassFilter):
             raise OvssError(
                 f"{where}: no answer for {name} ({self._failed.get(name, 'not asked')})"
             )
-        return keep(answer.parsed.found, self.threshold, self.most)
+        return keep(answer.parsed.guesses, self.threshold, self.most)
