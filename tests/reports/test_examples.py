@@ -11,6 +11,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.evaluate.run import load_models, open_task, run_many
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import task
+from ovsslib.filters.base import ClassFilter
 from ovsslib.metrics.counts import COUNT_NAMES, image_counts
 from ovsslib.reports.examples import segment_again
 from protocols.test_adapter import Colours
@@ -40,18 +41,18 @@ def test_any_method_and_a_filter_with_a_model(tmp_path: Path) -> None:
     work = task(data, protocol="pnp-fixed")
     calls: list[object] = []
 
-    class Looks:
+    class Recording(ClassFilter):
         def __call__(self, dataset: object, name: str) -> tuple[int, ...]:
             return (3,)
 
         def use(self, matcher: object) -> None:
             calls.append(matcher)
 
-        def prepare(self, dataset: object, names: tuple[str, ...], progress: object) -> None:
+        def prepare(self, dataset: object, names: object, progress: object = None) -> None:
             calls.append(names)
 
-    vars(work)["looks"] = Looks()
+    vars(work)["class_filter"] = Recording()
     (example,) = segment_again(Colours(), work, data.ids[1:])
-    assert calls == [None, data.ids[1:]]
+    assert calls == [data.ids[1:]]  # Colours has no model to offer
     assert set(np.unique(example.labels)) <= {0, 3}
     assert example.name == data.ids[1]
