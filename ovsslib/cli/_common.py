@@ -1,4 +1,4 @@
-"""What the commands share: settings and numbers given as text, progress, warnings of one line."""
+"""What the commands share: settings and numbers given as text, progress, one-line warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def split_names(text: str) -> list[str]:
-    """Class names out of `"house, traffic light"`; an empty text gives none.
+    """Names separated by commas; an empty text gives none.
 
     Example:
         >>> split_names("house, traffic light,")
@@ -30,19 +30,19 @@ def split_names(text: str) -> list[str]:
 
 
 def new_app(*, group: bool = False, help: str | None = None) -> typer.Typer:
-    """What every command's file begins with: plain help, no completion.
+    """A typer app with plain help and without completion; every command's module has one.
 
     Args:
-        group: Whether it holds several commands, so that without one its help is shown.
-        help: Of the whole group; None leaves it to the docstring of the group's callback.
+        group: Whether it holds several commands; then its help is shown when none is named.
+        help: Of the whole group; None takes the docstring of the group's callback.
     """
     # None itself would hide the callback's docstring.
-    words: dict[str, Any] = {} if help is None else {"help": help}
+    more: dict[str, Any] = {} if help is None else {"help": help}
     return typer.Typer(
         add_completion=False,
         rich_markup_mode=None,
         no_args_is_help=group,
-        **words,
+        **more,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -65,9 +65,9 @@ def settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
             example = "crf=false" if option == "--set" else "threshold=0.5"
             raise OvssError(f"{option} {pair!r}: write it as key=value, such as {option} {example}")
         word = text.strip()
-        plain = {"none": None, "true": True, "false": False}
+        constants = {"none": None, "true": True, "false": False}
         try:
-            value = plain[word.lower()] if word.lower() in plain else json.loads(word)
+            value = constants[word.lower()] if word.lower() in constants else json.loads(word)
         except ValueError:
             value = word
         out[key.strip().replace("-", "_")] = value
@@ -75,7 +75,7 @@ def settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
 
 
 def progress(items: Iterable[T], description: str = "", total: int | None = None) -> Iterable[T]:
-    """A progress bar on standard error; none where that is no terminal, nor in a quiet build."""
+    """A progress bar on standard error; none where that is not a terminal, nor in a quiet build."""
     if not sys.stderr.isatty() or os.environ.get("OVSS_QUIET"):
         return items
     from tqdm import tqdm
@@ -84,7 +84,7 @@ def progress(items: Iterable[T], description: str = "", total: int | None = None
 
 
 def note(text: str) -> None:
-    """One line on standard error that keeps a progress bar whole."""
+    """Write one line to standard error without breaking a progress bar."""
     line = redact(" ".join(text.split()))
     if "tqdm" in sys.modules and sys.stderr.isatty():
         from tqdm import tqdm
@@ -99,13 +99,13 @@ def plain_output(*, debug: bool = False) -> Iterator[None]:
     """Show this library's warnings as `warning: …`, each once; silence other libraries'.
 
     Args:
-        debug: Whether other libraries may speak too.
+        debug: Whether to show other libraries' warnings too.
     """
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        if "transformers" in sys.modules:  # imported before: the variables are read no more
+        if "transformers" in sys.modules:  # imported already: it has read the variables
             from transformers.utils import logging as transformers_logging
 
             transformers_logging.disable_progress_bar()
@@ -121,7 +121,7 @@ def plain_output(*, debug: bool = False) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # A library's own modules only: torch and transformers warn of what no user can change.
+        # Our own modules only: torch and transformers warn of what no user can change.
         warnings.filterwarnings("always", category=UserWarning, module=r"ovsslib(\.|$)")
         if debug:
             warnings.simplefilter("default")
@@ -135,52 +135,50 @@ def debugging(ctx: typer.Context) -> bool:
 
 
 def numbers(text: str, option: str, *, least: int) -> list[int]:
-    """Whole numbers out of `"1,2,4"`; an empty text gives none.
+    """Parse whole numbers such as `"1,2,4"`; an empty text gives none.
 
     Raises:
-        OvssError: Something else stands there, or a number is too small.
+        OvssError: The text is something else, or a number is too small.
 
     Example:
         >>> numbers("1, 2,4", "--batches", least=1)
         [1, 2, 4]
     """
-    words = [word.strip() for word in text.split(",")] if text.strip() else []
-    found = [int(word) for word in words if re.fullmatch("[0-9]{1,6}", word)]
-    if len(found) != len(words) or any(number < least for number in found):
+    words = split_names(text)
+    values = [int(word) for word in words if re.fullmatch("[0-9]{1,6}", word)]
+    if len(values) != len(words) or any(value < least for value in values):
         raise OvssError(f"{option} {text!r}: give whole numbers from {least} up, such as 1,2,4")
-    return found
+    return values
 
 
 def fractions(text: str, option: str) -> tuple[float, ...]:
-    """Numbers from 0 to 1 out of `"0.05,0.1"`; an empty text gives none.
+    """Parse numbers from 0 to 1 such as `"0.05,0.1"`; an empty text gives none.
 
     Raises:
-        OvssError: Something else stands there.
+        OvssError: The text is something else.
 
     Example:
         >>> fractions("0.05, 0.1", "--blurs")
         (0.05, 0.1)
     """
-    words = [word.strip() for word in text.split(",")] if text.strip() else []
-    found = tuple(float(word) for word in words if re.fullmatch(r"[01]|[01]?\.[0-9]{1,9}", word))
-    if len(found) != len(words) or any(number > 1 for number in found):
+    words = split_names(text)
+    values = tuple(float(word) for word in words if re.fullmatch(r"[01]|[01]?\.[0-9]{1,9}", word))
+    if len(values) != len(words) or any(value > 1 for value in values):
         raise OvssError(f"{option} {text!r}: give numbers from 0 to 1, such as 0.05,0.1")
-    return found
+    return values
 
 
 def sizes_of(text: str) -> list[tuple[int, int]]:
-    """Widths and heights out of `"500x375,640x480"`.
+    """Parse widths and heights such as `"500x375,640x480"`.
 
     Raises:
-        OvssError: Something else stands there.
+        OvssError: The text is something else.
 
     Example:
         >>> sizes_of("500x375")
         [(500, 375)]
     """
-    words = [
-        re.fullmatch("([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", w.strip()) for w in text.split(",")
-    ]
-    if not all(words):
+    if not all(re.fullmatch("[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", w) for w in split_names(text)):
         raise OvssError(f"--size {text!r}: give width x height in pixels, such as 500x375")
-    return [(int(word[1]), int(word[2])) for word in words if word]
+    pairs = [word.split("x") for word in split_names(text)]
+    return [(int(width), int(height)) for width, height in pairs]

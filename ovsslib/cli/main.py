@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("ovsslib.cli.data", "List, check, download and convert data sets."),
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
-    "localise": ("ovsslib.cli.localise", "Show which layer and head looks where its words are."),
+    "localise": ("ovsslib.cli.localise", "Show which layers and heads attend to the right places."),
     "bench": ("ovsslib.cli.bench.command", "Measure speed and memory on this machine."),
     "doctor": ("ovsslib.cli.doctor.command", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class LazyGroup(TyperGroup):
-    """A command group that imports a command when it is wanted, and turns errors into one line."""
+    """A command group that imports a command when it is called, and prints errors as one line."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of `COMMANDS`."""
@@ -43,7 +43,7 @@ class LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, imported now; None where there is none of this name."""
+        """Import and return a command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
@@ -64,7 +64,7 @@ class LazyGroup(TyperGroup):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--debug` wherever it stands, also after the command's name."""
+        """Accept `--debug` anywhere, also after the command's name."""
         end = args.index("--") if "--" in args else len(args)
         if "--debug" in args[:end]:
             args = ["--debug"] + [a for i, a in enumerate(args) if a != "--debug" or i > end]
@@ -99,7 +99,7 @@ class LazyGroup(TyperGroup):
 
 
 def _keep_lines(command: Any) -> None:
-    r"""Make the `\b` of raw docstrings the character that stops lines from being rewrapped."""
+    r"""Turn the `\b` of raw docstrings into the character that keeps lines from being rewrapped."""
     command.help = (command.help or "").replace("\\b", "\b")
     for below in getattr(command, "commands", {}).values():
         _keep_lines(below)
@@ -116,7 +116,7 @@ app = typer.Typer(
 
 
 def _show_version(wanted: bool) -> None:
-    """Print the version and stop, before a command is missed."""
+    """Print the version and exit; eager, so that no command need be given."""
     if wanted:
         import ovsslib
 
@@ -135,7 +135,7 @@ def root(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
-    r"""Open-vocabulary segmentation out of a frozen vision-language model (PnP-OVSS).
+    r"""Open-vocabulary segmentation with a frozen vision-language model (PnP-OVSS).
 
     \b
     Examples:
@@ -148,7 +148,7 @@ def root(
 
 def main() -> None:
     """Entry point of the `ovss` command."""
-    # A page of text in another encoding must not end the run after the work is done.
+    # A character that the terminal cannot show must not end a run after the work is done.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""`ovss segment`: images in, label maps, overlays and JSON out."""
+"""`ovss segment`: label maps, overlays and JSON for images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ovsslib.pnp.result import Segmentation
 
 MOST_CLASSES = 254
-"""Label values 1 to 254: 0 is background and 255 void."""
+"""Label values 1 to 254 are classes; 0 is background and 255 void."""
 
 app = new_app()
 
@@ -41,18 +41,18 @@ def segment(
     vlm: str = typer.Option(
         "micro-blip", help="Vision-language model: a name, a folder or a hub id."
     ),
-    preset: str | None = typer.Option(
-        None, help="Named settings; without it, those made for the model."
-    ),
+    preset: str | None = typer.Option(None, help="Named settings; without it, the model's own."),
     change: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
     ),
     out: Path = typer.Option(Path("ovss-out"), "--out", "-o", help="Folder for the results."),
     method: str = typer.Option("pnp-ovss", help="Segmentation method."),
     dtype: str | None = typer.Option(
-        None, help="float32 (without it), bfloat16, float16 or int8 (the image encoder)."
+        None, help="float32 (the default), bfloat16, float16 or int8 (the image encoder)."
     ),
-    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    device: str | None = typer.Option(
+        None, help="Such as cpu or cuda:0; without it, a GPU if any."
+    ),
 ) -> None:
     r"""Segment images into the classes you name.
 
@@ -101,13 +101,14 @@ def _segment_all(
     names: Sequence[str],
     out: Path,
 ) -> int:
-    """Segment and write one image after the other; returns how many failed."""
+    """Segment and write images one by one; returns how many failed."""
     from ovsslib.evaluate.run import compute_place
     from ovsslib.io.images import open_image
     from ovsslib.io.provenance import provenance
 
     failed = 0
-    facts = provenance(**compute_place(getattr(model, "matcher", None)))
+    matcher = getattr(model, "matcher", None)
+    facts = provenance(**compute_place(matcher))
     for path, stem in progress(list(zip(paths, stems, strict=True)), "segment", len(paths)):
         if stem != path.stem:
             note(f"note: {path} is written as {stem}, because another image has its name")
@@ -124,7 +125,8 @@ def _segment_all(
             path.name,
             {
                 "method": model.name,
-                "vlm": _vlm_name(model, vlm),
+                # The model's own name: what was given may be a path.
+                "vlm": str(getattr(matcher, "name", Path(vlm).name)),
                 "config": model.config.to_dict(),
                 "config_hash": model.config.hash(),
                 "provenance": facts,
@@ -152,7 +154,7 @@ def write_segmentation(
     labels = result.labels
     save_label_png(labels + 1, out / f"{stem}_labels.png")
     overlay = overlay_image(result.image, labels, result.classes)
-    # The usual level 6 takes three times as long for an eighth less.
+    # The default level 6 takes three times as long and saves an eighth.
     write_atomic(
         out / f"{stem}_overlay.png",
         lambda file: overlay.save(file, format="PNG", compress_level=2),
@@ -177,13 +179,13 @@ def write_segmentation(
 
 
 def output_stems(paths: Sequence[Path]) -> list[str]:
-    """A different name for each image's results: its stem, or stem-2, stem-3… when taken.
+    """A different name for each image's results: its stem, or stem-2, stem-3… if taken.
 
     Example:
         >>> output_stems([Path("a/x.jpg"), Path("b/x.png"), Path("x-2.jpg"), Path("y.jpg")])
         ['x', 'x-3', 'x-2', 'y']
     """
-    # Letter case is no difference on some file systems.
+    # Some file systems ignore letter case.
     wanted = {path.stem.casefold() for path in paths}
     taken: set[str] = set()
     stems = []
@@ -198,7 +200,7 @@ def output_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def _without_results(paths: list[Path], given: Sequence[str]) -> list[Path]:
-    """Leave out earlier results (an image with the JSON that this command wrote beside it)."""
+    """Leave out results of earlier calls: images beside which this command wrote its JSON."""
     named = {Path(name) for name in given}
 
     def is_result(path: Path) -> bool:
@@ -206,8 +208,3 @@ def _without_results(paths: list[Path], given: Sequence[str]) -> list[Path]:
         return kind in ("labels", "overlay") and path.with_name(f"{stem}.json").is_file()
 
     return [path for path in paths if path in named or not is_result(path)]
-
-
-def _vlm_name(model: Any, given: str) -> str:
-    """The model's own name, which is no path."""
-    return str(getattr(getattr(model, "matcher", None), "name", Path(given).name))

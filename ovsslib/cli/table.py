@@ -24,7 +24,9 @@ def table(
     *,
     published: bool = typer.Option(True, help="Show published figures in a block of their own."),
     unverified: bool = typer.Option(
-        False, "--unverified", help="Also those that nobody has checked against their source."
+        False,
+        "--unverified",
+        help="Also published figures nobody has checked against their source.",
     ),
     dataset: list[str] = typer.Option([], help="Only this data set; may be given several times."),
     protocol: list[str] = typer.Option(
@@ -34,14 +36,14 @@ def table(
     form: str | None = typer.Option(
         None,
         "--format",
-        help="markdown, csv (one figure a row) or html; without it, by the ending of --out.",
+        help="markdown, csv (one figure per row) or html; without it, by the ending of --out.",
     ),
     out: Path | None = typer.Option(None, "--out", "-o", help="File to write instead of printing."),
 ) -> None:
-    r"""Show all results in one table: measured runs and published figures, never in one row.
+    r"""Show all results in one table: measured runs and published figures, in separate blocks.
 
-    Each figure keeps its protocol, class filter and source. Runs with images that could not be
-    read, or over a part of a split, are marked.
+    Each figure is shown with its protocol, class filter and source. Runs with unreadable images,
+    or over a part of a split, are marked.
 
     \b
     Examples:

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from ovsslib.cli.main import app
-from support.helpers import one_error
+from support.helpers import one_error, ovss
 from support.html_page import Page
 from support.results import STORED, store, stored
 
 
 def table(*arguments: object) -> object:
-    return CliRunner().invoke(app, ["table", *map(str, arguments)])
+    return ovss("table", *arguments)
 
 
 @pytest.fixture(autouse=True)

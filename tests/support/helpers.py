@@ -19,6 +19,9 @@ needs_realdata = pytest.mark.skipif(
     not SHARED.is_dir(), reason="the real-format samples (../shared/realdata) are not here"
 )
 
+QUICK_OPTIONS = ["--preset", "micro-blip", "--set", "layer=1", "--set", "rounds=2"]
+"""Settings for the tiny BLIP, on the command line."""
+
 _WORDS = (
     "a picture of car bus boat house tree cat dog sheep bird traffic street light hot air balloon"
     " fire hydrant mushroom sky grass sand water road brick wall"
@@ -130,6 +133,15 @@ def write_voc(
     with (root / "captions.jsonl").open("a") as out:
         out.writelines(json.dumps(line) + "\n" for line in captions)
     return root
+
+
+def ovss(*arguments: object) -> object:
+    """Run the command in this process."""
+    from typer.testing import CliRunner
+
+    from ovsslib.cli.main import app
+
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def one_error(done: object, status: int, *words: str) -> None:
