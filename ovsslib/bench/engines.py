@@ -32,7 +32,7 @@ from ovsslib.evaluate.spec import RunSpec
 from ovsslib.evaluate.stages import Job, refine_and_score
 from ovsslib.io.json import dumps, plain
 from ovsslib.io.provenance import provenance
-from ovsslib.metrics.tally import Ledger, tally
+from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.presets import preset
 from ovsslib.protocols.protocol import get_protocol
 
@@ -92,7 +92,7 @@ def made_up_result(pictures: int) -> RunResult:
     ledger, told, config = Ledger(n + 1), tuple(range(1, n + 1)), preset("blip")
     for seed in range(pictures):
         label = made_up_label(seed, PHOTO, n)
-        ledger.add(f"{seed:012d}", tally(rules, made_up_prediction(label), told, label, n))
+        ledger.add(f"{seed:012d}", rules.tally(made_up_prediction(label), told, label, n))
     total = ledger.total
     return RunResult(
         method=_SPEC.method,

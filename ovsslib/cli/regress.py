@@ -7,8 +7,10 @@ from pathlib import Path
 import typer
 
 from ovsslib.cli._common import debugging, new_app, note, plain_output, progress
+from ovsslib.paths import data
 
 app = new_app()
+EXPECTED = data("expected", "diorama.json")
 
 
 @app.command()
@@ -16,7 +18,7 @@ def regress(
     ctx: typer.Context,
     *,
     expected: Path = typer.Option(
-        Path("data/expected/diorama.json"), help="File of expected figures."
+        EXPECTED, help="File of expected figures; without it, those of Diorama.", show_default=False
     ),
     update: bool = typer.Option(
         False, "--update", help="Write the measured figures into the file; tolerances stay."

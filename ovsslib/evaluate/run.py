@@ -19,7 +19,7 @@ from ovsslib.evaluate.stages import REFINEMENT, refine_and_score, salience_group
 from ovsslib.evaluate.task import Task, batches, task
 from ovsslib.filters import split_filter
 from ovsslib.io.provenance import provenance
-from ovsslib.metrics.tally import Ledger, tally
+from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.protocols.adapter import windowed
 
@@ -60,7 +60,7 @@ def _run(segmenter: Segmenter, work: Task, execution: Execution) -> RunResult:
             )
         for picture, result in zip(batch, found, strict=True):
             with log.timed("score"):
-                counted = tally(work.protocol, result.labels, picture.looked_for, picture.truth, n)
+                counted = work.protocol.tally(result.labels, picture.looked_for, picture.truth, n)
             ledger.add(picture.name, counted)
     return _result(work, segmenter, ledger, log, time.perf_counter() - start)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ovsslib.evaluate.spec import Execution, Log
 from ovsslib.evaluate.task import Task, batches
-from ovsslib.metrics.tally import Tally, tally
+from ovsslib.metrics.counts import Tally
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.protocols.protocol import Protocol
@@ -72,7 +72,7 @@ def refine_and_score(job: Job) -> Done:
     start = time.perf_counter()
     labels = refine_maps(job.maps, job.config).labels
     middle = time.perf_counter()
-    found = tally(job.protocol, labels, job.looked_for, job.truth, job.n)
+    found = job.protocol.tally(labels, job.looked_for, job.truth, job.n)
     return Done(job.name, job.picture, found, middle - start, time.perf_counter() - middle)
 
 

@@ -1,9 +1,9 @@
-"""Integer pixel counts per image and class: what every figure is computed from."""
+"""Integer pixel counts per image and class, which every figure is computed from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -102,11 +102,11 @@ def _outside(name: str, bad: int, n: int) -> OvssError:
 def _checked_counts(pred: np.ndarray, label: np.ndarray, n: int, ignore: int | None) -> np.ndarray:
     """`confusion_matrix` for any values: predictions at void pixels may be what they like."""
     keep = np.ones(label.shape, bool) if ignore is None else label != ignore
-    true, said = label[keep].astype(np.int64), pred[keep].astype(np.int64)
-    for name, values in (("label", true), ("prediction", said)):
+    true, predicted = label[keep].astype(np.int64), pred[keep].astype(np.int64)
+    for name, values in (("label", true), ("prediction", predicted)):
         if values.size and (values.min() < 0 or values.max() >= n):
             raise _outside(name, int(values.min() if values.min() < 0 else values.max()), n)
-    return np.bincount(true * n + said, minlength=n * n).reshape(n, n)
+    return np.bincount(true * n + predicted, minlength=n * n).reshape(n, n)
 
 
 def image_counts(
@@ -127,3 +127,58 @@ def counts_from_confusion(matrix: np.ndarray) -> Counts:
     """
     matrix = matrix[None] if matrix.ndim == 2 else matrix
     return Counts(np.einsum("bcc->bc", matrix).copy(), matrix.sum(1), matrix.sum(2))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of B images over C labels, background first.
+
+    Attributes:
+        counts: Pixels of each image.
+        boundary: Pixels near contours of each image (`ovsslib.metrics.boundary`).
+        confusion: (C, C) int64 of all images together, row = true label.
+    """
+
+    counts: Counts
+    boundary: Counts
+    confusion: np.ndarray
+
+    @staticmethod
+    def stack(parts: Sequence[Tally], labels: int) -> Tally:
+        """The tally of all images of all parts, in order; of none, where there is no part."""
+        none = np.zeros((0, labels), np.int64)
+        nothing = Counts(none, none, none)
+        return Tally(
+            Counts.stack([nothing, *(part.counts for part in parts)]),
+            Counts.stack([nothing, *(part.boundary for part in parts)]),
+            sum((part.confusion for part in parts), np.zeros((labels, labels), np.int64)),
+        )
+
+
+@dataclass
+class Ledger:
+    """Tallies of images as they come in; confusions are summed at once, not kept.
+
+    Attributes:
+        labels: Number of labels, background included.
+    """
+
+    labels: int
+    ids: list[str] = field(default_factory=list)
+    _parts: list[tuple[Counts, Counts]] = field(default_factory=list)
+    _confusion: np.ndarray | None = None
+
+    def add(self, name: str, tally: Tally) -> None:
+        """Enter one image."""
+        self.ids.append(name)
+        self._parts.append((tally.counts, tally.boundary))
+        before = 0 if self._confusion is None else self._confusion
+        self._confusion = before + tally.confusion
+
+    @property
+    def total(self) -> Tally:
+        """All images so far, in the order they were entered."""
+        empty = np.zeros((self.labels, self.labels), np.int64)
+        total = Tally.stack([Tally(area, near, empty) for area, near in self._parts], self.labels)
+        confusion = total.confusion if self._confusion is None else self._confusion
+        return Tally(total.counts, total.boundary, confusion)

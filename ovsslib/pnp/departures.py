@@ -76,7 +76,7 @@ DECISIONS: tuple[Decision, ...] = (
     Decision(
         "class ids are written into the label map one after another, so that ids chain",
         "always a look-up table",
-        "protocols.protocol.Protocol.score",
+        "protocols.protocol.Protocol.tally",
     ),
     Decision(
         "VOC's void (255) counts as background",

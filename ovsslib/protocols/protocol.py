@@ -23,7 +23,8 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.io.palette import VOID
 from ovsslib.lookup import pick
-from ovsslib.metrics.counts import Counts, image_counts
+from ovsslib.metrics import boundary
+from ovsslib.metrics.counts import Tally, confusion_matrix, counts_from_confusion
 from ovsslib.protocols.values import VALUES, VARIANTS
 from ovsslib.protocols.windows import Window
 
@@ -178,7 +179,7 @@ class Protocol:
 
         Returns:
             (H, W) answer, (H, W) truth, and which label of the truth is not scored, if one is:
-            arguments of `ovsslib.metrics.counts.image_counts` and
+            arguments of `ovsslib.metrics.counts.confusion_matrix` and
             `ovsslib.metrics.boundary.counts`.
 
         Raises:
@@ -191,18 +192,17 @@ class Protocol:
         # one.
         table = np.array([0, *looked_for], np.int64)
         if labels.size and (labels.min() < -1 or labels.max() >= len(looked_for)):
-            raise OvssError(
-                f"a label map holds {labels.max()}, outside its {len(looked_for)} classes"
-            )
-        said = table[labels.astype(np.int64) + 1]
+            wrong = labels.min() if labels.min() < -1 else labels.max()
+            raise OvssError(f"a label map holds {wrong}, outside its {len(looked_for)} classes")
+        prediction = table[labels.astype(np.int64) + 1]
         if self.void == "background":
-            return said, np.where(truth == VOID, 0, truth), None
-        return said, truth, self.void
+            return prediction, np.where(truth == VOID, 0, truth), None
+        return prediction, truth, self.void
 
-    def score(
+    def tally(
         self, labels: np.ndarray, looked_for: Sequence[int], truth: np.ndarray, n: int
-    ) -> Counts:
-        """Integer counts of one image.
+    ) -> Tally:
+        """Count one image.
 
         Args:
             labels: As in `compared`.
@@ -211,13 +211,15 @@ class Protocol:
             n: Number of the data set's classes, without background.
 
         Returns:
-            Counts of length 1 over n + 1 labels, background first.
+            A tally of one image over n + 1 labels, background first.
 
         Raises:
             OvssError: Shapes differ or a label is out of range.
         """
-        said, true, ignore = self.compared(labels, looked_for, truth)
-        return image_counts(said, true, n + 1, ignore=ignore)
+        prediction, true, ignore = self.compared(labels, looked_for, truth)
+        matrix = confusion_matrix(prediction, true, n + 1, ignore=ignore)
+        near = boundary.counts(prediction, true, n + 1, ignore=ignore)
+        return Tally(counts_from_confusion(matrix), near, matrix)
 
     def to_dict(self) -> dict[str, Any]:
         """Fields for a results file.

@@ -14,7 +14,7 @@ from ovsslib.bench.counting import evaluation, made_up_label, made_up_prediction
 from ovsslib.cli.main import app
 from ovsslib.datasets.coco_stuff import coco_stuff
 from ovsslib.errors import OvssError
-from ovsslib.metrics import counts
+from ovsslib.protocols import protocol
 
 
 def ovss(words: str, *more: object) -> Any:
@@ -80,8 +80,8 @@ def test_a_class_is_enough() -> None:
 
 
 def test_wrong_counts_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = counts.confusion_matrix
-    monkeypatch.setattr(counts, "confusion_matrix", lambda *a, **k: right(*a, **k) * 2)
+    right = protocol.confusion_matrix
+    monkeypatch.setattr(protocol, "confusion_matrix", lambda *a, **k: right(*a, **k) * 2)
     done = ovss("evaluation --images 2 --width 40 --height 30 --json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["counts_agree"] is False

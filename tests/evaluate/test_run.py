@@ -50,7 +50,7 @@ def test_run_counts_what_segmenting_one_by_one_gives(vlm: object, work: Task) ->
     for name in work.ids:
         picture = work.read(name)
         labels = settled.segment(picture.image, picture.classes).labels
-        expected.append(work.protocol.score(labels, picture.looked_for, picture.truth, 20))
+        expected.append(work.protocol.tally(labels, picture.looked_for, picture.truth, 20).counts)
     assert got.ids == work.ids
     assert same(got, Counts.stack(expected))
     assert got.config["background"] == "few"

@@ -13,7 +13,6 @@ from ovsslib.datasets import load_dataset
 from ovsslib.evaluate.spec import Execution, Log
 from ovsslib.evaluate.stages import REFINEMENT, refine_and_score, salience_groups, salience_jobs
 from ovsslib.evaluate.task import Task, task
-from ovsslib.metrics.tally import tally
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from support.helpers import make_tiny_blip, write_voc
@@ -60,7 +59,7 @@ def test_a_job_travels_and_does_what_segmenting_does(vlm: object, work: Task) ->
         picture = work.read(job.picture)
         model = PnPOVSS(vlm, configs[job.name])
         labels = model.segment(picture.image, picture.classes).labels
-        expected = tally(work.protocol, labels, picture.looked_for, picture.truth, 20)
+        expected = work.protocol.tally(labels, picture.looked_for, picture.truth, 20)
         assert np.array_equal(done.tally.confusion, expected.confusion)
         assert done.refining > 0
         assert done.scoring > 0

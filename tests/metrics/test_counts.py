@@ -1,4 +1,4 @@
-"""Integer counts: from confusion matrices, stacked, of some images."""
+"""Integer counts: from confusion matrices, stacked, of some images; tallies and their sums."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.metrics.counts import Counts, confusion_matrix, counts_from_confusion, image_counts
+from ovsslib.metrics import boundary
+from ovsslib.metrics.counts import (
+    COUNT_NAMES,
+    Counts,
+    Ledger,
+    Tally,
+    confusion_matrix,
+    counts_from_confusion,
+    image_counts,
+)
+from ovsslib.protocols.protocol import get_protocol
 
 PRED, TRUTH = np.array([[0, 1, 1, 2]]), np.array([[0, 1, 2, 255]])
 
@@ -94,3 +104,41 @@ def test_counts_of_billions_do_not_overflow() -> None:
     big = np.full((1, 2), 2**40, np.int64)
     stacked = Counts.stack([Counts(big, big, big)] * 4)
     assert stacked.truth.sum(0).tolist() == [2**42] * 2
+
+
+RNG = np.random.default_rng(0)
+TRUE_LABELS = RNG.integers(0, 5, (12, 16)).astype(np.uint8)
+TRUE_LABELS[3] = 255
+LABELS = RNG.integers(-1, 2, (12, 16)).astype(np.int16)
+LOOKED_FOR = (4, 2)
+
+
+def equal(one: Tally, other: Tally) -> bool:
+    areas = [(one.counts, other.counts), (one.boundary, other.boundary)]
+    pairs = [(getattr(a, n), getattr(b, n)) for a, b in areas for n in COUNT_NAMES]
+    return all(np.array_equal(a, b) for a, b in [*pairs, (one.confusion, other.confusion)])
+
+
+def test_a_tally_is_the_protocols_areas_boundaries_and_pairs() -> None:
+    protocol = get_protocol("pnp-fixed")
+    tally = protocol.tally(LABELS, LOOKED_FOR, TRUE_LABELS, 4)
+    prediction = np.array([0, 4, 2])[LABELS + 1]
+    assert np.array_equal(tally.confusion, confusion_matrix(prediction, TRUE_LABELS, 5))
+    near = boundary.counts(prediction, TRUE_LABELS, 5, ignore=255)
+    assert equal(tally, Tally(image_counts(prediction, TRUE_LABELS, 5), near, tally.confusion))
+    assert tally.confusion.sum() == (TRUE_LABELS != 255).sum()
+    as_released = get_protocol("pnp").tally(LABELS, LOOKED_FOR, TRUE_LABELS, 4)
+    assert as_released.confusion.sum() == TRUE_LABELS.size, "void counts as background there"
+
+
+def test_a_ledger_keeps_the_order_and_sums_the_pairs() -> None:
+    protocol, ledger = get_protocol("pnp-fixed"), Ledger(5)
+    assert ledger.total.counts.truth.shape == (0, 5)
+    parts = [protocol.tally(np.roll(LABELS, k, 1), LOOKED_FOR, TRUE_LABELS, 4) for k in range(3)]
+    for name, part in zip("cab", parts, strict=True):
+        ledger.add(name, part)
+    assert ledger.ids == ["c", "a", "b"]
+    assert equal(ledger.total, Tally.stack(parts, 5))
+    assert np.array_equal(ledger.total.confusion, sum(part.confusion for part in parts))
+    for row, part in enumerate(parts):
+        assert np.array_equal(ledger.total.counts.predicted[row], part.counts.predicted[0])

@@ -13,7 +13,6 @@ import pytest
 from ovsslib.datasets import LAYOUTS, load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.metrics import boundary
-from ovsslib.metrics.tally import tally
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.protocols.protocol import PROTOCOLS, Protocol, get_protocol
 from ovsslib.protocols.windows import Window
@@ -37,25 +36,25 @@ def test_labels_go_through_one_table() -> None:
     truth = np.array([[0, 15, 1]])
     for looked_for in ((15, 1), (1, 15)):
         order = np.array([[-1, *(looked_for.index(k) for k in (15, 1))]])
-        counts = PNP.score(order, looked_for, truth, 20)
+        counts = PNP.tally(order, looked_for, truth, 20).counts
         assert counts.intersection[0, [0, 1, 15]].tolist() == [1, 1, 1]
-    assert PNP.score(labels, (1, 15), truth, 20).intersection.sum() == 1
+    assert PNP.tally(labels, (1, 15), truth, 20).counts.intersection.sum() == 1
 
 
 def test_names_of_one_label_and_of_background_count_together() -> None:
     labels = np.array([[0, 1, 2, 3, -1]])
-    counts = PNP.score(labels, (0, 0, 3, 3), np.array([[0, 0, 3, 3, 0]]), 5)
+    counts = PNP.tally(labels, (0, 0, 3, 3), np.array([[0, 0, 3, 3, 0]]), 5).counts
     assert counts.intersection[0].tolist() == [3, 0, 0, 2, 0, 0]
 
 
 def test_void_is_left_out() -> None:
-    counts = PNP.score(np.array([[0, 0]]), (3,), np.array([[3, 255]]), 5)
+    counts = PNP.tally(np.array([[0, 0]]), (3,), np.array([[3, 255]]), 5).counts
     assert counts.predicted.sum() == counts.truth.sum() == 1
 
 
 def test_void_is_background_under_the_released_rules() -> None:
     labels, truth = np.array([[0, 0, -1]]), np.array([[3, 255, 255]])
-    counts = get_protocol("pnp").score(labels, (3,), truth, 5)
+    counts = get_protocol("pnp").tally(labels, (3,), truth, 5).counts
     assert counts.truth[0].tolist() == [2, 0, 0, 1, 0, 0]
     assert counts.intersection[0].tolist() == [1, 0, 0, 1, 0, 0]
     assert truth.tolist() == [[3, 255, 255]]
@@ -65,22 +64,24 @@ def test_boundaries_are_scored_by_the_same_rules() -> None:
     truth = np.repeat([[0] * 10 + [255] * 2 + [3] * 10], 20, axis=0)
     labels = np.where(truth == 3, 0, -1)
     for name, table in (("pnp-fixed", truth), ("pnp", np.where(truth == 255, 0, truth))):
-        found = tally(get_protocol(name), labels, (3,), truth, 5).boundary
+        found = get_protocol(name).tally(labels, (3,), truth, 5).boundary
         expected = boundary.counts(np.where(labels == 0, 3, 0), table, 6)
         assert found.intersection.tolist() == expected.intersection.tolist()
         assert (found.intersection == found.truth).all()
 
 
 def test_no_class_looked_for_is_all_background() -> None:
-    counts = PNP.score(np.full((2, 2), -1), (), np.full((2, 2), 1), 3)
+    counts = PNP.tally(np.full((2, 2), -1), (), np.full((2, 2), 1), 3).counts
     assert counts.predicted[0].tolist() == [4, 0, 0, 0]
 
 
 def test_wrong_label_maps() -> None:
     with pytest.raises(OvssError, match="differ in shape"):
-        PNP.score(np.zeros((2, 2), int), (1,), np.zeros((3, 2), int), 2)
-    with pytest.raises(OvssError, match="outside its 1 classes"):
-        PNP.score(np.ones((1, 1), int), (1,), np.zeros((1, 1), int), 2)
+        PNP.tally(np.zeros((2, 2), int), (1,), np.zeros((3, 2), int), 2)
+    with pytest.raises(OvssError, match="holds 1, outside its 1 classes"):
+        PNP.tally(np.ones((1, 1), int), (1,), np.zeros((1, 1), int), 2)
+    with pytest.raises(OvssError, match="holds -2, outside its 4 classes"):
+        PNP.tally(np.array([[3, -2]]), (1, 2, 3, 4), np.zeros((1, 2), int), 5)
 
 
 def test_unknown_protocol() -> None:

@@ -47,7 +47,9 @@ def test_a_perfect_answer_is_scored_as_such(tmp_path: Path, name: str) -> None:
     work, protocol = task(data), get_protocol("pnp-fixed")
     picture = work.read(data.ids[0])
     assert picture.looked_for
-    counts = protocol.score(perfect(picture), picture.looked_for, picture.truth, len(data.classes))
+    counts = protocol.tally(
+        perfect(picture), picture.looked_for, picture.truth, len(data.classes)
+    ).counts
     assert (counts.intersection == counts.predicted).all()
     assert (counts.intersection == counts.truth).all()
     assert counts.intersection.sum() == (picture.truth != 255).sum()
@@ -64,6 +66,6 @@ def test_pixels_of_no_class_are_a_class_or_not_scored(tmp_path: Path, name: str)
     if LAYOUTS[name].zero_is_void:
         assert 0 not in picture.truth
     nothing = np.full(picture.truth.shape, -1)
-    counts = get_protocol("pnp-fixed").score(nothing, (), picture.truth, len(data.classes))
+    counts = get_protocol("pnp-fixed").tally(nothing, (), picture.truth, len(data.classes)).counts
     assert counts.intersection[0, 0] == (picture.truth == 0).sum()
     assert not counts.intersection[0, 1:].any()
