@@ -117,7 +117,7 @@ def render(root: Path) -> str:
             describe(records[-1]["config"])
             [_value(records[-1], name) for name in _COLUMNS]
         except (ValueError, KeyError, TypeError) as error:
-            raise OvssError(f"{path} is no results file of `ovss run`: {error!r}") from error
+            raise OvssError(f"{path} is not a results file of `ovss run`: {error!r}") from error
     return fill((root / "README.md").read_text(encoding="utf-8"), table(records))
 
 

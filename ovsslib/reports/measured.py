@@ -1,4 +1,4 @@
-"""Measured figures: one of every run that `ovsslib.evaluate.result.save` stored."""
+"""Measured figures: one of each run stored by `ovsslib.evaluate.result.save`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ovsslib.paths import data
 from ovsslib.reports.published import Figure, canonical
 
 UNDEFINED = "–"
-"""What stands in place of a value that is not defined."""
+"""Shown in place of a value that is not defined."""
 
 
 def default_folder() -> Path:
-    """Where `ovss run` stores results, if that is there; else the results in a checkout."""
+    """Where `ovss run` stores results, if that exists; else the shipped results."""
     here = Path(os.environ.get("OVSS_RESULTS") or "ovss-results")
     return here if here.is_dir() else shipped_folder()
 
 
 def shipped_folder() -> Path:
-    """The results that come with the library."""
+    """The results shipped with the library."""
     return data("results")
 
 
 def load_measured(folders: Sequence[str | os.PathLike[str]], metric: str = "miou") -> list[Figure]:
-    """One figure of every stored run.
+    """Load one figure of every stored run.
 
     Args:
-        folders: With results files of `ovsslib.evaluate.result.save`; or such files. Other records
-            of this library (speed, deviations) are passed over, folders below are not looked into.
+        folders: Folders with results files of `ovsslib.evaluate.result.save`, or such files. Other
+            records of this library (speed, deviations) and subfolders are skipped.
         metric: Name of the figure, as in `ovsslib.evaluate.result.figure`.
 
     Returns:
@@ -48,21 +48,21 @@ def load_measured(folders: Sequence[str | os.PathLike[str]], metric: str = "miou
     if not runs:
         where = ", ".join(str(folder) for folder in folders) or "no folder"
         raise OvssError(f"{where}: no results there; store them with `ovss run --out FOLDER`")
-    found, errors = [], []
+    figures, errors = [], []
     for path, record in runs:
         try:
             value = look_up(record["metrics"], metric)
         except OvssError as error:
             errors.append(error)
-            found.append(_figure(path, record, metric, None, "this run has no such figure"))
+            figures.append(_figure(path, record, metric, None, "this run has no such figure"))
         except (LookupError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
         else:
             why = "" if value is not None else "not defined: no such class occurs"
-            found.append(_figure(path, record, metric, value, why))
+            figures.append(_figure(path, record, metric, value, why))
     if len(errors) == len(runs):
         raise errors[0]
-    return found
+    return figures
 
 
 def _paths(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -71,18 +71,18 @@ def _paths(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
         if not folder.exists():
             raise OvssError(f"{folder}: no such folder; results are stored by `ovss run --out`")
         paths += sorted(folder.glob("*.json")) if folder.is_dir() else [folder]
-    # A folder that is given twice holds its runs once.
+    # A folder given twice counts once.
     return list({path.resolve(): path for path in paths}.values())
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    """A run's record; None for another record of this library."""
+    """A run's record; None for another kind of record of this library."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     if not isinstance(record, dict):
-        raise _damaged(path, TypeError(f"{type(record).__name__}, no object"))
+        raise _damaged(path, TypeError(f"a {type(record).__name__}, not an object"))
     other = "metrics" not in record and ("runs" in record or "kind" in record)
     return None if other else record
 
@@ -90,7 +90,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 def _damaged(path: Path, error: Exception) -> OvssError:
     reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
     return OvssError(
-        f"{path} is no results file of `ovss run` ({reason}); run it again or move it away"
+        f"{path} is not a results file of `ovss run` ({reason}); run it again or move it away"
     )
 
 
@@ -131,7 +131,7 @@ def _figure(
             limit=None if record["limit"] is None else int(record["limit"]),
             failed=len(record["failed"]),
             allowed_bad=int(record.get("allowed_bad") or 0),
-            # The folder's name tells files of one name apart; its path would name a machine.
+            # The folder's name distinguishes files of the same name; its path would name a machine.
             source=", ".join(
                 [f"{path.resolve().parent.name}/{path.name}", *(str(f) for f in facts if f)]
             ),

@@ -1,9 +1,9 @@
-"""Published figures: one figure a row, each with its source and protocol (`data/paper/*.csv`).
+"""Published figures, one per row, each with its source and protocol (`data/paper/*.csv`).
 
-The columns are those of `COLUMNS`. `value` is per cent and is kept as printed: 59.63 stays 59.63,
-18.0 stays 18.0. A `note` that begins with `UNVERIFIED` marks a figure nobody has checked against
-its source. `dataset` is what was scored, in this library's names: where a source counts
-background as a class and prints "VOC-20", the row says `voc21` and the note what is printed.
+The columns are `COLUMNS`. `value` is per cent and is kept as printed: 59.63 stays 59.63, 18.0
+stays 18.0. A `note` that begins with `UNVERIFIED` marks a figure nobody has checked against its
+source. `dataset` is what was scored, in this library's names: where a source counts background as
+a class and prints "VOC-20", the row says `voc21` and the note says what is printed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ COLUMNS = (
     *("metric", "value", "source", "note"),
 )
 UNVERIFIED = "unverified"
-#: Words for a protocol that is none of this library's; more may follow in brackets.
 OWN = "own"
+"""A protocol that is not one of this library's; details may follow in brackets."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Figure:
         system: The method.
         training: What was trained or tuned on what, as the source says; empty where measured.
         model: The vision-language model or backbone.
-        protocol: A protocol's name, or `"own"` and what is known of it.
+        protocol: A protocol's name, or `"own"` and whatever is known about it.
         filter: Which classes were looked for.
         dataset: Name of the data set, without aliases.
         split: Name of the split.
@@ -50,11 +50,11 @@ class Figure:
         high: Its upper end.
         settings: Hash of the settings; empty where published.
         images: Number of images scored, None where not stated.
-        limit: The first so many images of the split only, None for all.
+        limit: Only the first so many images of the split were used; None for all.
         failed: Number of images that could not be read, None where not stated.
-        allowed_bad: How many such images the run was told to accept, None where not stated.
+        allowed_bad: How many such images the run was allowed to accept, None where not stated.
         source: Paper, table or file that the figure is from.
-        note: What must be known to read it.
+        note: What a reader must know about it.
     """
 
     kind: str
@@ -80,39 +80,34 @@ class Figure:
 
     @property
     def verified(self) -> bool:
-        """Whether somebody has read the figure in its source."""
+        """Whether somebody has checked the figure against its source."""
         return not self.note.startswith(UNVERIFIED)
 
     @property
     def protocol_name(self) -> str:
-        """The protocol without what stands in brackets."""
+        """The protocol without the details in brackets."""
         return self.protocol.partition(" (")[0]
-
-
-def shipped() -> Path:
-    """The folder of published figures."""
-    return data("paper")
 
 
 def load_published(folder: str | os.PathLike[str] | None = None) -> list[Figure]:
     """Read and check every CSV file of published figures in a folder.
 
     Args:
-        folder: Where the files are; None for the checkout's `data/paper`.
+        folder: Where the files are; None for those that come with the library.
 
     Returns:
         Figures in the order of the files' names and rows.
 
     Raises:
         OvssError: There is no such file; or a file has other columns, an unknown data set, a value
-            that is no percentage, an empty cell, or one figure twice.
+            that is not a percentage, an empty cell, or one figure twice.
     """
-    folder = Path(folder) if folder is not None else shipped()
+    folder = Path(folder) if folder is not None else data("paper")
     paths = sorted(folder.glob("*.csv"))
     if not paths:
         raise OvssError(
-            f"{folder}: no published figures there; they are in data/paper of a checkout "
-            "(--no-published does without)"
+            f"{folder}: no published figures there; a checkout has them in data/paper "
+            "(--no-published leaves them out)"
         )
     return [figure for path in paths for figure in _read(path)]
 
@@ -122,10 +117,10 @@ def canonical(dataset: str, more: Iterable[str] = ()) -> str:
 
     Args:
         dataset: The name.
-        more: Names that are right although the library does not know them.
+        more: Further names to accept.
 
     Raises:
-        OvssError: Unknown name; says the nearest one.
+        OvssError: Unknown name; the nearest is named.
 
     Example:
         >>> canonical("coco-object")
@@ -150,7 +145,7 @@ def _read(path: Path) -> list[Figure]:
             raise OvssError(f"the columns must be {','.join(COLUMNS)}")
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise OvssError(f"{path}, line {reader.line_num}: no CSV ({error})") from error
+        raise OvssError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
     except OvssError as error:
         raise OvssError(f"{path}: {error}") from error
     figures: dict[tuple[str, ...], Figure] = {}
@@ -159,8 +154,8 @@ def _read(path: Path) -> list[Figure]:
             figure = _figure(row)
             if _key(figure) in figures:
                 raise OvssError(
-                    f"{figure.system} on {figure.dataset} is given twice; keep one row, or say "
-                    "in its other columns what differs"
+                    f"{figure.system} on {figure.dataset} is given twice; keep one row, or "
+                    "state in its other columns what differs"
                 )
         except OvssError as error:
             raise OvssError(f"{path}, line {line}: {error}") from error
@@ -175,7 +170,7 @@ def _key(figure: Figure) -> tuple[str, ...]:
 
 def _figure(row: dict[str, Any]) -> Figure:
     if None in row or None in row.values():
-        raise OvssError(f"a row must have {len(COLUMNS)} cells; put texts with commas in quotes")
+        raise OvssError(f"a row must have {len(COLUMNS)} cells; quote texts that contain commas")
     cells = {name: cell.strip() for name, cell in row.items()}
     empty = [name for name in COLUMNS if not cells[name] and name != "note"]
     if empty:
@@ -185,7 +180,7 @@ def _figure(row: dict[str, Any]) -> Figure:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 100:
-        raise OvssError(f"value {cells['value']!r} is no percentage from 0 to 100")
+        raise OvssError(f"value {cells['value']!r} is not a percentage from 0 to 100")
     return Figure(
         kind="published",
         system=cells["system"],

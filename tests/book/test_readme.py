@@ -66,5 +66,5 @@ def test_write_and_its_errors(tmp_path: Path):
     assert "50.0 [48.0, 52.0]" in text
     assert text.endswith(f"{END}\nend\n")
     (folder / "b.json").write_text("{}")
-    with pytest.raises(OvssError, match=r"b\.json is no results file"):
+    with pytest.raises(OvssError, match=r"b\.json is not a results file"):
         render(tmp_path)

@@ -110,4 +110,4 @@ def test_errors_are_one_line(arguments: list[str], words: list[str]) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     store(tmp_path)
     (tmp_path / "cut.json").write_text('{"metrics": ')
-    one_error(table(tmp_path), 2, "cut.json is no results file of `ovss run`")
+    one_error(table(tmp_path), 2, "cut.json is not a results file of `ovss run`")

@@ -89,7 +89,7 @@ def test_other_records_of_this_library_are_passed_over(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     store(tmp_path)
     (tmp_path / "zz.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(OvssError, match=r"zz\.json is no results file of `ovss run` \(.+\); run"):
+    with pytest.raises(OvssError, match=r"zz\.json is not a results file of `ovss run` \(.+\);"):
         load_measured([tmp_path])
 
 
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 )
 def test_a_wrong_field_is_named(tmp_path: Path, change: dict) -> None:
     store(tmp_path, **change)
-    with pytest.raises(OvssError, match="is no results file of `ovss run`"):
+    with pytest.raises(OvssError, match="is not a results file of `ovss run`"):
         load_measured([tmp_path])
 
 

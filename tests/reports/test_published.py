@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.reports.published import COLUMNS, Figure, canonical, load_published, shipped
+from ovsslib.reports.published import COLUMNS, Figure, canonical, load_published
 from support.helpers import ROOT
 
 SHARED = ROOT.parent / "shared"
@@ -32,7 +32,10 @@ def write(folder: Path, *rows: str, head: str = HEAD) -> Path:
 
 
 def test_shipped_figures() -> None:
-    assert {path.name for path in shipped().glob("*.csv")} == {"pnp_ovss.csv", "training_free.csv"}
+    assert {path.name for path in (ROOT / "data" / "paper").glob("*.csv")} == {
+        "pnp_ovss.csv",
+        "training_free.csv",
+    }
     figures = load_published()
     assert {figure.kind for figure in figures} == {"published"}
     assert {figure.split for figure in figures} == {"val"}
@@ -160,14 +163,14 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     [
         ([ROW, ROW], r"a\.csv, line 3: SCLIP on voc21 is given twice"),
         ([ROW.replace("voc21", "vco21")], r"line 2: unknown data set 'vco21'; did you mean 'voc21"),
-        ([ROW.replace("59.10", "high")], r"line 2: value 'high' is no percentage"),
-        ([ROW.replace("59.10", "nan")], r"value 'nan' is no percentage"),
-        ([ROW.replace("59.10", "591")], r"value '591' is no percentage from 0 to 100"),
+        ([ROW.replace("59.10", "high")], r"line 2: value 'high' is not a percentage"),
+        ([ROW.replace("59.10", "nan")], r"value 'nan' is not a percentage"),
+        ([ROW.replace("59.10", "591")], r"value '591' is not a percentage from 0 to 100"),
         ([ROW.replace("a paper", " ")], r"source is empty"),
         ([ROW.replace("sclip", "")], r"protocol is empty"),
         ([ROW[:-1]], r"a row must have 10 cells"),
         ([ROW + ",more"], r"a row must have 10 cells"),
-        (['SCLIP,"none'], r"a\.csv, line \d: no CSV"),
+        (['SCLIP,"none'], r"a\.csv, line \d: not CSV"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path: Path, rows: list[str], words: str) -> None:
