@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from support.helpers import ROOT
+from support.packages import FLAT, PACKAGES
 
 PACKAGE = ROOT / "ovsslib"
-FLAT = ("redact", "errors", "types", "paths", "lookup", "methods")
-PACKAGES = (
-    "io", "metrics", "vlm", "datasets", "draw", "pnp", "filters", "miniature", "protocols",
-    "evaluate", "book", "tuning", "reports", "bench", "cli",
-)  # fmt: skip
 RANK = {name: rank for rank, name in enumerate((*FLAT, *PACKAGES))}
 
 

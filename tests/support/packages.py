@@ -1,0 +1,7 @@
+"""The library's flat modules and packages, in the order of their imports."""
+
+FLAT = ("redact", "errors", "types", "paths", "lookup", "methods")
+PACKAGES = (
+    "io", "metrics", "vlm", "datasets", "draw", "pnp", "filters", "miniature", "protocols",
+    "evaluate", "book", "tuning", "reports", "bench", "cli",
+)  # fmt: skip
