@@ -24,7 +24,7 @@ def group() -> None:
 
     \b
     Examples:
-      ovss filter ask answers.jsonl --dataset voc --model gpt-4o --max-requests 2000
+      ovss filter ask answers.jsonl --dataset voc --model gpt-4o --max-images 2000
       ovss filter import voc_classification_noboundary.json --dataset voc --out voc.jsonl
       ovss filter score voc.jsonl --dataset voc
     """
@@ -47,7 +47,7 @@ def ask(
         "OPENAI_API_KEY", help="Environment variable that holds the key; never the key itself."
     ),
     concurrency: int = typer.Option(4, min=1, help="Requests at a time."),
-    max_requests: int | None = typer.Option(
+    max_images: int | None = typer.Option(
         None, min=1, help="Budget: stop after N requests, failed ones included."
     ),
     max_cost: float | None = typer.Option(
@@ -85,7 +85,7 @@ def ask(
             "base_url": base_url,
             "key_env": key_env,
             "concurrency": concurrency,
-            "max_requests": max_requests,
+            "max_images": max_images,
             "max_cost": max_cost,
             "price_in": price_in,
             "price_out": price_out,

@@ -30,7 +30,7 @@ def ovss(*arguments: object) -> object:
 
 def asking(chat: ChatServer, root: Path, *more: object) -> list[str]:
     place = ["--dataset", "diorama", "--root", root, "--base-url", chat.url]
-    quick = ["--filter-set", "wait=0.01", "--filter-set", "timeout=5"]
+    quick = ["--filter-set", "timeout=5"]
     return [str(word) for word in (*place, *quick, *more)]
 
 
@@ -50,10 +50,10 @@ def test_help_has_examples_and_imports_nothing_heavy() -> None:
 
 def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> None:
     root, path = green_voc(tmp_path / "data", 5), tmp_path / "a.jsonl"
-    done = ovss("filter", "ask", path, *asking(chat, root, "--max-requests", 3, "--concurrency", 1))
+    done = ovss("filter", "ask", path, *asking(chat, root, "--max-images", 3, "--concurrency", 1))
     assert done.exit_code == 1
     assert done.stdout == "3 new answers, 3 of 5 images\n"
-    assert "stopped: the budget of 3 requests is spent; the same command goes on" in done.stderr
+    assert "stopped: the budget of 3 images is spent; the same command goes on" in done.stderr
     chat.script = ["prose", "prose"]
     done = ovss("filter", "ask", path, *asking(chat, root, "--concurrency", 1))
     assert (done.exit_code, done.stdout) == (0, "2 new answers, 5 of 5 images\n")

@@ -18,7 +18,7 @@ __all__ = ["chat", "key"]
 
 
 def settings(chat: ChatServer, path: Path) -> dict[str, object]:
-    return {"answers": str(path), "base_url": chat.url, "wait": 0.01, "attempts": 2}
+    return {"answers": str(path), "base_url": chat.url, "attempts": 2}
 
 
 def test_a_run_asks_first_and_then_reads(chat: ChatServer, key: str, tmp_path: Path) -> None:
@@ -43,29 +43,27 @@ def test_a_run_asks_first_and_then_reads(chat: ChatServer, key: str, tmp_path: P
     assert len(chat.requests) == 5
 
 
-def test_pictures_sent_are_shrunk(chat: ChatServer, key: str, tmp_path: Path) -> None:
+def test_images_sent_are_shrunk(chat: ChatServer, key: str, tmp_path: Path) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 1, size=(200, 100)))
-    looks = get_filter("gpt4o", settings(chat, tmp_path / "a.jsonl") | {"side": 64})
-    assert looks(data, "img_0000") == (1,)
-    assert [picture.size for picture in chat.sent] == [(64, 32)]
+    class_filter = get_filter("gpt4o", settings(chat, tmp_path / "a.jsonl") | {"side": 64})
+    assert class_filter(data, "img_0000") == (1,)
+    assert [image.size for image in chat.sent] == [(64, 32)]
 
 
 def test_what_a_result_tells(chat: ChatServer, key: str, tmp_path: Path) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 2))
-    looks = get_filter("gpt4o", settings(chat, tmp_path / "a.jsonl"))
-    assert looks.described["prompt"] is None
-    looks.prepare(data, data.ids)
-    said = looks.described
+    class_filter = get_filter("gpt4o", settings(chat, tmp_path / "a.jsonl"))
+    assert class_filter.described["prompt"] is None
+    class_filter.prepare(data, data.ids)
+    said = class_filter.described
     assert said["answers"] == read_answers(tmp_path / "a.jsonl").digest
-    assert said["prompt"] == looks.question(data.classes).hash
+    assert said["prompt"] == class_filter.question(data.classes).hash
     assert (said["model"], said["base_url"], said["threshold"]) == ("gpt-4o", chat.url, 0.7)
     assert str(tmp_path) not in str(said)
-    assert key not in str(said) + repr(looks)
+    assert key not in str(said) + repr(class_filter)
 
 
-def test_a_picture_without_an_answer_fails_alone(
-    chat: ChatServer, key: str, tmp_path: Path
-) -> None:
+def test_an_image_without_an_answer_fails_alone(chat: ChatServer, key: str, tmp_path: Path) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 3))
     given = settings(chat, tmp_path / "a.jsonl") | {"concurrency": 1}
     chat.script = ["500", "500"]
@@ -80,9 +78,9 @@ def test_a_spent_budget_ends_a_run_before_it_begins(
     chat: ChatServer, key: str, tmp_path: Path
 ) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 3))
-    given = settings(chat, tmp_path / "a.jsonl") | {"max_requests": 2}
+    given = settings(chat, tmp_path / "a.jsonl") | {"max_images": 2}
     work = task(data, filter="gpt4o", filter_settings=given)
-    with pytest.raises(OvssError, match=r"budget of 2 requests is spent \(2 new answers are kept"):
+    with pytest.raises(OvssError, match=r"budget of 2 images is spent \(2 new answers are kept"):
         list(batches(work, Execution(), {}))
 
 

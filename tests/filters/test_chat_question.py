@@ -19,7 +19,7 @@ def test_words() -> None:
     assert '{"classes": [{"name": "...", "probability": 95}]}' in QUESTION.text
 
 
-def test_pictures_are_shrunk_and_never_enlarged(tmp_path) -> None:
+def test_images_are_shrunk_and_never_enlarged(tmp_path) -> None:
     photo = Image.open(write_photo(tmp_path / "a.png", (1600, 1200)))
     sent = Image.open(io.BytesIO(QUESTION.jpeg(photo)))
     assert (sent.format, sent.size) == ("JPEG", (768, 576))
@@ -35,8 +35,7 @@ def test_the_hash_tells_questions_apart() -> None:
         replace(QUESTION, classes=("hot dog", "cat")),
         replace(QUESTION, most=8),
         replace(QUESTION, side=512),
-        replace(QUESTION, quality=70),
         replace(QUESTION, detail="low"),
     ]
-    assert len({q.hash for q in [QUESTION, *others]}) == 6
-    assert replace(QUESTION).hash == QUESTION.hash
+    assert len({q.hash for q in [QUESTION, *others]}) == 5
+    assert Question(("cat", "hot dog")).hash == "e451c01139ab"  # answer files in use hold it

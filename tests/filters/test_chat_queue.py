@@ -13,7 +13,7 @@ from ovsslib.filters import get_filter
 from ovsslib.filters.answers.file import Answer, Answers, AnswerWriter, read_answers
 from ovsslib.filters.answers.parse import Parsed
 from ovsslib.filters.chat.client import Asker
-from ovsslib.filters.chat.queue import Report, missing
+from ovsslib.filters.chat.queue import Budget, Report, missing
 from ovsslib.filters.chat.queue import ask as ask_all
 from support.chat_server import ChatServer, chat, green_voc, key
 
@@ -26,13 +26,13 @@ def data(tmp_path: Path) -> Dataset:
 
 
 def gpt(chat: ChatServer, path: Path, **settings: object) -> object:
-    base = {"base_url": chat.url, "wait": 0.01, "timeout": 5.0, "attempts": 3}
+    base = {"base_url": chat.url, "timeout": 5.0, "attempts": 3}
     return get_filter(f"gpt4o:{path}", base | settings)
 
 
-def ask(looks: object, data: Dataset, **options: object) -> tuple[Report, list[str]]:
+def ask(model: object, data: Dataset, **options: object) -> tuple[Report, list[str]]:
     report = Report()
-    return report, list(looks.asking(data, data.ids, report, **options))
+    return report, list(model.asking(data, data.ids, report, **options))
 
 
 def right(path: Path) -> bool:
@@ -62,14 +62,14 @@ def test_all_are_asked_at_once_and_only_once(
 
 def test_a_server_in_a_bad_mood(chat: ChatServer, key: str, data: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    chat.script = ["429", "500", "half", "not json", "empty", "around", "cut", "unknown", "drop"]
-    report, _ = ask(gpt(chat, path, attempts=10), data)
+    chat.script = ["429", "500", "half", "not json", "empty", "around", "cut", "unknown"]
+    report, _ = ask(gpt(chat, path, attempts=4), data)
     assert (report.failed, report.stopped, len(report.answered)) == ({}, None, 12)
     assert right(path)
-    assert len(chat.requests) == 12 + 6
+    assert len(chat.requests) == 12 + 5
 
 
-def test_one_bad_picture_does_not_stop_the_others(
+def test_one_bad_image_does_not_stop_the_others(
     chat: ChatServer, key: str, data: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -85,15 +85,18 @@ def test_a_budget_stops_and_the_next_call_goes_on(
     chat: ChatServer, key: str, data: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
-    report, _ = ask(gpt(chat, path, max_requests=5), data)
+    report, _ = ask(gpt(chat, path, max_images=5), data)
     assert (len(report.answered), report.failed) == (5, {})
-    assert report.stopped == "the budget of 5 requests is spent"
-    prices = {"max_cost": 0.012, "price_in": 2.5, "price_out": 10}  # 0.0035 each: three fit
+    assert report.stopped == "the budget of 5 images is spent"
+    # An answer costs 0.0035: the third passes the limit, when two others may be in flight.
+    prices = {"max_cost": 0.01, "price_in": 2.5, "price_out": 10, "concurrency": 3}
     report, _ = ask(gpt(chat, path, **prices), data)
-    assert len(report.answered) == 3
-    assert "budget of 0.012 is spent" in report.stopped
+    spent = len(report.answered)
+    assert 3 <= spent <= 5
+    assert "budget of 0.01 is spent" in report.stopped
+    assert report.cost == pytest.approx(0.0035 * spent)
     report, _ = ask(gpt(chat, path), data)
-    assert len(report.answered) == 4
+    assert len(report.answered) == 12 - 5 - spent
     assert right(path)
     assert len(chat.requests) == 12
 
@@ -113,11 +116,11 @@ def test_a_server_that_will_not_is_left_alone(
 def test_a_full_disk_ends_the_spending(
     chat: ChatServer, key: str, data: Dataset, tmp_path: Path
 ) -> None:
-    looks = gpt(chat, tmp_path / "a.jsonl", concurrency=2)
-    asker = Asker(looks._server(), looks.question(data.classes))
+    model = gpt(chat, tmp_path / "a.jsonl", concurrency=2)
+    asker = Asker(model._server(), model.question(data.classes))
     report = Report()
     with (
-        AnswerWriter(tmp_path / "a.jsonl", looks.source(data)) as writer,
+        AnswerWriter(tmp_path / "a.jsonl", model.source(data)) as writer,
         open("/dev/full", "wb", buffering=0) as full,
     ):
         writer._file = full
@@ -127,7 +130,7 @@ def test_a_full_disk_ends_the_spending(
     assert len(chat.requests) <= 4
 
 
-def test_turning_away_keeps_what_is_in_flight(
+def test_a_caller_that_stops_keeps_what_is_in_flight(
     chat: ChatServer, key: str, data: Dataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -169,3 +172,22 @@ def test_missing() -> None:
     answers = Answers(Path(), by_image=there)
     assert missing("abc", answers) == ["c"]
     assert missing("abc", answers, again=True) == ["b", "c"]
+
+
+def test_a_cost_that_the_server_does_not_give(
+    chat: ChatServer, key: str, data: Dataset, tmp_path: Path
+) -> None:
+    chat.usage = False
+    prices = {"max_cost": 1.0, "price_in": 1.0, "price_out": 1.0, "concurrency": 1}
+    report, _ = ask(gpt(chat, tmp_path / "a.jsonl", **prices), data)
+    assert report.answered == ["img_0000"]
+    assert "does not say how many tokens" in report.stopped
+
+
+def test_budgets_that_make_no_sense() -> None:
+    with pytest.raises(OvssError, match="needs the model's prices"):
+        Budget(cost=1.0)
+    with pytest.raises(OvssError, match="budget of images must be positive"):
+        Budget(images=0)
+    with pytest.raises(OvssError, match="budget of cost must be positive"):
+        Budget(cost=0.0, price_in=1.0, price_out=1.0)

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that speaks OpenAI's chat API, and misbehaves when told to."""
+"""A real HTTP server on this machine that speaks OpenAI's chat API, and misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ KEY = "sk-proj-0123456789abcdefKEY"
 
 
 class ChatServer(http.server.ThreadingHTTPServer):
-    """Answers with the class whose number an image's green tells, unless ``script`` says else.
+    """Answers with the class that an image's green stands for, unless `script` says otherwise.
 
-    ``script`` holds what each of the next requests gets; when it is empty, all goes well.
+    `script` holds what each of the next requests gets; when it is empty, all goes well.
     """
 
     daemon_threads = True
@@ -37,7 +37,6 @@ class ChatServer(http.server.ThreadingHTTPServer):
         self.usage = True
         self.delay = 0.0
         self.requests: list[dict] = []
-        self.times: list[float] = []
         self.keys: list[str | None] = []
         self.flying = self.most_flying = 0
         self.lock = threading.Lock()
@@ -52,10 +51,10 @@ class ChatServer(http.server.ThreadingHTTPServer):
     @property
     def sent(self) -> list[Image.Image]:
         """The images that were sent."""
-        return [picture_of(body) for body in self.requests]
+        return [image_of(body) for body in self.requests]
 
 
-def picture_of(body: dict) -> Image.Image:
+def image_of(body: dict) -> Image.Image:
     (url,) = [p["image_url"]["url"] for p in body["messages"][1]["content"] if "image_url" in p]
     head, _, data = url.partition(",")
     assert head == "data:image/jpeg;base64"
@@ -74,7 +73,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.requests.append(body)
-            self.server.times.append(time.monotonic())
             self.server.keys.append(self.headers["Authorization"])
             step = self.server.script.pop(0) if self.server.script else "ok"
             self.server.flying += 1
@@ -95,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif "response_format" in body and not self.server.structured:
             self.error(400, "response_format is not supported")
         elif step.isdigit():
-            self.error(int(step), f"told to fail; your key was {sent}")
+            self.error(int(step), f"failed on demand; your key was {sent}")
         elif step == "quota":
             self.error(429, "you exceeded your quota", "insufficient_quota")
         elif step == "drop":
@@ -110,7 +108,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send(200, json.dumps(self.completion(body, step, sent)).encode())
 
     def completion(self, body: dict, step: str, sent: str) -> dict:
-        green = np.asarray(picture_of(body)).astype(float)[..., 1].mean()
+        green = np.asarray(image_of(body)).astype(float)[..., 1].mean()
         number = round(green / 10)
         name = names_of(body)[number - 1]
         good = json.dumps({"classes": [{"name": name, "probability": 95}]})
@@ -145,8 +143,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
-        if status == 429:
-            self.send_header("Retry-After", "0.5")
+        if status >= 429:  # what the client tries again: at once, else tests would take minutes
+            self.send_header("Retry-After-Ms", "10")
         self.end_headers()
         self.wfile.write(data[: len(data) - short])
 
@@ -175,7 +173,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def green_voc(root: Path, n: int, size: tuple[int, int] = (48, 36)) -> Path:
-    """A data set whose image ``i`` shows, by its green, class ``1 + i % 20``."""
+    """A data set whose image `i` stands, by its green, for class `1 + i % 20`."""
     write_voc(root, n, size=size)
     for i in range(n):
         colour = (40, 10 * (1 + i % 20), 90)

@@ -24,6 +24,8 @@ from ovsslib.filters.base import MOST
 from ovsslib.io.images import make_folder
 from ovsslib.redact import redact
 
+Usage = tuple[int, int] | None
+"""Tokens read and written; None where the server does not say."""
 THRESHOLD = 0.7
 """Probability that a class must exceed (the paper's)."""
 _BEGINS = b'{"dataset": "'
@@ -56,13 +58,13 @@ class Answer:
         image: Name of the image.
         raw: The model's answer.
         parsed: Its classes.
-        usage: Tokens read and written; None where the server does not say.
+        usage: Tokens of all that was asked about the image.
     """
 
     image: str
     raw: str
     parsed: Parsed
-    usage: tuple[int, int] | None = None
+    usage: Usage = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
     return Answers(path, source, by_image, tuple(damaged))
 
 
+class UnwritableError(OvssError):
+    """The answer file cannot be written: asking on would be money lost."""
+
+
 class AnswerWriter:
     """Appends answers to a file, from any thread; a context manager that keeps others out.
 
@@ -223,9 +229,11 @@ class AnswerWriter:
             except OSError as error:
                 raise self._unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> OvssError:
+    def _unwritable(self, error: OSError) -> UnwritableError:
         why = error.strerror or error
-        return OvssError(f"{self.path}: cannot be written ({why}); free the space, then go on")
+        return UnwritableError(
+            f"{self.path}: cannot be written ({why}); make room on the disk, then run this again"
+        )
 
 
 @contextlib.contextmanager

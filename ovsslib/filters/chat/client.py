@@ -8,29 +8,27 @@ out of every text that comes back (`ovsslib.redact`).
 from __future__ import annotations
 
 import os
-import random
 import re
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.answers.file import Answer
+from ovsslib.filters.answers.file import Answer, Usage
 from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary
-from ovsslib.filters.chat.budget import Budget
 from ovsslib.filters.chat.question import Question
 from ovsslib.redact import redact, watch
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Usage = tuple[int, int] | None
-"""Tokens read and written."""
 OPENAI = "https://api.openai.com/v1"
-_PATIENCE = frozenset({408, 409, 425, 429})
-_PLAIN = frozenset({400, 404, 415, 422, 501})
-_HOPELESS = frozenset({401, 403, 404})
+_NO_SCHEMAS = frozenset({400, 404, 415, 422})
+"""What servers answer that know no JSON schemas, or refuse the request for another reason."""
+_FINAL = frozenset({401, 403, 404})
+"""What a server answers to a wrong key, model or address, whatever the image."""
+_TRIED_AGAIN = frozenset({408, 409, 429})
+"""What the openai client tries again, beside 500 and above."""
 
 
 class ServerError(OvssError):
@@ -41,13 +39,9 @@ class ServerError(OvssError):
         self.final = final
 
 
-class StoppedError(OvssError):
-    """Asking was stopped while this image waited for its next attempt."""
-
-
 @dataclass(frozen=True)
 class Server:
-    """Whom to ask, and how patiently.
+    """Which model on which server to ask, and how patiently.
 
     Attributes:
         model: Name of the model.
@@ -59,9 +53,8 @@ class Server:
         temperature: 0 for the likeliest answer; None where the model allows no choice.
         max_tokens: Longest answer.
         timeout: Seconds to wait for an answer.
-        attempts: Requests per image before it is given up.
-        wait: Seconds before the second attempt; doubled each time, and a little at random.
-        longest_wait: Most seconds between two attempts, also when the server asks for more.
+        attempts: Most requests until the server answers; the openai client waits longer before
+            each, and as long as the server asks for.
     """
 
     model: str = "gpt-4o"
@@ -71,9 +64,7 @@ class Server:
     temperature: float | None = 0.0
     max_tokens: int = 1500
     timeout: float = 60.0
-    attempts: int = 6
-    wait: float = 1.0
-    longest_wait: float = 60.0
+    attempts: int = 8
 
     def __post_init__(self) -> None:
         """Check the address: it ends up in files, so it must hold no secret."""
@@ -87,198 +78,142 @@ class Server:
                 f"password or parameters; the key goes into ${self.key_env}"
             )
 
+    def client(self) -> Any:
+        """The openai client, with the key.
+
+        Raises:
+            OvssError: The openai package or the key is missing, or the key cannot be one.
+        """
+        key = os.environ.get(self.key_env, "").strip()
+        if not key and self.base_url.rstrip("/") == OPENAI:
+            raise OvssError(f"set {self.key_env} to your key in the environment, and nowhere else")
+        if re.search(r"[^ -~]", key):
+            # In a header it would fail, with an error that shows it.
+            raise OvssError(
+                f"{self.key_env} holds a line end, another control character or one outside "
+                "ASCII; set it to the key alone, on one line"
+            )
+        watch(key)
+        try:
+            import openai
+        except ImportError as error:
+            raise OvssError(
+                "the openai package is missing; install ovsslib[full], or use recorded answers"
+            ) from error
+        try:
+            return openai.OpenAI(
+                api_key=key or "none",
+                base_url=self.base_url,
+                timeout=self.timeout,
+                max_retries=self.attempts - 1,
+            )
+        except (ValueError, TypeError, ImportError, openai.OpenAIError) as error:
+            message = f"no client can be made ({error}); check the proxies' variables"
+            raise OvssError(message) from None
+
 
 class Asker:
     """Puts one question about many images to one server; may be used by many threads.
 
     Args:
-        server: Whom to ask.
-        question: What.
-        budget: How much; None for no limit.
+        server: Which server to ask.
+        question: What to ask.
 
     Raises:
-        OvssError: The openai package or the key is missing, or the key cannot be one.
+        OvssError: As `Server.client`.
     """
 
-    def __init__(self, server: Server, question: Question, budget: Budget | None = None) -> None:
+    def __init__(self, server: Server, question: Question) -> None:
         self.server = server
         self.question = question
-        self.budget = budget or Budget()
-        self.stop = threading.Event()
         self._vocabulary = Vocabulary.of(question.classes)
         self._structured = server.structured
-        key = os.environ.get(server.key_env, "").strip()
-        if not key and server.base_url.rstrip("/") == OPENAI:
-            raise OvssError(
-                f"set {server.key_env} to your key in the environment, and nowhere else"
-            )
-        if re.search(r"[^ -~]", key):
-            # In a header it would fail, with an error that shows it.
-            raise OvssError(
-                f"{server.key_env} holds a line end, another control character or one outside "
-                "ASCII; set it to the key alone, on one line"
-            )
-        watch(key)
-        self._client = _client(server, key or "none")
+        self._client = server.client()
 
     def ask(self, name: str, image: Image.Image) -> Answer:
         """Ask about one image.
 
         Args:
-            name: Of the image.
+            name: Name of the image.
             image: RGB.
 
         Returns:
             The answer, readable or not: one without any list of classes is asked for once more.
 
         Raises:
-            ServerError: The server refuses the key or the model, or stays silent.
-            StoppedError: `stop` was set meanwhile.
-            BudgetSpentError: The budget does not allow another request.
+            ServerError: The server refuses the key or the model, or gives no answer.
             OvssError: The server refuses this image.
         """
         messages = self.question.messages(image)
-        raw, usage = self._patiently(messages)
+        raw, usage = self._answer(messages)
         parsed = parse_answer(raw, self._vocabulary)
         if not parsed.readable:
-            raw, more = self._patiently(messages)
+            raw, more = self._answer(messages)
             parsed = parse_answer(raw, self._vocabulary)
             usage = (usage[0] + more[0], usage[1] + more[1]) if usage and more else None
+        if not raw.strip():
+            url = self.server.base_url
+            raise ServerError(f"{url} sends an empty reply, or no chat completion; check base_url")
         return Answer(name, raw, parsed, usage)
 
-    def _patiently(self, messages: list[dict[str, Any]]) -> tuple[str, Usage]:
-        """Try until there is an answer: its text and its tokens."""
-        structured, reason = self._structured, ""
-        for attempt in range(1, self.server.attempts + 1):
-            outcome = self._once(messages, structured)
-            if not isinstance(outcome, _Failure):
-                # The same question in plain words went through: schemas are what it refuses.
-                self._structured = self._structured and structured
-                return outcome
-            structured, reason = structured and not outcome.plain, outcome.reason
-            pause = self._pause(attempt, outcome)
-            if attempt < self.server.attempts and self.stop.wait(pause):
-                raise StoppedError("asking was stopped")
-        raise ServerError(
-            f"{self.server.base_url} gave no answer in {self.server.attempts} attempts "
-            f"({reason}); try again later"
-        )
-
-    def _pause(self, attempt: int, failure: _Failure) -> float:
-        """Seconds until the next attempt: the server's wish, else twice as long each time."""
-        if failure.plain:
-            return 0.0
-        doubled = self.server.wait * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-        return min(self.server.longest_wait, max(doubled, failure.wait))
-
-    def _once(
-        self, messages: list[dict[str, Any]], structured: bool
-    ) -> tuple[str, Usage] | _Failure:
-        """One request; a failure that may pass is returned, another raised."""
+    def _answer(self, messages: list[dict[str, Any]]) -> tuple[str, Usage]:
+        """Text and tokens of an answer; empty where the reply is not a chat completion."""
         import openai
 
-        self.budget.take()
-        usage = None
+        structured = self._structured
         try:
-            completion = self._client.chat.completions.create(**self._body(messages, structured))
-            outcome = self._read(completion)
-            if not isinstance(outcome, _Failure):
-                usage = outcome[1]
-        except openai.APITimeoutError:
-            outcome = _Failure(f"no answer within {self.server.timeout:g} s")
-        except openai.APIConnectionError as error:
-            outcome = _Failure(self._words(error.__cause__ or error))
-        except openai.APIStatusError as error:
-            outcome = self._refused(error, structured)
-        except (ValueError, TypeError, AttributeError, openai.OpenAIError) as error:
-            outcome = _Failure(f"the answer is no chat completion: {self._words(error)}")
-        finally:
-            self.budget.give(usage)
-        if self.budget.limits[1] is not None and usage is None and isinstance(outcome, tuple):
-            raise ServerError(
-                "the server does not tell how many tokens it used, so its cost cannot be limited; "
-                "limit the requests instead",
-                final=True,
-            )
-        return outcome
+            try:
+                return self._request(messages, structured=structured)
+            except openai.APIStatusError as error:
+                if not structured or not _about_schemas(error):
+                    raise
+            answer = self._request(messages, structured=False)
+            # The same question in plain words went through: schemas are what it refuses.
+            self._structured = False
+            return answer
+        except (ValueError, TypeError, AttributeError, openai.APIResponseValidationError):
+            return "", (0, 0)
+        except openai.APIError as error:
+            # From None: the original error may hold the request, and so the key.
+            raise self._failure(error) from None
 
-    def _read(self, completion: Any) -> tuple[str, Usage] | _Failure:
-        """Text and tokens of an answer that has the API's form."""
-        choices = getattr(completion, "choices", None)
-        if not choices:
-            return _Failure("the answer is no chat completion: it has no choices")
-        message = choices[0].message
-        text = message.content or getattr(message, "refusal", None) or ""
-        if not text.strip():
-            return _Failure("the answer is empty")
-        usage = getattr(completion, "usage", None)
-        counts: Any = [getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion")]
-        tokens = None if None in counts else (int(counts[0]), int(counts[1]))
-        return redact(text), tokens
-
-    def _body(self, messages: list[dict[str, Any]], structured: bool) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self.server.model,
-            "messages": messages,
-            "max_tokens": self.server.max_tokens,
-        }
+    def _request(self, messages: list[dict[str, Any]], *, structured: bool) -> tuple[str, Usage]:
+        """One request, tried again by the client where that may help."""
+        body: dict[str, Any] = {"model": self.server.model, "max_tokens": self.server.max_tokens}
         if self.server.temperature is not None:
             body["temperature"] = self.server.temperature
         if structured:
             body["response_format"] = self.question.response_format
-        return body
+        completion = self._client.chat.completions.create(messages=messages, **body)
+        if not getattr(completion, "choices", None):
+            return "", (0, 0)
+        message, usage = completion.choices[0].message, completion.usage
+        text = message.content or getattr(message, "refusal", None) or ""
+        return redact(text), usage and (usage.prompt_tokens, usage.completion_tokens)
 
-    def _refused(self, error: Any, structured: bool) -> _Failure:
-        """What an error status means for the next attempt."""
-        status, words = error.status_code, self._words(error)
-        quota = status == 429 and "insufficient_quota" in str(error.code or error.message)
-        if not quota and (status in _PATIENCE or status >= 500) and status != 501:
-            return _Failure(f"{status}: {words}", _retry_after(error.response.headers))
-        mentioned = re.search(r"response_format|json_schema|schema|structured", words)
-        if structured and status in _PLAIN and (status != 404 or mentioned):
-            return _Failure(f"{status}: {words}", plain=True)
-        if quota or status in _HOPELESS:
-            hint = f"check ${self.server.key_env}, the model's name and base_url"
-            # From None: the original error may hold the request, and so the key.
-            raise ServerError(
-                f"{self.server.base_url} answers {status}: {words}; {hint}", final=True
-            ) from None
-        raise OvssError(f"the server refuses this image ({status}: {words})") from None
-
-    def _words(self, error: BaseException) -> str:
-        """An error's text on one line, without the key."""
-        words = " ".join(redact(str(error) or type(error).__name__).split())
-        return words if len(words) <= 200 else words[:199] + "…"
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A request that may be tried again, after a wait in seconds, or at once in plain words."""
-
-    reason: str
-    wait: float = 0.0
-    plain: bool = False
-
-
-def _client(server: Server, key: str) -> Any:
-    """The openai client; it makes no attempts of its own, so that the budget counts all."""
-    try:
+    def _failure(self, error: Any) -> OvssError:
+        """What an error of the client means, on one line and without the key."""
         import openai
-    except ImportError as error:
-        raise OvssError(
-            "the openai package is missing; install ovsslib[full], or use recorded answers"
-        ) from error
-    try:
-        return openai.OpenAI(
-            api_key=key, base_url=server.base_url, timeout=server.timeout, max_retries=0
+
+        words = " ".join(redact(str(error.__cause__ or error)).split())
+        reason = words if len(words) <= 200 else words[:199] + "…"
+        if isinstance(error, openai.APITimeoutError):
+            reason = f"nothing within {self.server.timeout:g} s"
+        elif isinstance(error, openai.APIStatusError):
+            status, reason = error.status_code, f"{error.status_code}: {reason}"
+            quota = "insufficient_quota" in str(error.code or error.message)
+            if quota or status in _FINAL:
+                hint = f"check ${self.server.key_env}, the model's name and base_url"
+                return ServerError(f"{self.server.base_url} answers {reason}; {hint}", final=True)
+            if status not in _TRIED_AGAIN and status < 500:
+                return OvssError(f"the server refuses this image ({reason})")
+        return ServerError(
+            f"{self.server.base_url} gave no answer in {self.server.attempts} attempts ({reason}); "
+            "try again later"
         )
-    except (ValueError, TypeError, ImportError, openai.OpenAIError) as error:
-        raise OvssError(f"no client can be made ({error}); check the proxies' variables") from None
 
 
-def _retry_after(headers: Any) -> float:
-    """Seconds that the server asks to wait; 0 where it does not say."""
-    try:
-        return max(0.0, float(headers.get("retry-after", 0)))
-    except ValueError:
-        return 0.0
+def _about_schemas(error: Any) -> bool:
+    """Whether a refusal may be one of the JSON schema; an unknown model is a 404 as well."""
+    mentioned = re.search(r"response_format|json_schema|schema|structured", str(error))
+    return error.status_code in _NO_SCHEMAS and bool(error.status_code != 404 or mentioned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,9 @@ from ovsslib.filters.answers.file import (
 )
 from ovsslib.filters.answers.vocabulary import family
 from ovsslib.filters.base import MOST, ClassFilter, check_limits
-from ovsslib.filters.chat.budget import Budget
 from ovsslib.filters.chat.client import OPENAI, Asker, Server
 from ovsslib.filters.chat.question import Question
-from ovsslib.filters.chat.queue import Report, ask, missing
+from ovsslib.filters.chat.queue import Budget, Report, ask, missing
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -43,7 +42,6 @@ class GPT4o(ClassFilter):
         threshold: 0..1, to be exceeded by a class's probability.
         most: Classes per image.
         side: Longer side, in pixels, of the image that is sent; larger ones are shrunk.
-        quality: Of its JPEG, 1..95.
         detail: See `ovsslib.filters.chat.question.Question`.
         structured: See `ovsslib.filters.chat.client.Server`; so are the next four.
         temperature: See there.
@@ -51,8 +49,8 @@ class GPT4o(ClassFilter):
         timeout: See there.
         attempts: See there.
         concurrency: Requests at a time.
-        max_requests: Budget of requests of one call, failed ones included; None for no limit.
-        max_cost: Budget of money of one call; None for no limit.
+        max_images: Most images asked about in one call; None for no limit.
+        max_cost: Most money spent in one call, checked after each answer; None for no limit.
         price_in: Money for a million tokens read.
         price_out: Money for a million tokens written.
 
@@ -67,19 +65,17 @@ class GPT4o(ClassFilter):
     threshold: float = THRESHOLD
     most: int = MOST
     side: int = 768
-    quality: int = 85
     detail: str = "auto"
     structured: bool = True
     temperature: float | None = 0.0
     max_tokens: int = 1500
     timeout: float = 60.0
-    attempts: int = 6
+    attempts: int = 8
     concurrency: int = 4
-    max_requests: int | None = None
+    max_images: int | None = None
     max_cost: float | None = None
     price_in: float | None = None
     price_out: float | None = None
-    wait: float = field(default=1.0, repr=False)  # between attempts; tests have less patience
 
     def __post_init__(self) -> None:
         """Check what can be checked without a server."""
@@ -87,7 +83,7 @@ class GPT4o(ClassFilter):
         self.answers = os.fspath(self.answers)
         if not self.answers:
             raise OvssError("the filter 'gpt4o' needs a file for its answers: answers=FILE.jsonl")
-        for name in ("side", "quality", "max_tokens", "attempts", "concurrency"):
+        for name in ("side", "max_tokens", "attempts", "concurrency"):
             if getattr(self, name) < 1:
                 raise OvssError(f"{name} must be at least 1, got {getattr(self, name)}")
         self._server()
@@ -96,16 +92,14 @@ class GPT4o(ClassFilter):
         self._failed: dict[str, str] = {}
 
     def _server(self) -> Server:
-        names = ("model", "base_url", "key_env", "structured", "temperature", "max_tokens")
-        settings = {name: getattr(self, name) for name in (*names, "timeout", "attempts", "wait")}
-        return Server(**settings)
+        return Server(**{field.name: getattr(self, field.name) for field in fields(Server)})
 
     def _budget(self) -> Budget:
-        return Budget(self.max_requests, self.max_cost, (self.price_in, self.price_out))
+        return Budget(self.max_images, self.max_cost, self.price_in, self.price_out)
 
     def question(self, classes: tuple[str, ...]) -> Question:
         """What is asked about images with these classes."""
-        return Question(classes, self.most, self.side, self.quality, self.detail)
+        return Question(classes, self.most, self.side, self.detail)
 
     def source(self, dataset: Dataset) -> Source:
         """What the answers about a data set have in common."""
@@ -114,7 +108,7 @@ class GPT4o(ClassFilter):
 
     @property
     def described(self) -> dict[str, Any]:
-        """What tells this filter from another in a result: no path and no key."""
+        """Model, server, question, and a hash of the answers."""
         answers = self._answers()
         return {
             "model": self.model,
@@ -142,7 +136,7 @@ class GPT4o(ClassFilter):
             again: Whether to ask once more where an answer could not be read.
 
         Yields:
-            Names of images that are dealt with; those with an answer come first.
+            Names of images that are done; those with an answer already come first.
 
         Raises:
             OvssError: The key is missing, or the file holds other answers or cannot be written.
@@ -152,16 +146,21 @@ class GPT4o(ClassFilter):
             waiting = set(left)
             yield from (name for name in names if name not in waiting)
             if left:
-                asker = Asker(self._server(), self.question(dataset.classes), self._budget())
                 yield from ask(
-                    asker, dataset, left, writer, concurrency=self.concurrency, report=report
+                    Asker(self._server(), self.question(dataset.classes)),
+                    dataset,
+                    left,
+                    writer,
+                    concurrency=self.concurrency,
+                    budget=self._budget(),
+                    report=report,
                 )
         self._known = None
 
     def prepare(
         self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
     ) -> None:
-        """Ask about all pictures of a run at once, before the first is needed.
+        """Ask about all images of a run at once, before the first is needed.
 
         Raises:
             OvssError: As `asking`; or nothing more is asked and answers are missing.

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ _TASK = (
     'Form of the answer: {{"classes": [{{"name": "...", "probability": 95}}]}}\n'
     "Classes:\n{classes}"
 )
+_QUALITY = 85  # of the JPEG that is sent
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,25 @@ class Question:
         classes: The data set's names.
         most: Most classes the model may name.
         side: Longer side, in pixels, that a larger image is shrunk to.
-        quality: Of the JPEG that is sent, 1..95.
         detail: How closely OpenAI's models look: `"auto"`, `"low"` or `"high"`.
     """
 
     classes: tuple[str, ...]
     most: int = 25
     side: int = 768
-    quality: int = 85
     detail: str = "auto"
 
     @property
     def text(self) -> str:
-        """The words."""
-        return _TASK.format(most=self.most, classes=_numbered(self.classes))
+        """The question in words, with the list of classes."""
+        lines = (f"{number}: {name}" for number, name in enumerate(self.classes, start=1))
+        return _TASK.format(most=self.most, classes="\n".join(lines))
 
     @property
     def hash(self) -> str:
-        """12 hex digits of words, form and preparation of the image."""
-        form = [_SYSTEM, self.text, self.response_format, self.side, self.quality, self.detail]
-        return hashlib.sha256(json.dumps(form).encode()).hexdigest()[:12]
+        """12 hex digits of words and schema, and of how the image is prepared."""
+        record = [_SYSTEM, self.text, self.response_format, self.side, _QUALITY, self.detail]
+        return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:12]
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -79,10 +78,10 @@ class Question:
     def messages(self, image: Image.Image) -> list[dict[str, Any]]:
         """The question about one image, as the chat API takes it."""
         url = "data:image/jpeg;base64," + base64.b64encode(self.jpeg(image)).decode("ascii")
-        picture = {"type": "image_url", "image_url": {"url": url, "detail": self.detail}}
+        part = {"type": "image_url", "image_url": {"url": url, "detail": self.detail}}
         return [
             {"role": "system", "content": _SYSTEM},
-            {"role": "user", "content": [{"type": "text", "text": self.text}, picture]},
+            {"role": "user", "content": [{"type": "text", "text": self.text}, part]},
         ]
 
     def jpeg(self, image: Image.Image) -> bytes:
@@ -90,10 +89,5 @@ class Question:
         small = image.convert("RGB")
         small.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=self.quality)
+        small.save(buffer, "JPEG", quality=_QUALITY)
         return buffer.getvalue()
-
-
-def _numbered(classes: Sequence[str]) -> str:
-    """`1: cat`, a class a line."""
-    return "\n".join(f"{number}: {name}" for number, name in enumerate(classes, start=1))
