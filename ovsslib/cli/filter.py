@@ -1,4 +1,4 @@
-"""`ovss filter`: which classes are in the images, asked of a model, read from files, scored."""
+"""`ovss filter`: ask a model which classes are in the images, read its answers, score filters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ app = new_app(group=True, help="Find which classes are in the images.")
 
 DATASET = typer.Option("diorama", help="Data set.")
 SPLIT = typer.Option("val", help="Split of the data set.")
-ROOT = typer.Option(None, help="Its folder; without it $OVSS_DATA, and for diorama the shipped.")
+ROOT = typer.Option(None, help="Its folder; default $OVSS_DATA, and for diorama the shipped one.")
 LIMIT = typer.Option(None, min=1, help="Only the first N images.")
+CHANGE = typer.Option(
+    [], "--filter-set", metavar="KEY=VALUE", help="A setting of the filter, such as threshold=0.5."
+)
 
 
 @app.callback()
@@ -33,7 +36,7 @@ def group() -> None:
 @app.command()
 def ask(
     ctx: typer.Context,
-    answers: Path = typer.Argument(help="Answer file; appended to, so that a rerun goes on."),
+    answers: Path = typer.Argument(help="Answer file; appended to, so that a rerun continues."),
     *,
     dataset: str = DATASET,
     split: str = SPLIT,
@@ -47,26 +50,25 @@ def ask(
         "OPENAI_API_KEY", help="Environment variable that holds the key; never the key itself."
     ),
     concurrency: int = typer.Option(4, min=1, help="Requests at a time."),
-    max_images: int | None = typer.Option(
-        None, min=1, help="Budget: stop after N requests, failed ones included."
-    ),
+    max_images: int | None = typer.Option(None, min=1, help="Budget: ask about at most N images."),
     max_cost: float | None = typer.Option(
-        None, min=0, help="Budget: stop before this is spent; needs both prices."
+        None,
+        min=0,
+        help="Budget: stop once this is spent; needs both prices. Checked after each answer: the "
+        "answers in flight come on top.",
     ),
     price_in: float | None = typer.Option(None, min=0, help="Price of a million tokens read."),
     price_out: float | None = typer.Option(None, min=0, help="Price of a million written."),
     again: bool = typer.Option(
         False, "--again", help="Ask once more where an answer could not be read."
     ),
-    change: list[str] = typer.Option(
-        [], "--filter-set", metavar="KEY=VALUE", help="Another setting, such as side=512."
-    ),
+    change: list[str] = CHANGE,
 ) -> None:
     r"""Ask a model which classes it sees in each image that the answer file lacks.
 
-    The image is sent shrunk. Rate limits, server errors and broken answers are tried again with
-    growing pauses. A run that is stopped, or killed, loses the answers in flight and goes on with
-    the same command. Where answers are missing in the end, the exit status is 1.
+    Images are shrunk before they are sent. After rate limits, server errors and broken answers the
+    question is sent again. After an interruption the same command continues; only answers in flight
+    are lost. If answers are missing in the end, the exit status is 1.
 
     \b
     Examples:
@@ -90,22 +92,25 @@ def ask(
             "price_in": price_in,
             "price_out": price_out,
         }
-        looks: Any = get_filter("gpt4o", options | settings(change, "--filter-set"))
+        class_filter: Any = get_filter("gpt4o", options | settings(change, "--filter-set"))
         data = load_dataset(dataset, root, split)
         names = data.ids[:limit]
         report = Report()
-        for _ in progress(looks.asking(data, names, report, again=again), "asking", len(names)):
+        steps = class_filter.asking(data, names, report, again=again)
+        for _ in progress(steps, "asking", len(names)):
             pass
-        have = read_answers(answers)
+        stored = read_answers(answers)
     for name, reason in report.failed.items():
         note(f"error: {name}: {reason}")
-    for name in have.unreadable:
+    for name in stored.unreadable:
         note(f"warning: {name}: the answer holds no list of classes; ask again with --again")
-    _damaged(have)
-    left = sum(name not in have.by_image for name in names)
+    if stored.damaged:
+        lines = ", ".join(map(str, stored.damaged))
+        note(f"warning: {answers}: cannot be read in line {lines}; left out")
+    left = sum(name not in stored.by_image for name in names)
     typer.echo(f"{len(report.answered)} new answers, {len(names) - left} of {len(names)} images")
     if report.stopped is not None:
-        note(f"stopped: {report.stopped}; the same command goes on")
+        note(f"stopped: {report.stopped}; the same command continues")
     if left:
         raise typer.Exit(1)
 
@@ -113,16 +118,17 @@ def ask(
 @app.command(name="import")
 def import_(
     ctx: typer.Context,
-    released: Path = typer.Argument(help="Answers as the paper released them: a JSON file."),
+    released: Path = typer.Argument(help="The paper's released answers: a JSON file."),
     *,
     dataset: str = typer.Option(help="Their data set: voc, context, ade20k, coco-object, …"),
     split: str = SPLIT,
     out: Path = typer.Option(help="Answer file to write."),
     trust: str = typer.Option(
-        "number", help="What counts where number and name disagree: number (as released) or name."
+        "number",
+        help="Which counts where they disagree: number (as in the released code) or name.",
     ),
 ) -> None:
-    r"""Turn the paper's released answers into an answer file, and list every oddity in them.
+    r"""Turn the paper's released answers into an answer file, and list what is odd in them.
 
     \b
     Examples:
@@ -137,18 +143,16 @@ def import_(
         if out.exists():
             raise OvssError(f"{out} exists already; name another file or delete it")
         vocabulary = released_vocabulary(dataset, trust)
-        found = recorded.parse_released(recorded.read_released(released), vocabulary)
+        parsed = recorded.parse_released(recorded.read_released(released), vocabulary)
         with AnswerWriter(out, recorded.released_source(dataset, split)) as writer:
-            writer.write(*found)
-    odd = 0
-    for answer in found:
-        for remark in answer.parsed.remarks:
-            note(f"{answer.image}: {remark.piece}: {remark.reason}")
-            odd += 1
-    named = sum(len(answer.parsed.guesses) for answer in found)
-    unreadable = sum(not answer.parsed.readable for answer in found)
+            writer.write(*parsed)
+    odd = [(answer.image, remark) for answer in parsed for remark in answer.parsed.remarks]
+    for image, remark in odd:
+        note(f"{image}: {remark.piece}: {remark.reason}")
+    named = sum(len(answer.parsed.guesses) for answer in parsed)
+    unreadable = sum(not answer.parsed.readable for answer in parsed)
     typer.echo(
-        f"{len(found)} answers, {named} classes named, {odd} oddities listed, "
+        f"{len(parsed)} answers, {named} classes named, {len(odd)} oddities listed, "
         f"{unreadable} answers unreadable\nwritten: {out}"
     )
 
@@ -164,9 +168,7 @@ def score(
     split: str = SPLIT,
     root: Path | None = ROOT,
     limit: int | None = LIMIT,
-    change: list[str] = typer.Option(
-        [], "--filter-set", metavar="KEY=VALUE", help="A setting, such as threshold=0.5."
-    ),
+    change: list[str] = CHANGE,
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
 ) -> None:
     r"""Precision and recall of a filter's classes against those in the label maps.
@@ -183,14 +185,18 @@ def score(
         from ovsslib.io.json import dumps
 
         full = f"recorded:{name}" if name.endswith(".jsonl") and ":" not in name else name
-        looks = get_filter(full, settings(change, "--filter-set"))
+        class_filter = get_filter(full, settings(change, "--filter-set"))
         data = load_dataset(dataset, root, split)
-        found = score_filter(looks, data, data.ids[:limit], progress)
-        place = {"filter": full.partition(":")[0], "filter_settings": looks.described}
-        record = {**place, "dataset": data.name, "split": data.split, **found}
+        record = {
+            "filter": full.partition(":")[0],
+            "filter_settings": class_filter.described,
+            "dataset": data.name,
+            "split": data.split,
+            **score_filter(class_filter, data, data.ids[:limit], progress),
+        }
     typer.echo(dumps(record).rstrip() if as_json else _text(record))
-    for picture, reason in record["failed"].items():
-        note(f"error: {picture}: {reason}")
+    for image, reason in record["failed"].items():
+        note(f"error: {image}: {reason}")
     if record["failed"]:
         raise typer.Exit(1)
 
@@ -201,10 +207,10 @@ def tune(
     name: str = typer.Argument(metavar="FILTER", help="clip or vlm, or one with its model."),
     *,
     dataset: str = DATASET,
-    split: str = typer.Option("tune", help="Split to choose on; never the one that is reported."),
+    split: str = typer.Option("tune", help="Split to choose on; never the one you report."),
     root: Path | None = ROOT,
     limit: int | None = LIMIT,
-    change: list[str] = typer.Option([], "--filter-set", metavar="KEY=VALUE", help="A setting."),
+    change: list[str] = CHANGE,
 ) -> None:
     r"""Find the threshold of clip or vlm with the best F1.
 
@@ -218,38 +224,30 @@ def tune(
         from ovsslib.filters import get_filter
         from ovsslib.filters.thresholded import ThresholdedFilter, best_threshold, score_all
 
-        looks = get_filter(name, settings(change, "--filter-set"))
-        if not isinstance(looks, ThresholdedFilter):
-            raise OvssError(f"the filter {name!r} has no scores to choose a threshold for")
+        class_filter = get_filter(name, settings(change, "--filter-set"))
+        if not isinstance(class_filter, ThresholdedFilter):
+            raise OvssError(f"the filter {name!r} has no threshold to choose; use clip or vlm")
         data = load_dataset(dataset, root, split)
         names = data.ids[:limit]
-        threshold, f1 = best_threshold(*score_all(looks, data, progress(names, "tuning")))
+        threshold, f1 = best_threshold(*score_all(class_filter, data, progress(names, "tuning")))
     typer.echo(f"threshold {threshold:.3f}: F1 {f1:.4f} on {len(names)} images of {split}")
-
-
-def _damaged(have: Any) -> None:
-    if have.damaged:
-        lines = ", ".join(map(str, have.damaged))
-        note(f"warning: {have.path}: cannot be read in line {lines}; left out")
 
 
 def _text(record: dict[str, Any]) -> str:
     """A filter's figures as a few lines, in percent."""
+    import pandas as pd
 
-    def percent(value: float | None) -> str:
-        return "    -" if value is None else f"{100 * value:5.1f}"
-
-    figures = "  ".join(f"{key} {percent(record[key]).strip()}" for key in ("precision", "recall"))
-    where = f"{record['dataset']} {record['split']}"
-    lines = [
-        f"{record['filter']} on {where} ({record['images']} images)",
-        f"  {figures}  F1 {percent(record['f1']).strip()}",
-        f"  all classes right in {percent(record['exact']).strip()} % of the images",
-        f"  {record['named']:.2f} classes named per image, {record['true']:.2f} true",
-    ]
-    width = max(map(len, record["classes"]))
-    lines.append(f"  {'class':<{width}}  prec.  recall  named   true")
-    for name, row in record["classes"].items():
-        cells = f"{percent(row['precision'])}   {percent(row['recall'])}"
-        lines.append(f"  {name:<{width}}  {cells}  {row['named']:5d}  {row['true']:5d}")
-    return "\n".join(lines)
+    table = pd.DataFrame.from_dict(record["classes"], orient="index")
+    percent = ["precision", "recall"]
+    table[percent] = 100 * table[percent].astype(float)
+    figures = (f"{name} {100 * (record[name] or 0):.1f}" for name in (*percent, "f1"))
+    return "\n".join(
+        [
+            f"{record['filter']} on {record['dataset']} {record['split']} "
+            f"({record['images']} images)",
+            "  " + "  ".join(figures).replace("f1", "F1"),
+            f"  all classes right in {100 * record['exact']:.1f} % of the images",
+            f"  {record['named']:.2f} classes named per image, {record['true']:.2f} true",
+            table.to_string(na_rep="-", float_format="%.1f"),
+        ]
+    )

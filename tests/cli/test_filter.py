@@ -24,6 +24,10 @@ from support.helpers import SHARED, make_tiny_blip, needs_realdata, one_error, w
 __all__ = ["chat", "key"]
 
 
+SETTINGS = ("layer=1", "rounds=1", "crf=false")
+SMALL = ["--preset", "micro-blip", *(word for s in SETTINGS for word in ("--set", s))]
+
+
 def ovss(*arguments: object) -> object:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
@@ -53,7 +57,7 @@ def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> 
     done = ovss("filter", "ask", path, *asking(chat, root, "--max-images", 3, "--concurrency", 1))
     assert done.exit_code == 1
     assert done.stdout == "3 new answers, 3 of 5 images\n"
-    assert "stopped: the budget of 3 images is spent; the same command goes on" in done.stderr
+    assert "stopped: the budget of 3 images is spent; the same command continues" in done.stderr
     chat.script = ["prose", "prose"]
     done = ovss("filter", "ask", path, *asking(chat, root, "--concurrency", 1))
     assert (done.exit_code, done.stdout) == (0, "2 new answers, 5 of 5 images\n")
@@ -71,17 +75,7 @@ def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> 
     assert "1.00 classes named per image, 2.00 true" in ovss("filter", "score", path, *place).stdout
 
     tiny = make_tiny_blip(tmp_path / "tiny")
-    small = [
-        "--preset",
-        "micro-blip",
-        "--set",
-        "layer=1",
-        "--set",
-        "rounds=1",
-        "--set",
-        "crf=false",
-    ]
-    run = ["run", *place, "--vlm", tiny, *small, "--out", tmp_path / "out"]
+    run = ["run", *place, "--vlm", tiny, *SMALL, "--out", tmp_path / "out"]
     done = ovss(*run, "--filter", f"recorded:{path}", "--filter-set", "threshold=0.8", "--json")
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
@@ -96,17 +90,7 @@ def test_ask_then_score_then_run(chat: ChatServer, key: str, tmp_path: Path) -> 
 
 def test_oracle_and_all_leave_no_trace_of_settings(tmp_path: Path) -> None:
     root, tiny = write_voc(tmp_path / "data", 2), make_tiny_blip(tmp_path / "tiny")
-    small = [
-        "--preset",
-        "micro-blip",
-        "--set",
-        "layer=1",
-        "--set",
-        "rounds=1",
-        "--set",
-        "crf=false",
-    ]
-    done = ovss("run", "--root", root, "--vlm", tiny, *small, "--out", tmp_path, "--json")
+    done = ovss("run", "--root", root, "--vlm", tiny, *SMALL, "--out", tmp_path, "--json")
     assert "filter_settings" not in json.loads(done.stdout)
     done = ovss("run", "--root", root, "--filter-set", "threshold=1", "--out", tmp_path)
     one_error(done, 2, "the filter 'oracle' has no settings")
@@ -183,4 +167,4 @@ def test_import_lists_what_is_odd(tmp_path: Path) -> None:
 def test_tune(tmp_path: Path) -> None:
     done = ovss("filter", "tune", "clip", "--limit", 5)
     assert re.fullmatch(r"threshold 0\.\d{3}: F1 0\.\d{4} on 5 images of tune\n", done.stdout)
-    one_error(ovss("filter", "tune", "oracle"), 2, "has no scores")
+    one_error(ovss("filter", "tune", "oracle"), 2, "has no threshold to choose")

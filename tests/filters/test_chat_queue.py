@@ -117,7 +117,7 @@ def test_a_full_disk_ends_the_spending(
     chat: ChatServer, key: str, data: Dataset, tmp_path: Path
 ) -> None:
     model = gpt(chat, tmp_path / "a.jsonl", concurrency=2)
-    asker = Asker(model._server(), model.question(data.classes))
+    asker = Asker(model, model.question(data.classes))
     report = Report()
     with (
         AnswerWriter(tmp_path / "a.jsonl", model.source(data)) as writer,

@@ -39,7 +39,7 @@ class ServerError(OvssError):
         self.final = final
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """Which model on which server to ask, and how patiently.
 

@@ -1,10 +1,10 @@
-"""The class filter of the paper: a vision-language model behind an API says what it sees."""
+"""The class filter of the paper: a vision-language model on a server is asked what it sees."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ovsslib.filters.answers.file import (
 )
 from ovsslib.filters.answers.vocabulary import family
 from ovsslib.filters.base import MOST, ClassFilter, check_limits
-from ovsslib.filters.chat.client import OPENAI, Asker, Server
+from ovsslib.filters.chat.client import Asker, Server
 from ovsslib.filters.chat.question import Question
 from ovsslib.filters.chat.queue import Budget, Report, ask, missing
 
@@ -29,28 +29,20 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class GPT4o(ClassFilter):
+class GPT4o(Server, ClassFilter):
     """Classes by a model on a server (the filter named `"gpt4o"`).
 
-    Answers are kept in a file, and only images that it lacks are asked about.
+    Answers are stored in a file, and only images that it lacks are asked about.
 
     Attributes:
-        model: As the server calls it.
         answers: The answer file, appended to.
-        base_url: Of any server that speaks OpenAI's chat API.
-        key_env: Environment variable with the key.
         threshold: 0..1, to be exceeded by a class's probability.
-        most: Classes per image.
+        most: Most classes per image.
         side: Longer side, in pixels, of the image that is sent; larger ones are shrunk.
         detail: See `ovsslib.filters.chat.question.Question`.
-        structured: See `ovsslib.filters.chat.client.Server`; so are the next four.
-        temperature: See there.
-        max_tokens: See there.
-        timeout: See there.
-        attempts: See there.
         concurrency: Requests at a time.
         max_images: Most images asked about in one call; None for no limit.
-        max_cost: Most money spent in one call, checked after each answer; None for no limit.
+        max_cost: Most money spent in one call, see `ovsslib.filters.chat.queue.Budget`.
         price_in: Money for a million tokens read.
         price_out: Money for a million tokens written.
 
@@ -58,19 +50,11 @@ class GPT4o(ClassFilter):
         OvssError: No answer file is named, or a setting is out of range.
     """
 
-    model: str = "gpt-4o"
     answers: str = ""
-    base_url: str = OPENAI
-    key_env: str = "OPENAI_API_KEY"
     threshold: float = THRESHOLD
     most: int = MOST
     side: int = 768
     detail: str = "auto"
-    structured: bool = True
-    temperature: float | None = 0.0
-    max_tokens: int = 1500
-    timeout: float = 60.0
-    attempts: int = 8
     concurrency: int = 4
     max_images: int | None = None
     max_cost: float | None = None
@@ -79,6 +63,7 @@ class GPT4o(ClassFilter):
 
     def __post_init__(self) -> None:
         """Check what can be checked without a server."""
+        super().__post_init__()
         check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
         if not self.answers:
@@ -86,16 +71,9 @@ class GPT4o(ClassFilter):
         for name in ("side", "max_tokens", "attempts", "concurrency"):
             if getattr(self, name) < 1:
                 raise OvssError(f"{name} must be at least 1, got {getattr(self, name)}")
-        self._server()
-        self._budget()
-        self._known: Answers | None = None
+        self._budget = Budget(self.max_images, self.max_cost, self.price_in, self.price_out)
+        self._stored: Answers | None = None
         self._failed: dict[str, str] = {}
-
-    def _server(self) -> Server:
-        return Server(**{field.name: getattr(self, field.name) for field in fields(Server)})
-
-    def _budget(self) -> Budget:
-        return Budget(self.max_images, self.max_cost, self.price_in, self.price_out)
 
     def question(self, classes: tuple[str, ...]) -> Question:
         """What is asked about images with these classes."""
@@ -120,9 +98,9 @@ class GPT4o(ClassFilter):
         }
 
     def _answers(self) -> Answers:
-        if self._known is None:
-            self._known = read_answers(self.answers, missing=True)
-        return self._known
+        if self._stored is None:
+            self._stored = read_answers(self.answers, missing=True)
+        return self._stored
 
     def asking(
         self, dataset: Dataset, names: Sequence[str], report: Report, *, again: bool = False
@@ -147,15 +125,15 @@ class GPT4o(ClassFilter):
             yield from (name for name in names if name not in waiting)
             if left:
                 yield from ask(
-                    Asker(self._server(), self.question(dataset.classes)),
+                    Asker(self, self.question(dataset.classes)),
                     dataset,
                     left,
                     writer,
                     concurrency=self.concurrency,
-                    budget=self._budget(),
+                    budget=self._budget,
                     report=report,
                 )
-        self._known = None
+        self._stored = None
 
     def prepare(
         self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
@@ -172,7 +150,7 @@ class GPT4o(ClassFilter):
         steps = self.asking(dataset, names, report)
         for _ in progress(steps, "asking", len(names)) if progress else steps:
             pass
-        self._failed = report.failed
+        self._failed.update(report.failed)
         if report.stopped is not None:
             raise OvssError(f"{report.stopped} ({len(report.answered)} new answers are kept)")
 
@@ -182,15 +160,11 @@ class GPT4o(ClassFilter):
         Raises:
             OvssError: There is no answer, or as `asking`.
         """
-        answers = self._answers()
-        if answers.source not in (None, self.source(dataset)) or (
-            name not in answers.by_image and name not in self._failed
-        ):
+        if name not in self._failed:
             self.prepare(dataset, [name])
         answer = self._answers().by_image.get(name)
         if answer is None:
-            where = Path(self.answers).name
             raise OvssError(
-                f"{where}: no answer for {name} ({self._failed.get(name, 'not asked')})"
+                f"{Path(self.answers).name}: no answer for {name} ({self._failed[name]})"
             )
         return keep(answer.parsed.guesses, self.threshold, self.most)
