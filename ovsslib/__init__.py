@@ -1,4 +1,4 @@
-"""Open-vocabulary semantic segmentation out of frozen vision-language models.
+"""Open-vocabulary semantic segmentation with frozen vision-language models.
 
 Example:
     >>> import ovsslib

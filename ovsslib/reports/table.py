@@ -50,8 +50,9 @@ body { font-family: sans-serif; margin: 1.5rem; }
 table { border-collapse: collapse; margin: 1.5rem 0; }
 caption { text-align: left; font-weight: bold; padding: 0.3rem 0; }
 th, td { border: 1px solid #999; padding: 0.2rem 0.5rem; text-align: left; }
-td.figure { text-align: right; white-space: nowrap; }
 """
+CELL = "text-align: right; white-space: nowrap"
+"""Style of a cell with a figure, also where the table is part of another page."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def html(table: Table, *, whole: bool = True) -> str:
             ]
             for text, note in cells:
                 link = f' <sup><a href="#table-note-{note}">{note}</a></sup>' if note else ""
-                row.append(f'<td class="figure">{_text(text)}{link}</td>')
+                row.append(f'<td style="{CELL}">{_text(text)}{link}</td>')
             links = (f'<a href="#table-source-{n}">{n}</a>' for n in sources)
             lines.append(f"<tr>{''.join(row)}<td>{', '.join(links)}</td></tr>")
         lines += ["</tbody>", "</table>"]
