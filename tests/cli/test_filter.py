@@ -119,10 +119,10 @@ def test_kill_9_loses_only_what_is_in_flight(
     chat.delay = 0
     done = ovss("filter", "ask", path, *asking(chat, root))
     assert done.exit_code == 0, done.output
-    found = read_answers(path)
-    assert len(found.by_image) == 80
+    stored = read_answers(path)
+    assert len(stored.by_image) == 80
     assert len(chat.requests) - asked == 80 - kept
-    for name, answer in found.by_image.items():
+    for name, answer in stored.by_image.items():
         assert [g.label for g in answer.parsed.guesses] == [int(name[-4:]) % 20 + 1]
 
 
@@ -153,9 +153,9 @@ def test_import_lists_what_is_odd(tmp_path: Path) -> None:
     )
     assert len(done.stderr.splitlines()) == 15
     assert "000000095069: 0: None: no class has number 0" in done.stderr
-    found = read_answers(out)
-    assert len(found.by_image) == 5000
-    assert found.source.dataset == "coco-object"
+    stored = read_answers(out)
+    assert len(stored.by_image) == 5000
+    assert stored.source.dataset == "coco-object"
     one_error(
         ovss("filter", "import", released, "--dataset", "coco-object", "--out", out), 2, "exists"
     )

@@ -29,20 +29,20 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.jsonl"
     given = [answer("b", CAT, Guess(3, "cow", None)), answer("a"), answer("c", readable=False)]
     with AnswerWriter(path, SOURCE) as writer:
-        for one in given:
-            writer.write(one)
-            assert read_answers(path).by_image[one.image] == one  # at once, not at the end
-    found = read_answers(path)
-    assert found.source == SOURCE
-    assert list(found.by_image.values()) == given
-    assert found.damaged == ()
-    assert found.unreadable == ["c"]
+        for item in given:
+            writer.write(item)
+            assert read_answers(path).by_image[item.image] == item  # at once, not at the end
+    stored = read_answers(path)
+    assert stored.source == SOURCE
+    assert list(stored.by_image.values()) == given
+    assert stored.damaged == ()
+    assert stored.unreadable == ["c"]
     first = json.loads(path.read_text().splitlines()[0])
     assert first["raw"] == "täxt\n…"
     assert {"model", "prompt", "dataset", "image", "labels", "server"} <= set(first)
 
 
-def test_a_half_written_line_is_told_and_ended(tmp_path: Path) -> None:
+def test_a_half_written_line_is_reported_and_ended(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     with AnswerWriter(path, SOURCE) as writer:
         writer.write(answer("a", CAT), answer("b", CAT))
@@ -50,9 +50,9 @@ def test_a_half_written_line_is_told_and_ended(tmp_path: Path) -> None:
     assert list(read_answers(path).by_image) == ["a"]
     with AnswerWriter(path, SOURCE) as writer:
         writer.write(answer("b"))
-    found = read_answers(path)
-    assert list(found.by_image) == ["a", "b"]
-    assert found.damaged == (2,)
+    stored = read_answers(path)
+    assert list(stored.by_image) == ["a", "b"]
+    assert stored.damaged == (2,)
 
 
 @pytest.mark.parametrize("kept", [1, 30, 200])
@@ -116,9 +116,9 @@ def test_two_writers(tmp_path: Path) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    found = read_answers(path)
-    assert len(found.by_image) == 72
-    assert found.damaged == ()
+    stored = read_answers(path)
+    assert len(stored.by_image) == 72
+    assert stored.damaged == ()
     with pytest.raises(OvssError, match="is not open"):
         writer.write(answer("late"))
 
@@ -134,7 +134,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_answers(tmp_path, missing=True)
 
 
-def test_a_full_disk_is_told() -> None:
+def test_a_full_disk_is_reported() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
     writer = AnswerWriter("/dev/full", SOURCE)
@@ -145,11 +145,11 @@ def test_a_full_disk_is_told() -> None:
 
 
 def test_which_classes_count() -> None:
-    found = [Guess(5, "e", 0.71), Guess(2, "b", 0.7), Guess(9, "i", 0.99), Guess(1, "a", None)]
-    assert keep(found) == (5, 9)
-    assert keep(found, most=1) == (9,)
-    assert keep(found, 0.69) == (2, 5, 9)
-    assert keep(found, 0) == (1, 2, 5, 9)
+    guesses = [Guess(5, "e", 0.71), Guess(2, "b", 0.7), Guess(9, "i", 0.99), Guess(1, "a", None)]
+    assert keep(guesses) == (5, 9)
+    assert keep(guesses, most=1) == (9,)
+    assert keep(guesses, 0.69) == (2, 5, 9)
+    assert keep(guesses, 0) == (1, 2, 5, 9)
     assert keep([]) == ()
 
 
@@ -159,6 +159,6 @@ def test_no_line_holds_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     remarks = (Remark(f"{key}: 99", f"{key} is no class"),)
     with AnswerWriter(tmp_path / "a.jsonl", SOURCE) as writer:
         writer.write(Answer("p", f"I am {key}", Parsed((CAT,), remarks, True)))
-    (found,) = read_answers(tmp_path / "a.jsonl").by_image.values()
-    assert found.raw == "I am [key]"
-    assert found.parsed.remarks == (Remark("[key]: 99", "[key] is no class"),)
+    (stored,) = read_answers(tmp_path / "a.jsonl").by_image.values()
+    assert stored.raw == "I am [key]"
+    assert stored.parsed.remarks == (Remark("[key]: 99", "[key] is no class"),)

@@ -59,7 +59,7 @@ def test_one_answer_in_many_forms(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found", "odd"),
+    ("text", "classes", "odd"),
     [
         (
             "[1: cat, 7: ufo, 9: 'cow'], [90, 60, 80]",
@@ -99,10 +99,10 @@ def test_one_answer_in_many_forms(text: str) -> None:
     ],
 )
 def test_what_cannot_be_used_is_listed(
-    text: str, found: list, odd: list[tuple[str, str]] | None
+    text: str, classes: list, odd: list[tuple[str, str]] | None
 ) -> None:
     parsed = parse_answer(text, CLASSES)
-    assert guesses(parsed) == found
+    assert guesses(parsed) == classes
     assert parsed.readable
     if odd is None:
         assert parsed.remarks

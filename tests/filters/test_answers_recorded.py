@@ -34,13 +34,13 @@ def real(dataset: str) -> dict[str, str]:
 @pytest.mark.parametrize("dataset", FILES)
 def test_every_released_answer_is_read_and_nothing_dropped_in_silence(dataset: str) -> None:
     texts = real(dataset)
-    found = parse_released(texts, released_vocabulary(dataset))
+    parsed = parse_released(texts, released_vocabulary(dataset))
     _, answers, named, odd = FILES[dataset]
-    assert len(found) == len(texts) == answers
-    assert all(answer.parsed.readable for answer in found)
-    assert sum(len(answer.parsed.guesses) for answer in found) == named
-    assert sum(bool(answer.parsed.remarks) for answer in found) == odd
-    for answer in found:
+    assert len(parsed) == len(texts) == answers
+    assert all(answer.parsed.readable for answer in parsed)
+    assert sum(len(answer.parsed.guesses) for answer in parsed) == named
+    assert sum(bool(answer.parsed.remarks) for answer in parsed) == odd
+    for answer in parsed:
         # Counted another way: what looks like "12: name" before the probabilities.
         pieces = re.findall(r"(?<![\w%])(\d+) ?: ?['\"]?[A-Za-z]", answer.raw)
         labels = {guess.label for guess in answer.parsed.guesses}
@@ -52,34 +52,34 @@ def test_every_released_answer_is_read_and_nothing_dropped_in_silence(dataset: s
 
 @needs_realdata
 def test_the_known_messes() -> None:
-    def one(dataset: str, name: str, trust: str = "number") -> tuple[list, list[str]]:
+    def parse(dataset: str, name: str, trust: str = "number") -> tuple[list, list[str]]:
         vocabulary = released_vocabulary(dataset, trust)
         (answer,) = parse_released({name: real(dataset)[name]}, vocabulary)
         pairs = [(g.label, g.probability) for g in answer.parsed.guesses]
         return pairs, [remark.reason for remark in answer.parsed.remarks]
 
-    assert one("voc", "2007_000187") == ([(20, 0.9), (15, 0.1)], [])
-    assert one("context", "2010_000536")[0][1] == (14, 1.0)
-    assert one("context", "2010_000536", "name")[0][1] == (15, 1.0)  # "14: cat"
-    assert one("coco-object", "000000285349") == ([], ["no class has number 0"])
-    assert one("coco-stuff", "000000085576")[0] == [(62, 1.0), (101, 1.0)]  # "[100%: 100%]"
-    assert one("coco-stuff", "000000473237")[0] == [(1, 1.0), (54, 1.0)]
-    assert one("coco-object", "000000368982") == ([(77, 1.0)], ["several numbers; 100 counts"])
-    pairs, odd = one("ade20k", "ADE_val_00000514")
+    assert parse("voc", "2007_000187") == ([(20, 0.9), (15, 0.1)], [])
+    assert parse("context", "2010_000536")[0][1] == (14, 1.0)
+    assert parse("context", "2010_000536", "name")[0][1] == (15, 1.0)  # "14: cat"
+    assert parse("coco-object", "000000285349") == ([], ["no class has number 0"])
+    assert parse("coco-stuff", "000000085576")[0] == [(62, 1.0), (101, 1.0)]  # "[100%: 100%]"
+    assert parse("coco-stuff", "000000473237")[0] == [(1, 1.0), (54, 1.0)]
+    assert parse("coco-object", "000000368982") == ([(77, 1.0)], ["several numbers; 100 counts"])
+    pairs, odd = parse("ade20k", "ADE_val_00000514")
     assert [p for _, p in pairs].count(None) == 2
     assert odd == ["no probability"] * 2
 
 
 @needs_realdata
-def test_the_papers_filter_on_a_real_picture(tmp_path: Path) -> None:
+def test_the_papers_filter_on_a_real_image(tmp_path: Path) -> None:
     with AnswerWriter(tmp_path / "voc.jsonl", released_source("voc")) as writer:
         writer.write(*parse_released(real("voc"), released_vocabulary("voc")))
-    looks = get_filter(f"recorded:{tmp_path}/voc.jsonl")
+    class_filter = get_filter(f"recorded:{tmp_path}/voc.jsonl")
     for name in ("voc20", "voc21"):
         data = load_dataset(name, SHARED / "VOCdevkit")
-        assert looks(data, "2007_000129") == (2, 15)
-    assert looks(data, "2007_000187") == (20,)  # the person has 10 %
-    assert looks.described["model"] == "gpt-4o"
+        assert class_filter(data, "2007_000129") == (2, 15)
+    assert class_filter(data, "2007_000187") == (20,)  # the person has 10 %
+    assert class_filter.described["model"] == "gpt-4o"
 
 
 @needs_realdata
@@ -110,9 +110,9 @@ def test_threshold_and_number_of_classes(tmp_path: Path) -> None:
     assert get_filter(name)(data, "img_0001") == ()
     with pytest.raises(OvssError, match=r"a.jsonl holds no answer for img_0002; ask for it with"):
         get_filter(name)(data, "img_0002")
-    said = get_filter(name, {"most": 1}).described
-    assert str(tmp_path) not in json.dumps(said)
-    assert (said["most"], said["prompt"]) == (1, "released")
+    described = get_filter(name, {"most": 1}).described
+    assert str(tmp_path) not in json.dumps(described)
+    assert (described["most"], described["prompt"]) == (1, "released")
     with (tmp_path / "a.jsonl").open("a") as out:
         out.write('{"half')
     with pytest.warns(UserWarning, match="line 3: cannot be read"):

@@ -16,10 +16,10 @@ from support.helpers import write_voc
 
 def test_captions_name_what_the_masks_hold() -> None:
     data = load_dataset("diorama", split="tune")
-    said = {(name, label) for name in data.ids for label in image_labels(data, name)}
+    named = {(name, label) for name in data.ids for label in image_labels(data, name)}
     true = {(name, label) for name in data.ids for label in Oracle()(data, name)}
-    assert said <= true
-    assert len(said) > 0.98 * len(true)
+    assert named <= true
+    assert len(named) > 0.98 * len(true)
     assert list(image_labels(data, data.ids[0])) == sorted(image_labels(data, data.ids[0]))
 
 

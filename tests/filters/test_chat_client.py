@@ -115,18 +115,18 @@ def test_an_empty_account_ends_the_asking(chat: ChatServer, key: str) -> None:
 
 def test_a_refused_image(chat: ChatServer, key: str) -> None:
     chat.script = ["400", "400"]
-    one = asker(chat)
+    patient = asker(chat)
     with pytest.raises(OvssError, match=r"the server refuses this image \(400"):
-        one.ask("p", COW)
+        patient.ask("p", COW)
     assert ["response_format" in body for body in chat.requests] == [True, False]
-    one.ask("p", COW)
-    assert "response_format" in chat.requests[-1]  # one bad image is no reason to give schemas up
+    patient.ask("p", COW)
+    assert "response_format" in chat.requests[-1]  # one bad image does not end schemas
 
 
 def test_a_server_without_schemas_is_asked_in_plain_words(chat: ChatServer, key: str) -> None:
     chat.structured = False
-    one = asker(chat)
-    assert labels(one.ask("p", COW)) == labels(one.ask("q", COW)) == [3]
+    patient = asker(chat)
+    assert labels(patient.ask("p", COW)) == labels(patient.ask("q", COW)) == [3]
     assert ["response_format" in body for body in chat.requests] == [True, False, False]
 
 
@@ -150,10 +150,10 @@ def test_the_key_shows_nowhere(
     shown = []
     for script in (["401"], ["400", "400"], ["500"] * 2, ["echo"], ["429", "ok"], ["drop"] * 2):
         chat.script = list(script)
-        one = asker(chat, attempts=2)
-        shown.append(repr(one.server) + repr(vars(one)))
+        patient = asker(chat, attempts=2)
+        shown.append(repr(patient.server) + repr(vars(patient)))
         try:
-            shown.append(repr(one.ask("p", COW)))
+            shown.append(repr(patient.ask("p", COW)))
         except OvssError:
             shown.append(traceback.format_exc())  # what --debug shows
     output = capfd.readouterr()

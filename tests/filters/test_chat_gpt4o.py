@@ -33,10 +33,10 @@ def test_a_run_asks_first_and_then_reads(chat: ChatServer, key: str, tmp_path: P
         return items
 
     log = Log()
-    found = [p for batch in batches(work, Execution(progress=progress), log) for p in batch]
+    items = [p for batch in batches(work, Execution(progress=progress), log) for p in batch]
     assert bars == [("asking", 5), ("diorama", 5)]
     assert log.failed == {}
-    assert [picture.looked_for for picture in found] == [(1,), (2,), (3,), (4,), (5,)]
+    assert [item.looked_for for item in items] == [(1,), (2,), (3,), (4,), (5,)]
     assert chat.most_flying == 4
     assert len(chat.requests) == 5
     list(batches(work, Execution(), log))
@@ -50,17 +50,21 @@ def test_images_sent_are_shrunk(chat: ChatServer, key: str, tmp_path: Path) -> N
     assert [image.size for image in chat.sent] == [(64, 32)]
 
 
-def test_what_a_result_tells(chat: ChatServer, key: str, tmp_path: Path) -> None:
+def test_what_a_result_holds(chat: ChatServer, key: str, tmp_path: Path) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 2))
     class_filter = get_filter("gpt4o", settings(chat, tmp_path / "a.jsonl"))
     assert class_filter.described["prompt"] is None
     class_filter.prepare(data, data.ids)
-    said = class_filter.described
-    assert said["answers"] == read_answers(tmp_path / "a.jsonl").digest
-    assert said["prompt"] == class_filter.question(data.classes).hash
-    assert (said["model"], said["base_url"], said["threshold"]) == ("gpt-4o", chat.url, 0.7)
-    assert str(tmp_path) not in str(said)
-    assert key not in str(said) + repr(class_filter)
+    described = class_filter.described
+    assert described["answers"] == read_answers(tmp_path / "a.jsonl").digest
+    assert described["prompt"] == class_filter.question(data.classes).hash
+    assert (described["model"], described["base_url"], described["threshold"]) == (
+        "gpt-4o",
+        chat.url,
+        0.7,
+    )
+    assert str(tmp_path) not in str(described)
+    assert key not in str(described) + repr(class_filter)
 
 
 def test_an_image_without_an_answer_fails_alone(chat: ChatServer, key: str, tmp_path: Path) -> None:
@@ -69,8 +73,8 @@ def test_an_image_without_an_answer_fails_alone(chat: ChatServer, key: str, tmp_
     chat.script = ["500", "500"]
     work = task(data, filter="gpt4o", filter_settings=given)
     log = Log()
-    found = [p.name for batch in batches(work, Execution(), log) for p in batch]
-    assert found == ["img_0001", "img_0002"]
+    names = [p.name for batch in batches(work, Execution(), log) for p in batch]
+    assert names == ["img_0001", "img_0002"]
     assert "no answer for img_0000 (" in log.failed["img_0000"]
 
 

@@ -37,10 +37,10 @@ def ask(model: object, data: Dataset, **options: object) -> tuple[Report, list[s
 
 def right(path: Path) -> bool:
     """Whether each answer is that of its own image."""
-    found = read_answers(path).by_image
+    answers = read_answers(path).by_image
     return all(
         [g.label for g in answer.parsed.guesses] == [int(name[-4:]) % 20 + 1]
-        for name, answer in found.items()
+        for name, answer in answers.items()
     )
 
 

@@ -25,10 +25,10 @@ def test_scores_are_open_clips_softmax_over_two_texts() -> None:
     data = load_dataset("diorama", split="tune")
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
     tokenize = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
-    looks = Clip()
+    class_filter = Clip()
     for name in data.ids[:2]:
-        found = looks.scores(data, name)
-        assert found.shape == (20,)
+        scores = class_filter.scores(data, name)
+        assert scores.shape == (20,)
         for k in (0, 13, 19):
             texts = tokenize(["a picture", f"a picture of a {data.classes[k]}"])
             with torch.no_grad():
@@ -36,7 +36,7 @@ def test_scores_are_open_clips_softmax_over_two_texts() -> None:
                 logits = model(preprocess(data.image(name))[None], texts)
                 assert image.shape[0] == 1
                 similarity = logits[2] * logits[0] @ logits[1].T
-            assert found[k] == pytest.approx(float(similarity.softmax(-1)[0, 1]), abs=1e-5)
+            assert scores[k] == pytest.approx(float(similarity.softmax(-1)[0, 1]), abs=1e-5)
 
 
 def test_it_knows_more_than_chance_and_its_threshold_is_the_best_on_tune() -> None:
@@ -54,16 +54,16 @@ def test_it_knows_more_than_chance_and_its_threshold_is_the_best_on_tune() -> No
 def test_as_a_filter(tmp_path: Path) -> None:
     data = load_dataset("diorama", split="tune")
     name = data.ids[0]
-    looks = get_filter("clip")
-    scores = looks.scores(data, name)
-    assert looks(data, name) == tuple(np.flatnonzero(scores > TUNED["micro-clip"]) + 1)
-    assert set(looks(data, name)) & set(Oracle()(data, name))
+    class_filter = get_filter("clip")
+    scores = class_filter.scores(data, name)
+    assert class_filter(data, name) == tuple(np.flatnonzero(scores > TUNED["micro-clip"]) + 1)
+    assert set(class_filter(data, name)) & set(Oracle()(data, name))
     shutil.copytree(FOLDER, tmp_path / "mine")
     mine = get_filter(f"clip:{tmp_path}/mine", {"threshold": 0.3})
     assert np.array_equal(mine.scores(data, name), scores)
     assert mine.described["model"] == "mine"
     assert str(tmp_path) not in str(mine.described)
-    assert looks.described["threshold"] == TUNED["micro-clip"]
+    assert class_filter.described["threshold"] == TUNED["micro-clip"]
     assert get_filter("clip:some/other").limit == 0.5
 
 

@@ -17,8 +17,8 @@ def test_unknown_filter_names_the_nearest() -> None:
 
 
 def test_settings_of_filters() -> None:
-    looks = get_filter("clip:some-model", {"threshold": 1, "most": 3})
-    assert (looks.model, looks.threshold, looks.most) == ("some-model", 1, 3)
+    class_filter = get_filter("clip:some-model", {"threshold": 1, "most": 3})
+    assert (class_filter.model, class_filter.threshold, class_filter.most) == ("some-model", 1, 3)
     assert get_filter("vlm").model is None
     assert get_filter("oracle").described == {}
     assert split_filter("vlm:a/b", {"model": "a/b"}) == ("vlm", {"model": "a/b"})

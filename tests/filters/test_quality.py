@@ -29,11 +29,16 @@ def test_by_hand(tmp_path: Path) -> None:
                 return (truth[name][0], spare)
             raise OvssError("no answer")
 
-    found = score_filter(OneSlip(), data, names)
-    assert (found["precision"], found["recall"], found["f1"]) == (0.75, 0.75, 0.75)
-    assert (found["exact"], found["named"], found["true"], found["images"]) == (0.5, 2, 2, 2)
-    assert found["failed"] == {"img_0002": "no answer"}
-    rows = found["classes"]
+    figures = score_filter(OneSlip(), data, names)
+    assert (figures["precision"], figures["recall"], figures["f1"]) == (0.75, 0.75, 0.75)
+    assert (figures["exact"], figures["named"], figures["true"], figures["images"]) == (
+        0.5,
+        2,
+        2,
+        2,
+    )
+    assert figures["failed"] == {"img_0002": "no answer"}
+    rows = figures["classes"]
     assert rows[data.classes[spare - 1]] == {
         "precision": 0, "recall": None, "named": 1, "true": 0,
     }  # fmt: skip

@@ -58,7 +58,7 @@ def test_nothing_true_or_everything() -> None:
     assert (threshold < 0.5, best) == (True, 1.0)
 
 
-def test_scores_and_truth_of_pictures(tmp_path: Path) -> None:
+def test_scores_and_truth_of_images(tmp_path: Path) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 3))
     row = list(np.linspace(0, 1, 20))
     scores, truth = score_all(Fixed(row), data, data.ids)

@@ -23,30 +23,30 @@ __all__ = ["tiny_blip"]
 def test_scores_are_the_match_of_each_class_alone(tmp_path: Path, tiny_blip: Path) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 2))
     matcher = load_vlm(tiny_blip)
-    looks = Vlm(model=str(tiny_blip), batch=7)
+    class_filter = Vlm(model=str(tiny_blip), batch=7)
     for name in data.ids:
-        found = looks.scores(data, name)
+        scores = class_filter.scores(data, name)
         tokens = matcher.encode_images(matcher.preprocess([data.image(name)]))
         for k, words in enumerate(data.classes):
             alone = matcher.match(tokens, [matcher.tokenize(f"A picture of {words}")], 1)
-            assert found[k] == pytest.approx(float(alone.probability[0]), abs=1e-5)
+            assert scores[k] == pytest.approx(float(alone.probability[0]), abs=1e-5)
 
 
-def test_the_picture_is_encoded_once(
+def test_the_image_is_encoded_once(
     tmp_path: Path, tiny_blip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 1))
-    looks = Vlm(model=str(tiny_blip), batch=4)
+    class_filter = Vlm(model=str(tiny_blip), batch=4)
     calls = []
-    encode = type(looks.matcher).encode_images
+    encode = type(class_filter.matcher).encode_images
     monkeypatch.setattr(
-        type(looks.matcher), "encode_images", lambda *a: calls.append(1) or encode(*a)
+        type(class_filter.matcher), "encode_images", lambda *a: calls.append(1) or encode(*a)
     )
-    looks.scores(data, "img_0000")
+    class_filter.scores(data, "img_0000")
     assert len(calls) == 1
 
 
-def test_a_run_shares_its_model_and_tells_of_the_filter(tmp_path: Path, tiny_blip: Path) -> None:
+def test_a_run_shares_its_model_and_names_the_filter(tmp_path: Path, tiny_blip: Path) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 2))
     matcher = load_vlm(tiny_blip)
     config = PnPConfig(layer=1, head=1, rounds=1, image_size=96, crf=False)
@@ -63,7 +63,7 @@ def test_a_run_shares_its_model_and_tells_of_the_filter(tmp_path: Path, tiny_bli
     assert str(tiny_blip.parent) not in str(work.class_filter.described)
 
 
-def test_runs_with_other_settings_do_not_share_pictures() -> None:
+def test_runs_with_other_settings_do_not_share_images() -> None:
     a, b = (RunSpec(filter="vlm", filter_settings={"threshold": t}) for t in (0.4, 0.5))
     assert a.shared != b.shared
 

@@ -1,4 +1,4 @@
-"""Asking a vision-language model on a server which classes it sees (the paper's step 1).
+"""Asking a vision-language model on a server which classes it sees (step 1 of the paper).
 
 Any server that speaks OpenAI's chat API will do. The key is read from the environment when a client
 is made and checked before the first request; no setting, result or message holds it, and it is cut
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 OPENAI = "https://api.openai.com/v1"
-_NO_SCHEMAS = frozenset({400, 404, 415, 422})
-"""What servers answer that know no JSON schemas, or refuse the request for another reason."""
+_NO_SCHEMAS = frozenset({400, 415, 422})
+"""The answer of a server that does not know JSON schemas, or refuses for another reason."""
 _FINAL = frozenset({401, 403, 404})
-"""What a server answers to a wrong key, model or address, whatever the image."""
+"""The answer to a wrong key, model or address, whatever the image."""
 _TRIED_AGAIN = frozenset({408, 409, 429})
-"""What the openai client tries again, beside 500 and above."""
+"""What the openai client tries again, besides 500 and above."""
 
 
 class ServerError(OvssError):
@@ -165,7 +165,7 @@ class Asker:
             try:
                 return self._request(messages, structured=structured)
             except openai.APIStatusError as error:
-                if not structured or not _about_schemas(error):
+                if not structured or error.status_code not in _NO_SCHEMAS:
                     raise
             answer = self._request(messages, structured=False)
             # The same question in plain words went through: schemas are what it refuses.
@@ -173,7 +173,7 @@ class Asker:
             return answer
         except (ValueError, TypeError, AttributeError, openai.APIResponseValidationError):
             return "", (0, 0)
-        except openai.APIError as error:
+        except openai.OpenAIError as error:
             # From None: the original error may hold the request, and so the key.
             raise self._failure(error) from None
 
@@ -211,9 +211,3 @@ class Asker:
             f"{self.server.base_url} gave no answer in {self.server.attempts} attempts ({reason}); "
             "try again later"
         )
-
-
-def _about_schemas(error: Any) -> bool:
-    """Whether a refusal may be one of the JSON schema; an unknown model is a 404 as well."""
-    mentioned = re.search(r"response_format|json_schema|schema|structured", str(error))
-    return error.status_code in _NO_SCHEMAS and bool(error.status_code != 404 or mentioned)
