@@ -187,9 +187,10 @@ def provenance(path: Path | None = None, **facts: Any) -> None:
     run = {name: facts.pop(name) for name in ("device", "dtype") if name in facts}
     record = {**facts, **gather(**run)}
     cells = [v if isinstance(v, str) else json.dumps(v, default=str) for v in record.values()]
+    table = pd.DataFrame({"made with": cells}, index=list(record))
     with pd.option_context("display.max_colwidth", None):
-        # HTML: MyST's reader of Markdown outputs knows no tables
-        display(HTML(pd.DataFrame({"made with": cells}, index=list(record)).to_html(border=0)))
+        # HTML: MyST-NB reads Markdown outputs as CommonMark, which has no tables
+        display(HTML(table.to_html(border=0, justify="left")))
     if path is not None:
         write_atomic(path, json.dumps(record, indent=1, default=str) + "\n")
 

@@ -51,7 +51,7 @@ table { border-collapse: collapse; margin: 1.5rem 0; }
 caption { text-align: left; font-weight: bold; padding: 0.3rem 0; }
 th, td { border: 1px solid #999; padding: 0.2rem 0.5rem; text-align: left; }
 """
-CELL = "text-align: right; white-space: nowrap"
+CELL = "text-align: right; white-space: nowrap; padding: 0 0.5rem"
 """Style of a cell with a figure, also where the table is part of another page."""
 
 
