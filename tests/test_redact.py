@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from ovsslib import redact as module
 from ovsslib.cli._common import note, plain_output
-from ovsslib.cli.main import app
+from ovsslib.cli.main import COMMANDS, app
 from ovsslib.evaluate.shard_file import read
 from ovsslib.redact import redact, redacted, watch
 from support.chat_server import ChatServer, chat, green_voc
@@ -188,4 +188,16 @@ def test_tracebacks_of_workers() -> None:
     )
     assert "_RemoteTraceback" in said
     assert said.endswith("ValueError: invalid literal for int() with base 10: '[key]'\n")
+    assert KEY not in said
+
+
+def test_an_unexpected_error_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ("from ovsslib.cli._common import new_app", "app = new_app()")
+    text = "\n".join([*lines, f"app.command()(lambda: int('{KEY}'))"])
+    (tmp_path / "odd_command.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(COMMANDS, "odd", ("odd_command", "Fails."))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    said = CliRunner().invoke(app, ["odd"]).output
+    assert said.startswith("error: ValueError: invalid literal for int() with base 10: '[key]' (un")
     assert KEY not in said

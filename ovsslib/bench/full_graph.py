@@ -48,7 +48,7 @@ class Everything:
     """
 
     def __init__(self, net: BlipNet, enc: int) -> None:
-        self.shape = net.shape
+        self.sizes = net.sizes
         self.enc = enc
         self.weights = {k: v.detach().requires_grad_() for k, v in net.state_dict().items()}
 
@@ -85,14 +85,14 @@ class Everything:
 
     def _image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to image tokens (B, 1+P, D)."""
-        at, shape = "vision_model.embeddings", self.shape
-        weights, eps = self.weights, shape.image.eps
+        at, sizes = "vision_model.embeddings", self.sizes
+        weights, eps = self.weights, sizes.image.eps
         conv = f"{at}.patch_embedding"
         x = functional.conv2d(
-            pixels, weights[f"{conv}.weight"], weights[f"{conv}.bias"], stride=shape.patch
+            pixels, weights[f"{conv}.weight"], weights[f"{conv}.bias"], stride=sizes.patch
         )
         side = x.shape[-1]
-        own = shape.image_size // shape.patch
+        own = sizes.image_size // sizes.patch
         places = weights[f"{at}.position_embedding"]
         grid = places[0, 1:].reshape(1, own, own, -1).permute(0, 3, 1, 2)
         if side != own:
@@ -100,13 +100,13 @@ class Everything:
         patches = (x + grid).reshape(len(x), -1, side * side).permute(0, 2, 1)
         first = weights[f"{at}.class_embedding"] + places[:, :1]
         x = torch.cat([first.repeat(len(x), 1, 1), patches], 1)
-        for number in range(shape.image.layers):
+        for number in range(sizes.image.layers):
             layer = f"vision_model.encoder.layers.{number}"
             parts = self._linear(
                 f"{layer}.self_attn.qkv", self._norm(f"{layer}.layer_norm1", x, eps)
             )
             query, key, value = parts.chunk(3, -1)
-            seen, _ = _attend(query, key, value, shape.image.heads)
+            seen, _ = _attend(query, key, value, sizes.image.heads)
             x = x + self._linear(f"{layer}.self_attn.projection", seen)
             inner = self._linear(f"{layer}.mlp.fc1", self._norm(f"{layer}.layer_norm2", x, eps))
             x = x + self._linear(f"{layer}.mlp.fc2", functional.gelu(inner))
@@ -114,12 +114,12 @@ class Everything:
 
     def _text(self, ids: Tensor, mask: Tensor, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """States (R, T, D) and the cross-attention of every layer, its gradient to be kept."""
-        at, eps = "text_encoder.embeddings", self.shape.text.eps
+        at, eps = "text_encoder.embeddings", self.sizes.text.eps
         words = functional.embedding(ids, self.weights[f"{at}.word_embeddings.weight"])
         places = self.weights[f"{at}.position_embeddings.weight"][: ids.shape[1]]
         x = self._norm(f"{at}.LayerNorm", words + places, eps)
         kept = []
-        for number in range(self.shape.text.layers):
+        for number in range(self.sizes.text.layers):
             layer = f"text_encoder.encoder.layer.{number}"
             x, _ = self._attention(f"{layer}.attention", x, x, mask)
             x, looks = self._attention(f"{layer}.crossattention", x, image, None)
@@ -135,11 +135,11 @@ class Everything:
         query = self._linear(f"{name}.self.query", x)
         key = self._linear(f"{name}.self.key", source)
         value = self._linear(f"{name}.self.value", source)
-        seen, looks = _attend(query, key, value, self.shape.text.heads, mask)
+        seen, looks = _attend(query, key, value, self.sizes.text.heads, mask)
         if mask is None:
             looks.retain_grad()
         seen = self._linear(f"{name}.output.dense", seen)
-        return self._norm(f"{name}.output.LayerNorm", seen + x, self.shape.text.eps), looks
+        return self._norm(f"{name}.output.LayerNorm", seen + x, self.sizes.text.eps), looks
 
 
 def _attend(
@@ -173,7 +173,7 @@ def run(work: Work) -> list[Found]:
     if not isinstance(net, BlipNet):
         raise OvssError(f"{matcher.name} is no BLIP: only BLIP can be compared; choose another")
     enc = matcher.tokenizer.token_to_id("[ENC]")  # type: ignore[attr-defined]
-    model = Everything(net, net.shape.vocabulary - 1 if enc is None else enc)
+    model = Everything(net, net.sizes.vocabulary - 1 if enc is None else enc)
     found = []
     for pictures, classes in work.batches():
         found += _batch(model, work, pictures, classes)
@@ -195,7 +195,7 @@ def _batch(
     longest = max(map(len, rows))
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(longest) < lengths[:, None]).to(inputs.device)
-    padded = [[*row, *[model.shape.pad] * (longest - len(row))] for row in rows]
+    padded = [[*row, *[model.sizes.pad] * (longest - len(row))] for row in rows]
     ids = torch.tensor(padded, device=inputs.device)
     owner = torch.tensor([i for i, mine in enumerate(prompts) for _ in mine], device=inputs.device)
     mean, std = torch.tensor(matcher.image_mean), torch.tensor(matcher.image_std)

@@ -16,8 +16,7 @@ from ovsslib.lookup import unknown
 from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.vlm.blip.matcher import BlipMatcher
 from ovsslib.vlm.blip.net import BlipNet
-from ovsslib.vlm.blip.shape import BlipShape
-from ovsslib.vlm.sizes import EncoderShape
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 from ovsslib.vlm.weights import fill
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
 LARGE = "blip-large-random"
 TINY = "blip-tiny-random"
 
-SHAPES: dict[str, BlipShape] = {
+SHAPES: dict[str, BlipSizes] = {
     # BLIP's image-text matching model with ViT-L/16, as published: trained at 384 pixels.
-    LARGE: BlipShape(
-        image=EncoderShape(width=1024, inner=4096, layers=24, heads=16, eps=1e-5),
-        text=EncoderShape(width=768, inner=3072, layers=12, heads=12, eps=1e-12),
+    LARGE: BlipSizes(
+        image=EncoderSizes(width=1024, inner=4096, layers=24, heads=16, eps=1e-5),
+        text=EncoderSizes(width=768, inner=3072, layers=12, heads=12, eps=1e-12),
         image_size=384,
         patch=16,
         vocabulary=30524,
@@ -39,9 +38,9 @@ SHAPES: dict[str, BlipShape] = {
         shared=256,
     ),
     # For tests of the benchmark itself.
-    TINY: BlipShape(
-        image=EncoderShape(width=32, inner=64, layers=3, heads=4, eps=1e-5),
-        text=EncoderShape(width=24, inner=48, layers=3, heads=3, eps=1e-12),
+    TINY: BlipSizes(
+        image=EncoderSizes(width=32, inner=64, layers=3, heads=4, eps=1e-5),
+        text=EncoderSizes(width=24, inner=48, layers=3, heads=3, eps=1e-12),
         image_size=48,
         patch=8,
         vocabulary=160,
@@ -157,7 +156,6 @@ def open_model(
         OvssError: The model, the type or the device is unknown or cannot be had.
     """
     from ovsslib.vlm import DTYPES, load_vlm
-    from ovsslib.vlm.int8 import quantise_matcher
     from ovsslib.vlm.linear import pack_matcher
 
     if dtype not in DTYPES:
@@ -165,8 +163,6 @@ def open_model(
     if name not in SHAPES:
         return load_vlm(name, device, dtype, packed=packed)
     where = open_device(device)
-    if dtype == "int8":
-        return quantise_matcher(random_blip(name, torch.bfloat16, where, seed=seed))
     matcher = random_blip(name, getattr(torch, dtype), where, seed=seed)
     return pack_matcher(matcher) if packed else matcher
 

@@ -46,9 +46,7 @@ def run(
     change: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
     ),
-    dtype: str | None = typer.Option(
-        None, help="float32 (without it), bfloat16, float16 or int8 (the image encoder)."
-    ),
+    dtype: str | None = typer.Option(None, help="float32 (without it), bfloat16 or float16."),
     limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     workers: int = typer.Option(

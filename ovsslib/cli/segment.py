@@ -47,9 +47,7 @@ def segment(
     ),
     out: Path = typer.Option(Path("ovss-out"), "--out", "-o", help="Folder for the results."),
     method: str = typer.Option("pnp-ovss", help="Segmentation method."),
-    dtype: str | None = typer.Option(
-        None, help="float32 (the default), bfloat16, float16 or int8 (the image encoder)."
-    ),
+    dtype: str | None = typer.Option(None, help="float32 (the default), bfloat16 or float16."),
     device: str | None = typer.Option(
         None, help="Such as cpu or cuda:0; without it, a GPU if any."
     ),

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # model_type of a config.json -> "module:function" of its loader.
 ARCHITECTURES: dict[str, str] = {
     "blip": "ovsslib.vlm.blip.matcher:load_blip",
-    "blip-2": "ovsslib.vlm.blip2.matcher:load_blip2",
-    "bridgetower": "ovsslib.vlm.bridgetower.matcher:load_bridgetower",
+    "blip-2": "ovsslib.vlm.blip2:load_blip2",
+    "bridgetower": "ovsslib.vlm.bridgetower:load_bridgetower",
 }
 # Models that the project trains itself and carries in data/checkpoints.
 MICRO_MODELS: tuple[str, ...] = ("micro-blip", "micro-bridgetower")
@@ -31,7 +31,7 @@ _FILE_ENDINGS = (".pth", ".pt", ".ckpt")
 # "lavis:" before such a file's name has LAVIS's own code compute, in LAVIS's own environment.
 _BACKEND = "lavis:"
 _BACKEND_LOADER = "ovsslib.vlm.lavis.backend:load_backend"
-DTYPES = ("float32", "bfloat16", "float16", "int8")
+DTYPES = ("float32", "bfloat16", "float16")
 """What `load_vlm` can compute in."""
 
 
@@ -128,8 +128,7 @@ def load_vlm(
             `#sha256=` and its checksum. `"lavis:"` before these two has salesforce-lavis
             compute instead of ovsslib (see `ovsslib.vlm.lavis.backend`).
         device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
-        dtype: `"float32"` (None), `"bfloat16"`, `"float16"`, or `"int8"`: the linear layers
-            of the image encoder in 8-bit integers, all else in bfloat16.
+        dtype: `"float32"` (None), `"bfloat16"` or `"float16"`.
         download: Whether the network may be used for a hub id or address not cached yet.
         packed: Whether the image encoder's weights may be laid out for the processor (see
             `ovsslib.vlm.linear`); then they can be used and read, but not changed or moved.
@@ -163,10 +162,6 @@ def load_vlm(
     if folder.is_file():
         label = _BACKEND * backend + folder.stem
     loader: Any = resolve(target)
-    if dtype == "int8":
-        from ovsslib.vlm.int8 import quantise_matcher
-
-        return quantise_matcher(loader(folder, label, torch.bfloat16, where))
     from ovsslib.vlm.linear import pack_matcher
 
     matcher = loader(folder, label, getattr(torch, dtype or "float32"), where)

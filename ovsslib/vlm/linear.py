@@ -67,7 +67,9 @@ def pack(module: Module) -> Module:
     """
     freed = 0
     # No name may hold on to a layer that is replaced: both weights would stay in memory.
-    for parent in [m for m in module.modules() if not isinstance(m, nn.Linear)]:
+    # An nn.MultiheadAttention reads the weight of its linear layer itself.
+    whole = (nn.Linear, nn.MultiheadAttention)
+    for parent in [m for m in module.modules() if not isinstance(m, whole)]:
         for name in [n for n, m in parent.named_children() if isinstance(m, nn.Linear)]:
             layer: Any = parent.get_submodule(name)
             freed += layer.weight.nbytes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -18,11 +19,34 @@ from ovsslib.vlm.inputs import CLIP_MEAN, CLIP_STD, check_layer, squash, triple
 from ovsslib.vlm.protocol import LayerMatch, Match, Tokens
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What `Matcher` needs to know of a network.
+
+    Attributes:
+        layers: Number of layers whose attention can be read, L.
+        heads: Heads of their cross-attention, A.
+        tokens: Most tokens in a text.
+        patch: Side of a patch in pixels.
+        image_size: Side of the square images it was trained with.
+        pad: Id of the padding token.
+        vocabulary: Number of token embeddings.
+    """
+
+    layers: int
+    heads: int
+    tokens: int
+    patch: int
+    image_size: int
+    pad: int
+    vocabulary: int
+
+
 class Matcher(ABC):
     """A frozen model that scores image-text pairs and shows where each token looked.
 
     Args:
-        model: The network, or what the family makes one of; its weights are frozen here.
+        model: The network; its weights are frozen here.
         tokenizer: The `tokenizers.Tokenizer` of its text encoder.
         name: What to call it in results; None takes the family's name.
         image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
@@ -31,7 +55,6 @@ class Matcher(ABC):
     """
 
     family: ClassVar[str]
-    layers: int
 
     def __init__(
         self,
@@ -43,28 +66,34 @@ class Matcher(ABC):
         image_std: Sequence[float] = CLIP_STD,
         image_size: int | None = None,
     ) -> None:
-        net = self._network(model)
-        self.model = net.eval().requires_grad_(False)
+        self.model = self._network(model).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name: str = self.family if name is None else name
-        shape = net.shape
-        self.heads: int = shape.text.heads
-        self.max_tokens: int = shape.positions
-        self.patch_size: int = shape.patch
-        self.image_size: int = image_size or shape.image_size
+        sizes = self._set_up()
+        self.layers: int = sizes.layers
+        self.heads: int = sizes.heads
+        self.max_tokens: int = sizes.tokens
+        self.patch_size: int = sizes.patch
+        self.image_size: int = image_size or sizes.image_size
         self.image_mean = triple(image_mean)
         self.image_std = triple(image_std)
-        self._pad: int = shape.pad
-        self._set_up(shape)
+        self._pad: int = sizes.pad
+        # transformers' processor of BLIP-2 adds a placeholder that no embedding belongs to.
+        known = tokenizer.get_vocab_size() - (tokenizer.token_to_id("<image>") is not None)
+        if known > sizes.vocabulary:
+            raise OvssError(
+                f"the tokenizer has {known} entries for {sizes.vocabulary} embeddings; it belongs "
+                "to another model"
+            )
 
     @staticmethod
-    @abstractmethod
     def _network(model: Any) -> Any:
-        """The module that computes; its `shape` says its size."""
+        """The module that computes; it is frozen and kept as `model`."""
+        return model
 
     @abstractmethod
-    def _set_up(self, shape: Any) -> None:
-        """Set `layers` and what else the family keeps; all other fields are there already."""
+    def _set_up(self) -> Sizes:
+        """Prepare `model` and what else the family keeps."""
 
     @abstractmethod
     def _read(

@@ -1,4 +1,4 @@
-"""Reading sizes out of transformers' `config.json`, with an error for what cannot be a size."""
+"""Size of a BLIP network, read from transformers' `config.json` without importing transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ovsslib.errors import OvssError
 
 
 @dataclass(frozen=True)
-class EncoderShape:
+class EncoderSizes:
     """Size of one encoder: `inner` is the width between the two layers of its MLPs."""
 
     width: int
@@ -51,11 +51,11 @@ def epsilon(fields: Mapping[str, Any], default: float) -> float:
     return float(small)
 
 
-def encoder(fields: Mapping[str, Any], part: str, *, heads: int, eps: float) -> EncoderShape:
+def encoder(fields: Mapping[str, Any], part: str, *, heads: int, eps: float) -> EncoderSizes:
     """The size of a text or image encoder; what `fields` leaves out has BERT's defaults."""
     if fields.get("hidden_act", "gelu") != "gelu":
         raise OvssError(f"{part}: activation {fields['hidden_act']!r} is not supported, only gelu")
-    shape = EncoderShape(
+    shape = EncoderSizes(
         width=count(fields, "hidden_size", 768),
         inner=count(fields, "intermediate_size", 3072),
         layers=count(fields, "num_hidden_layers", 12),
@@ -65,3 +65,52 @@ def encoder(fields: Mapping[str, Any], part: str, *, heads: int, eps: float) -> 
     if shape.width % shape.heads:
         raise OvssError(f"{part}: {shape.heads} heads do not divide a width of {shape.width}")
     return shape
+
+
+@dataclass(frozen=True)
+class BlipSizes:
+    """Size of the network. `image_size` and `patch` are in pixels.
+
+    Attributes:
+        image: The image encoder.
+        text: The text encoder.
+        image_size: Side of the square images it was trained with.
+        patch: Side of a patch.
+        vocabulary: Number of token embeddings.
+        positions: Most tokens in a text.
+        pad: Id of the padding token.
+        shared: Width of the space of the contrastive heads (kept, but not used for matching).
+    """
+
+    image: EncoderSizes
+    text: EncoderSizes
+    image_size: int
+    patch: int
+    vocabulary: int
+    positions: int
+    pad: int
+    shared: int
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> BlipSizes:
+        """Read a `config.json` of transformers; what it leaves out has transformers' defaults.
+
+        Raises:
+            OvssError: A field has the wrong type or range, the heads do not divide the width, or
+                the activation is not GELU.
+
+        Example:
+            >>> BlipSizes.from_dict({"vision_config": {"patch_size": 8}}).patch
+            8
+        """
+        vision, text = part_of(config, "vision_config"), part_of(config, "text_config")
+        return cls(
+            image=encoder(vision, "vision_config", heads=12, eps=1e-5),
+            text=encoder(text, "text_config", heads=8, eps=1e-12),
+            image_size=count(vision, "image_size", 384),
+            patch=count(vision, "patch_size", 16),
+            vocabulary=count(text, "vocab_size", 30524),
+            positions=count(text, "max_position_embeddings", 512),
+            pad=token_id(text.get("pad_token_id") or 0),
+            shared=count(config, "image_text_hidden_size", 256),
+        )

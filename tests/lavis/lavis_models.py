@@ -18,11 +18,10 @@ from tokenizers import Tokenizer
 from ovsslib.pnp.salience import attention_gradient, attention_map, gradcam_map
 from ovsslib.vlm.blip.matcher import BlipMatcher
 from ovsslib.vlm.blip.net import BlipNet
-from ovsslib.vlm.blip.shape import BlipShape
 from ovsslib.vlm.lavis.backend import LavisMatcher, build
 from ovsslib.vlm.lavis.names import VISION_LAYER_NORM_EPS, rename_state
 from ovsslib.vlm.lavis.tokenizer import read_vocabulary
-from ovsslib.vlm.sizes import EncoderShape
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 from ovsslib.vlm.weights import fill
 from support.helpers import tiny_vocabulary
 
@@ -36,12 +35,12 @@ WEIGHTS = load_file(GOLDEN / "weights_lavis_names.safetensors")
 TEXTS = ("A picture of cat", "a picture of hotdog, fire hydrant", "a picture of hot air balloon")
 
 
-def golden_shape(eps: float = VISION_LAYER_NORM_EPS) -> BlipShape:
+def golden_shape(eps: float = VISION_LAYER_NORM_EPS) -> BlipSizes:
     """Size of the golden network, whose heads are not 64 wide."""
     text, image = CASE["text"], CASE["vision"]
-    return BlipShape(
-        image=EncoderShape(image["width"], 4 * image["width"], image["depth"], image["heads"], eps),
-        text=EncoderShape(
+    return BlipSizes(
+        image=EncoderSizes(image["width"], 4 * image["width"], image["depth"], image["heads"], eps),
+        text=EncoderSizes(
             text["width"], 4 * text["width"], text["layers"], text["heads"], text["layer_norm_eps"]
         ),
         image_size=CASE["image_size"],
@@ -54,7 +53,7 @@ def golden_shape(eps: float = VISION_LAYER_NORM_EPS) -> BlipShape:
 
 
 def both(
-    shape: BlipShape, weights: dict[str, torch.Tensor], tokenizer: Tokenizer, dtype: torch.dtype
+    shape: BlipSizes, weights: dict[str, torch.Tensor], tokenizer: Tokenizer, dtype: torch.dtype
 ) -> tuple[LavisMatcher, BlipMatcher]:
     """LAVIS's and ovsslib's matcher of the same weights, given under LAVIS's names."""
     theirs = build(shape)
@@ -83,9 +82,9 @@ def write_random(path: Path, *, seed: int, heads: int, text_layers: int, side: i
     Heads are 64 wide, as in all of LAVIS's files; patches are 4 pixels, ``side`` of them a side.
     """
     vocabulary = tiny_vocabulary()
-    shape = BlipShape(
-        image=EncoderShape(128, 192, 3, 2, VISION_LAYER_NORM_EPS),
-        text=EncoderShape(64 * heads, 96, text_layers, heads, 1e-12),
+    shape = BlipSizes(
+        image=EncoderSizes(128, 192, 3, 2, VISION_LAYER_NORM_EPS),
+        text=EncoderSizes(64 * heads, 96, text_layers, heads, 1e-12),
         image_size=4 * side,
         patch=4,
         vocabulary=len(vocabulary),

@@ -91,7 +91,7 @@ def test_other_picture_sizes(theirs: Any, ours: Any, size: int) -> None:
 
     pixels = ours.preprocess(pictures(), size)
     assert_same(look(theirs, pixels, 2), look(ours, pixels, 2))
-    other = build_lavis(replace(theirs.model.shape, image_size=size)).visual_encoder.eval()
+    other = build_lavis(replace(theirs.model.sizes, image_size=size)).visual_encoder.eval()
     state = theirs.model.visual_encoder.state_dict()
     state["pos_embed"] = interpolate_pos_embed(state["pos_embed"], other)
     other.load_state_dict(state)
@@ -218,7 +218,7 @@ def test_the_shipped_model() -> None:
     """micro-blip, trained: through LAVIS it finds the same things in the same places."""
     ours: Any = load_vlm("micro-blip", "cpu")
     weights = {lavis_name(name): w for name, w in ours.model.state_dict().items()}
-    theirs, _ = both(ours.model.shape, weights, ours.tokenizer, torch.float32)
+    theirs, _ = both(ours.model.sizes, weights, ours.tokenizer, torch.float32)
     theirs.image_mean, theirs.image_std = ours.image_mean, ours.image_std
     photos = sorted((ROOT / "data/diorama/JPEGImages").glob("*.jpg"))[:4]
     names = [["house", "grass", "sky", "traffic light", "tree"]] * len(photos)

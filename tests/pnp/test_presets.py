@@ -14,7 +14,7 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp.presets import PRESETS, default_config, default_preset, preset, trained_model
 from ovsslib.vlm.blip.matcher import BlipMatcher, load_tokenizer
 from ovsslib.vlm.blip.net import BlipNet
-from ovsslib.vlm.blip.shape import BlipShape, EncoderShape
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 from support.helpers import tiny_blip  # noqa: F401 - a fixture
 
 
@@ -23,9 +23,9 @@ def make_matcher(
 ) -> BlipMatcher:
     """As many layers and heads as asked for, but narrow."""
     tokenizer = load_tokenizer(folder)
-    shape = BlipShape(
-        image=EncoderShape(4, 4, 1, 1, 1e-5),
-        text=EncoderShape(2 * heads, 4, layers, heads, 1e-12),
+    shape = BlipSizes(
+        image=EncoderSizes(4, 4, 1, 1, 1e-5),
+        text=EncoderSizes(2 * heads, 4, layers, heads, 1e-12),
         image_size=side,
         patch=32,
         vocabulary=tokenizer.get_vocab_size(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,11 @@ from ovsslib.pnp.presets import default_preset
 from ovsslib.pnp.prompt import build_prompts
 from ovsslib.pnp.salience import gradcam_map
 from ovsslib.vlm import load_vlm
-from ovsslib.vlm.blip2.matcher import Blip2Matcher
-from ovsslib.vlm.blip2.net import Blip2Net, attach, compose, used_weights
-from ovsslib.vlm.blip2.shape import Blip2Shape
+from ovsslib.vlm.blip2 import Blip2Matcher, attach, compose
 from ovsslib.vlm.inputs import pad_texts
 from support.helpers import tiny_vocabulary, write_photo
 from support.tiny_blip2 import QUERIES, make_model, make_tokenizer, tiny_blip2  # noqa: F401 - a fixture
+from support.whole_graph import blip2_graph, leaves, slopes
 
 TEXTS = ["a picture of cat", "a picture of hot air balloon fire sky grass", "a picture of zyx dog"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -47,51 +47,12 @@ def pixels() -> Tensor:
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-def whole_graph(theirs: Any, index: int, **inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, composed attention and its gradient by transformers alone: all of it in one graph."""
-    kept: dict[str, Tensor] = {}
-
-    def keep(_module: Any, _inputs: Any, outputs: tuple[Tensor, Tensor], name: str) -> None:
-        outputs[1].retain_grad()
-        kept[name] = outputs[1]
-
-    layers = theirs.qformer.encoder.layer
-    watched = {
-        "looks": layers[index].crossattention.attention,
-        "reads": layers[index + 1].attention.attention,
-    }
-    handles = [
-        module.register_forward_hook(partial(keep, name=name)) for name, module in watched.items()
-    ]
-    try:
-        logits = theirs(**inputs, use_image_text_matching_head=True).logits_per_image
-    finally:
-        for handle in handles:
-            handle.remove()
-    theirs.zero_grad()
-    logits[:, 1].sum().backward()
-    slope = kept["looks"].grad
-    assert slope is not None
-    assert theirs.embeddings.word_embeddings.weight.grad.abs().max() > 0
-    looks, reads = kept["looks"].detach(), kept["reads"].detach()
-    assert torch.allclose(looks.sum(-1), torch.ones((), dtype=looks.dtype), atol=1e-5)
-    reads = reads[:, :, QUERIES:, :QUERIES].mean(dim=1)
-    # Written out with one axis per letter; the network never makes this tensor.
-    parts = reads[:, None, :, :, None] * looks[:, :, None]  # (R, A, T, Q, 1+P)
-    composed = parts.sum(dim=3)
-    return logits.detach(), composed, (parts * slope[:, :, None]).sum(dim=3) / composed
-
-
-def slopes(match: Any) -> Tensor:
-    return torch.autograd.grad(match.logit.sum(), match.attention, retain_graph=True)[0]
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_equals_transformers(variant: str, pixels: Tensor) -> None:
     fields, indices = VARIANTS[variant]
     for dtype, tolerance in TOLERANCE.items():
         theirs = make_model(qformer=fields).to(dtype)
-        mine = Blip2Matcher(theirs, make_tokenizer().backend_tokenizer)
+        mine = Blip2Matcher(copy.deepcopy(theirs), make_tokenizer().backend_tokenizer)
         assert mine.layers == len(indices)
         # transformers' matching never interpolates of its own accord.
         encode = theirs.vision_model
@@ -106,7 +67,7 @@ def test_equals_transformers(variant: str, pixels: Tensor) -> None:
             assert tokens.shape == (3, 1 + (side // 8) ** 2, 24)
             for layer, index in enumerate(indices, start=1):
                 inputs = {"input_ids": ids, "attention_mask": mask.long(), "pixel_values": seen}
-                wanted = whole_graph(theirs, index, **inputs)
+                wanted = blip2_graph(theirs, index, **inputs)
                 match = mine.match(tokens, texts, layer, gradient=True)
                 got = (match.logits.detach(), match.attention.detach(), slopes(match))
                 for name, one, two in zip(("logits", "map", "slope"), got, wanted, strict=True):
@@ -124,7 +85,7 @@ def test_equals_transformers(variant: str, pixels: Tensor) -> None:
 def test_equals_transformers_behind_place_holders(pixels: Tensor) -> None:
     """Newer checkpoints put a place holder for each query before the text, and cut it off."""
     theirs = make_model().double()
-    mine = Blip2Matcher(theirs, make_tokenizer().backend_tokenizer)
+    mine = Blip2Matcher(copy.deepcopy(theirs), make_tokenizer().backend_tokenizer)
     theirs.config.image_token_index = len(tiny_vocabulary())
     texts = [mine.tokenize(text) for text in TEXTS]
     ids, mask = pad_texts(texts, 0)
@@ -135,23 +96,10 @@ def test_equals_transformers_behind_place_holders(pixels: Tensor) -> None:
         "attention_mask": torch.cat([torch.ones_like(holders), mask.long()], dim=1),
         "pixel_values": pixels.double(),
     }
-    logits, composed, _ = whole_graph(theirs, 0, **inputs)
+    logits, composed, _ = blip2_graph(theirs, 0, **inputs)
     match = mine.match(mine.encode_images(pixels.double()), texts, 1)
     assert torch.allclose(match.logits, logits, atol=1e-10)
     assert torch.allclose(match.attention, composed * mask[:, None, :, None], atol=1e-10)
-
-
-def test_names_and_shapes_at_full_size() -> None:
-    """The sizes that a published config leaves out are those of transformers' defaults."""
-    from transformers import Blip2Config, Blip2ForImageTextRetrieval
-
-    fields = {"qformer_config": {"use_qformer_text_input": True, "vocab_size": 30523}}
-    with torch.device("meta"):
-        theirs = used_weights(Blip2ForImageTextRetrieval(Blip2Config(**fields)).state_dict())
-        mine = Blip2Net(Blip2Shape.from_dict(fields))
-    wanted = {name: value.shape for name, value in theirs.items()}
-    assert {name: value.shape for name, value in mine.state_dict().items()} == wanted
-    assert (mine.shape.maps, mine.shape.queries) == (6, 32)
 
 
 def test_no_query_speaks_for_another() -> None:
@@ -211,24 +159,12 @@ def test_graph_leads_from_the_attention_only(
     match.logit.sum().backward()
     assert tokens.grad is None
     assert not any(w.requires_grad or w.grad is not None for w in matcher.model.parameters())
-    assert not any(part._forward_hooks for part in matcher.model.modules())
+    assert not any("edit" in name for part in matcher.model.modules() for name in vars(part))
     plain = matcher.match(tokens, texts, layer)
     assert not plain.logits.requires_grad
     assert not plain.attention.requires_grad
     assert torch.allclose(plain.logits, match.logits, atol=1e-6)
     assert torch.equal(plain.attention, match.attention.detach())
-
-
-def leaves(node: Any) -> set[Tensor]:
-    """All tensors at which a graph ends."""
-    found, seen, todo = set(), set(), [node]
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            found |= {node.variable} if hasattr(node, "variable") else set()
-            todo.extend(parent for parent, _ in node.next_functions)
-    return found
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovsslib.vlm.blip import net as blip_net
 from ovsslib.vlm.blip.net import BlipNet, TextAttention, attend
-from ovsslib.vlm.blip.shape import BlipShape, EncoderShape
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 from ovsslib.vlm.weights import fill
 from support.helpers import make_tiny_blip
 
@@ -51,7 +51,7 @@ def make_pair(size: str, dtype: torch.dtype) -> tuple[Any, BlipNet]:
             weight.add_(0.15 * torch.randn(weight.shape, generator=generator))
     theirs = theirs.to(dtype)
     with torch.device("meta"):
-        mine = BlipNet(BlipShape.from_dict(config.to_dict()))
+        mine = BlipNet(BlipSizes.from_dict(config.to_dict()))
     fill(mine, theirs.state_dict(), "BLIP")
     return theirs, mine.requires_grad_(False)
 
@@ -95,8 +95,8 @@ def test_equals_transformers(
 ) -> None:
     monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: folded and one is not two)
     theirs, mine = make_pair(size, dtype)
-    own, patch = mine.shape.image_size, mine.shape.patch
-    layers = range(1, mine.shape.text.layers + 1)
+    own, patch = mine.sizes.image_size, mine.sizes.patch
+    layers = range(1, mine.sizes.text.layers + 1)
     for side, layer in itertools.product((own, own + patch, own + 3 * patch), layers):
         pixels, ids, mask = inputs(theirs, padded, dtype, side)
         image = mine.vision_model(pixels)
@@ -118,7 +118,7 @@ def test_equals_transformers(
 
 
 def test_keys_and_values_are_left_out_where_that_is_less_work() -> None:
-    cross = TextAttention(EncoderShape(width=768, inner=3072, layers=12, heads=12, eps=1e-12), 1024)
+    cross = TextAttention(EncoderSizes(width=768, inner=3072, layers=12, heads=12, eps=1e-12), 1024)
     image = torch.empty(1, 442, 1024, device="meta")
 
     def folds(tokens: int) -> bool:
@@ -146,10 +146,10 @@ def test_all_layers_in_one_graph(
     """Against single layers, and against one backward pass through transformers' network."""
     monkeypatch.setattr(TextAttention, "folds", lambda _self, one, two: folded and one is not two)
     theirs, mine = make_pair(size, torch.float64)
-    pixels, ids, mask = inputs(theirs, padded, torch.float64, mine.shape.image_size)
+    pixels, ids, mask = inputs(theirs, padded, torch.float64, mine.sizes.image_size)
     ours = mask if padded else None
     image = mine.vision_model(pixels)
-    layers = range(1, mine.shape.text.layers + 1)
+    layers = range(1, mine.sizes.text.layers + 1)
     states, found = mine.text_encoder.read(ids, ours, image, layers, True)
     assert [looks.is_leaf for looks in found] == [layer == 1 for layer in layers]
     slopes = torch.autograd.grad(mine.itm_head(states[:, 0])[:, 1].sum(), found)

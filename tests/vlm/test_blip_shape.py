@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.blip.shape import BlipShape, EncoderShape
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 
 
 def test_defaults_are_those_of_transformers() -> None:
     from transformers import BlipConfig
 
-    assert BlipShape.from_dict({}) == BlipShape.from_dict(BlipConfig().to_dict())
+    assert BlipSizes.from_dict({}) == BlipSizes.from_dict(BlipConfig().to_dict())
 
 
 def test_every_size_is_read() -> None:
@@ -24,9 +24,9 @@ def test_every_size_is_read() -> None:
     text |= {"layer_norm_eps": 1e-4, "vocab_size": 11, "max_position_embeddings": 9}
     text["pad_token_id"] = 3
     fields = {"vision_config": vision, "text_config": text, "image_text_hidden_size": 13}
-    assert BlipShape.from_dict(fields) == BlipShape(
-        image=EncoderShape(24, 40, 3, 6, 1e-3),
-        text=EncoderShape(20, 30, 2, 5, 1e-4),
+    assert BlipSizes.from_dict(fields) == BlipSizes(
+        image=EncoderSizes(24, 40, 3, 6, 1e-3),
+        text=EncoderSizes(20, 30, 2, 5, 1e-4),
         image_size=56,
         patch=7,
         vocabulary=11,
@@ -51,4 +51,4 @@ def test_every_size_is_read() -> None:
 )
 def test_wrong_sizes(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(OvssError, match=message):
-        BlipShape.from_dict(fields)
+        BlipSizes.from_dict(fields)

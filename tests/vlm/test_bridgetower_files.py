@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ import torch
 
 from ovsslib.errors import OvssError
 from ovsslib.vlm import load_vlm
-from ovsslib.vlm.bridgetower.matcher import BridgeTowerMatcher
-from ovsslib.vlm.bridgetower.shape import BridgeTowerShape
+from ovsslib.vlm.bridgetower import BridgeTowerMatcher
 from ovsslib.vlm.inputs import load_tokenizer
 from support.tiny_bridgetower import make_tokenizer, tiny_bridgetower  # noqa: F401 - a fixture
 
@@ -46,23 +43,20 @@ def test_what_a_folder_says(tiny_bridgetower: Path) -> None:  # noqa: F811
     assert match.attention.shape == (1, 4, 64, 17)
 
 
-def test_sizes_of_the_published_models() -> None:
-    base = BridgeTowerShape.from_dict({})
-    assert (base.cross, base.first, base.positions, base.image_size) == (6, 7, 512, 288)
-
-
 def test_weights_of_other_heads_are_ignored(folder: Path) -> None:
     more = {"mlm_score.bias": torch.zeros(9), "logit_scale": torch.zeros(())}
     change_weights(folder, **more, **{"itc_text_head.fc.weight": torch.zeros(3, 3)})
     assert load_vlm(folder, "cpu").layers == 3
     change_weights(folder, **{"itm_score.more": torch.zeros(1)})
-    with pytest.raises(OvssError, match=r"holds 1 weights that BridgeTower lacks \(itm_score.more"):
+    with pytest.raises(
+        OvssError, match=r"holds 1 weights that BridgeTower\w+ lacks \(itm_score.more"
+    ):
         load_vlm(folder, "cpu")
 
 
 def test_missing_weights(folder: Path) -> None:
     change_weights(folder, without="itm_score.fc.weight")
-    with pytest.raises(OvssError, match=r"lacks 1 weights of BridgeTower \(itm_score.fc.weight"):
+    with pytest.raises(OvssError, match=r"lacks 1 weights that \w+ needs \(itm_score.fc.weight"):
         load_vlm(folder, "cpu")
 
 
@@ -73,7 +67,7 @@ def test_truncated_weights(folder: Path) -> None:
         load_vlm(folder, "cpu")
     assert "\n" not in str(caught.value)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(OvssError, match=r"holds no model\.safetensors"):
+    with pytest.raises(OvssError, match=r"no file named model\.safetensors"):
         load_vlm(folder, "cpu")
 
 
@@ -109,35 +103,27 @@ def test_tokenizers(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"hidden_size": 64}, "cross-modal width 64 is not the text encoder's 32"),
-        ({"num_hidden_layers": 5}, "5 cross-modal layers need as many text layers"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers must be a positive whole number, got 0"),
-        ({"link_tower_type": "ad"}, "unknown link_tower_type 'ad'; did you mean 'add'"),
-        ({"share_link_tower_layers": True}, "share_link_tower_layers is not supported"),
-        ({"layer_norm_eps": "x"}, "layer_norm_eps must be a number"),
-        ({"text_config": {"num_attention_heads": 5}}, "5 heads do not divide a width of 32"),
-        ({"text_config": 5}, "text_config must be an object, got 5"),
-        ({"vision_config": {"hidden_size": 129}}, "2 heads do not divide a width of 129"),
-        ({"vision_config": {"patch_size": [8, 8]}}, "patch_size must be a positive whole number"),
-        ({"text_config": {"pad_token_id": "x"}}, "pad_token_id must be a whole number, got 'x'"),
+        ({"hidden_size": 64}, "weights whose shape is not"),
+        ({"num_hidden_layers": 5}, "lacks 112 weights"),
+        ({"num_hidden_layers": 0}, "holds 164 weights"),
+        ({"link_tower_type": "ad"}, "link_tower_type ad"),
+        ({"share_link_tower_layers": True}, "cross_modal_image_link_tower"),
+        ({"layer_norm_eps": "x"}, "'layer_norm_eps'"),
+        ({"text_config": {"num_attention_heads": 5}}, r"heads \(5\)"),
+        ({"text_config": 5}, "'text_config' with value 5"),
+        ({"vision_config": {"hidden_size": 129}}, "must be divisible"),
+        ({"vision_config": {"patch_size": [8, 8]}}, "list"),
+        ({"text_config": {"pad_token_id": "x"}}, "'pad_token_id'"),
         ({"text_config": {"pad_token_id": 64}}, "66 position embeddings leave no room for a text"),
     ],
 )
 def test_impossible_settings(folder: Path, fields: dict[str, Any], message: str) -> None:
+    """Most are transformers' own words; ours is that the folder is named, on one line."""
     config = json.loads((folder / "config.json").read_text())
     for key, value in fields.items():
         config[key] = config[key] | value if isinstance(value, dict) else value
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(OvssError, match=rf"config\.json: .*{message}"):
+    with pytest.raises(OvssError, match=message) as caught:
         load_vlm(folder, "cpu")
-
-
-def test_loading_imports_neither_transformers_nor_a_compiler(tiny_bridgetower: Path) -> None:  # noqa: F811
-    code = (
-        "import sys; from ovsslib.vlm import load_vlm; load_vlm(sys.argv[1], 'cpu');"
-        "print(sorted({'transformers', 'torchvision', 'torch._dynamo', 'sympy', 'scipy'}"
-        " & set(sys.modules)))"
-    )
-    words = [sys.executable, "-c", code, str(tiny_bridgetower)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)

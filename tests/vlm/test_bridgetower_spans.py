@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovsslib.pnp.prompt import build_prompts
-from ovsslib.vlm.bridgetower.matcher import BridgeTowerMatcher, load_bridgetower
-from ovsslib.vlm.bridgetower.net import BridgeTowerNet
-from ovsslib.vlm.bridgetower.shape import BridgeTowerShape
-from support.tiny_bridgetower import make_tokenizer, tiny_bridgetower  # noqa: F401 - a fixture among them
+from ovsslib.vlm.bridgetower import BridgeTowerMatcher, load_bridgetower
+from support.tiny_bridgetower import make_model, make_tokenizer, tiny_bridgetower  # noqa: F401 - a fixture among them
 
 CPU = torch.device("cpu")
 
@@ -59,9 +57,7 @@ names_strategy = st.lists(
 @given(st.lists(letters, max_size=12), names_strategy, st.sampled_from([" ", ", "]))
 def test_spans_for_any_vocabulary(words: list[str], names: list[str], separator: str) -> None:
     tokenizer = make_tokenizer([*words, "picture"]).backend_tokenizer
-    shape = BridgeTowerShape.from_dict({"text_config": {"vocab_size": 400}})
-    with torch.device("meta"):
-        mine = BridgeTowerMatcher(BridgeTowerNet(shape), tokenizer)
+    mine = BridgeTowerMatcher(make_model(400), tokenizer)
     prompts = build_prompts(names, mine.tokenize, separator=separator, max_tokens=80)
     assert [index for prompt in prompts for index in prompt.classes] == list(range(len(names)))
     for prompt in prompts:

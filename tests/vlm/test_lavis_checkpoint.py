@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ovsslib.errors import OvssError
 from ovsslib.vlm import find_checkpoint, load_vlm
-from ovsslib.vlm.lavis.checkpoint import read_checkpoint, shape_of, sort_names
+from ovsslib.vlm.lavis.checkpoint import read_checkpoint, sizes_of, sort_names
 from ovsslib.vlm.lavis.names import transformers_name
 from ovsslib.vlm.lavis.tokenizer import find_tokenizer
 from support.helpers import tiny_vocabulary
@@ -94,7 +94,7 @@ def test_shapes_of_the_published_models(width: int, depth: int, side: int, heads
         for n in range(12):
             name = f"text_encoder.encoder.layer.{n}.intermediate.dense.weight"
             weights[name] = torch.empty(3072, 768)
-    shape = shape_of(weights)
+    shape = sizes_of(weights)
     assert (shape.image.width, shape.image.inner, shape.image.layers) == (width, 4 * width, depth)
     assert (shape.image.heads, shape.text.heads, shape.text.layers) == (heads, 12, 12)
     assert (shape.image_size, shape.patch, shape.vocabulary, shape.shared) == (384, 16, 30524, 256)

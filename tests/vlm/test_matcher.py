@@ -14,8 +14,8 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp.salience import attention_gradient, layer_gradients
 from ovsslib.vlm import load_vlm
 from ovsslib.vlm.blip.matcher import BlipMatcher
-from ovsslib.vlm.blip2.matcher import Blip2Matcher
-from ovsslib.vlm.bridgetower.matcher import BridgeTowerMatcher
+from ovsslib.vlm.blip2 import Blip2Matcher
+from ovsslib.vlm.bridgetower import BridgeTowerMatcher
 from ovsslib.vlm.inputs import CLIP_MEAN, CLIP_STD
 from ovsslib.vlm.lavis.backend import LavisMatcher
 from ovsslib.vlm.matcher import Matcher
@@ -59,7 +59,7 @@ def test_arguments(matcher: Any) -> None:
     plain = type(matcher)(matcher.model, matcher.tokenizer)
     assert plain.name == matcher.family
     assert (plain.image_mean, plain.image_std) == (CLIP_MEAN, CLIP_STD)
-    assert plain.image_size == matcher.model.shape.image_size
+    assert plain.image_size == matcher.image_size
     options: dict[str, Any] = {"image_mean": [0, 0.5, 1], "image_std": [1, 0.5, 2]}
     other = type(matcher)(matcher.model, matcher.tokenizer, name="x", image_size=24, **options)
     assert (other.name, other.image_size) == ("x", 24)
@@ -122,5 +122,5 @@ def test_a_family_must_be_whole() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Half(None, None)  # type: ignore[abstract, arg-type]
     assert Matcher.__abstractmethods__ == {
-        "_network", "_set_up", "_read", "tokenize", "encode_images",
+        "_set_up", "_read", "tokenize", "encode_images",
     }  # fmt: skip

@@ -6,6 +6,7 @@ library runs images and prompts of several lengths in one batch, the reference o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,11 @@ from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.prompt import Prompt, build_prompts
 from ovsslib.vlm.blip.matcher import BlipMatcher
-from ovsslib.vlm.blip2.matcher import Blip2Matcher
-from ovsslib.vlm.bridgetower.matcher import BridgeTowerMatcher
+from ovsslib.vlm.blip2 import Blip2Matcher
+from ovsslib.vlm.bridgetower import BridgeTowerMatcher
 from support import tiny_blip2, tiny_bridgetower
 from support.helpers import make_tiny_blip
-from vlm import test_blip2_matcher as test_blip2
-from vlm import test_bridgetower_matcher as test_bridgetower
+from support.whole_graph import blip2_graph, bridgetower_graph
 
 NAMES = [["dog"], ["hot dog", "sky", "grass"], ["hot air balloon", "traffic light"]]
 PATCH = 8
@@ -77,20 +77,20 @@ def bridgetower(_folder: Path, layer: int) -> tuple[BridgeTowerMatcher, Look]:
 
     def look(ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
-        return test_bridgetower.whole_graph(theirs, layer, **inputs)
+        return bridgetower_graph(theirs, layer, **inputs)
 
-    return BridgeTowerMatcher(theirs, tokenizer.backend_tokenizer), look
+    return BridgeTowerMatcher(copy.deepcopy(theirs), tokenizer.backend_tokenizer), look
 
 
 def blip2(_folder: Path, layer: int) -> tuple[Blip2Matcher, Look]:
     theirs = tiny_blip2.make_model().double()
-    mine = Blip2Matcher(theirs, tiny_blip2.make_tokenizer().backend_tokenizer)
+    mine = Blip2Matcher(copy.deepcopy(theirs), tiny_blip2.make_tokenizer().backend_tokenizer)
     encode = theirs.vision_model
     encode.forward = partial(encode.forward, interpolate_pos_encoding=True)
 
     def look(ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
-        return test_blip2.whole_graph(theirs, 2 * (layer - 1), **inputs)
+        return blip2_graph(theirs, 2 * (layer - 1), **inputs)
 
     return mine, look
 

@@ -11,17 +11,16 @@ Every caption is a row, for patches look at words too. What no caption has a say
 an image: the image encoder, the patches' look at each other in the first cross-modal layer, and
 what words see of them there.
 
-The network is the plain one of `ovsslib.vlm.bridgetower.net`, whose parameters have the names
-of transformers' class; initial weights come from that class, and it writes the result. The heads of
-2, 3 and 4 are dropped when the model is saved.
+The network is transformers' class, with the attention of `ovsslib.vlm.attention`. The heads of 2, 3
+and 4 are dropped when the model is saved.
 
 Letters: B images, M captions each, R = B * M rows, T text tokens, P patches, D width.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,9 +39,8 @@ from ovsslib.miniature.training.patches import (
 )
 from ovsslib.miniature.training.rows import Rows
 from ovsslib.miniature.training.wordpiece import BAG
-from ovsslib.vlm.bridgetower.net import BridgeTowerNet, used_weights
-from ovsslib.vlm.bridgetower.shape import BridgeTowerShape
-from ovsslib.vlm.weights import fill
+from ovsslib.vlm.attention import install
+from ovsslib.vlm.bridgetower import across, bridged, cross, head, link
 
 
 class MicroBridgeTowerTrainer(nn.Module):
@@ -51,12 +49,8 @@ class MicroBridgeTowerTrainer(nn.Module):
     def __init__(self, size: BridgeTowerSize) -> None:
         super().__init__()
         self.size = size
-        model = build(size)
-        self.config = model.config
-        with torch.device("meta"):
-            self.net = BridgeTowerNet(BridgeTowerShape.from_dict(model.config.to_dict()))
-        fill(self.net, used_weights(model.state_dict()), "BridgeTower")
-        self.net.requires_grad_(True)
+        self.net = install(build(size))
+        self.net.bridgetower.text_model.pooler = None  # nothing reads it
         self.word_head = nn.Linear(size.width, 1)
         self.bag_head = nn.Linear(size.width, len(BAG))
         self.mask_head = nn.Sequential(
@@ -79,32 +73,28 @@ class MicroBridgeTowerTrainer(nn.Module):
             What each cross-modal layer takes, and the last layer's tokens: `(B, 1 + P, D)`.
         """
         towers = self.net.bridgetower
-        visual: Any = towers.vision_model["visual"]
+        visual = towers.vision_model.visual
         tokens, windows = visual.embeddings(pixels), 1
         if rng is not None:
             chosen = keep_patches(self.size.side // self.size.patch, len(pixels), rng)
             windows = chosen.shape[1]
             tokens = split_windows(tokens, chosen)
-        states, found = visual.ln_pre(tokens), []
-        for number, layer in enumerate(visual.transformer["resblocks"], start=1):
+        states, outputs = visual.ln_pre(tokens).transpose(0, 1), []
+        for layer in visual.transformer.resblocks:
             states = layer(states)
-            if number >= visual.first:
-                found.append(visual.ln_post(join_windows(states, windows)))
-        return towers.bridged("image", found), found[-1]
+            outputs.append(visual.ln_post(join_windows(states.transpose(0, 1), windows)))
+        outputs = outputs[-self.size.cross_layers :]
+        return bridged(towers, "image", outputs), outputs[-1]
 
     def read_texts(self, rows: dict[str, Tensor], mask: Tensor) -> list[Tensor]:
         """The text encoder: what each cross-modal layer takes, `(R, T, D)`."""
         text = self.net.bridgetower.text_model
-        parts: Any = text.embeddings
-        states = parts["word_embeddings"](rows["ids"]) + parts["token_type_embeddings"].weight[0]
-        states = parts["LayerNorm"](states + parts["position_embeddings"](rows["places"]))
-        found = []
-        layers: Any = text.encoder["layer"]
-        for number, layer in enumerate(layers, start=1):
+        states = text.embeddings(input_ids=rows["ids"], position_ids=rows["places"])
+        outputs = []
+        for layer in text.encoder.layer:
             states = layer(states, mask)
-            if number >= text.first:
-                found.append(states)
-        return self.net.bridgetower.bridged("text", found)
+            outputs.append(states)
+        return bridged(self.net.bridgetower, "text", outputs[-self.size.cross_layers :])
 
     def read(
         self, image: list[Tensor], rows: dict[str, Tensor], hide_cls: Tensor | None = None
@@ -126,29 +116,24 @@ class MicroBridgeTowerTrainer(nn.Module):
         seen = torch.ones(batch, 1, 1, image[0].shape[1], dtype=torch.bool)
         if hide_cls is not None:
             seen[:, 0, 0, 0] = ~hide_cls
-        found: list[Tensor] = []
         words, patches = texts[0], image[0]
-        for index in range(len(image)):
-            text_layer = towers.part("text", "layers")[index]
-            image_layer = towers.part("image", "layers")[index]
-            if index == 0:
-                looking = text_layer.attention(words, words, mask)
-                looking = looking.unflatten(0, (batch, copies)).flatten(1, 2)  # (B, M*T, D)
-                looking = text_layer.mlp(text_layer.crossattention(looking, patches, seen))
-                found.append(looking.unflatten(1, (copies, -1)).flatten(0, 1))
-                patches = image_layer.attention(patches, patches).repeat_interleave(copies, 0)
-                patches = image_layer.mlp(image_layer.crossattention(patches, words, mask))
-                seen = seen.repeat_interleave(copies, 0)
-                continue
-            words = towers.part("text", "link_tower")[index - 1](texts[index], found[-1])
+        text_layer = towers.cross_modal_text_layers[0]
+        image_layer = towers.cross_modal_image_layers[0]
+        looking, _ = text_layer.attention(words, mask)
+        looking = looking.unflatten(0, (batch, copies)).flatten(1, 2)  # (B, M*T, D)
+        looking = across(text_layer, looking, patches, seen)
+        states = [looking.unflatten(1, (copies, -1)).flatten(0, 1)]
+        patches = image_layer.attention(patches)[0].repeat_interleave(copies, 0)
+        patches = across(image_layer, patches, words, mask)
+        seen = seen.repeat_interleave(copies, 0)
+        for index in range(1, len(image)):
+            words = link(towers, "text", index, texts[index], states[-1])
             fresh = image[index].repeat_interleave(copies, 0)
-            patches = towers.part("image", "link_tower")[index - 1](fresh, patches)
-            found.append(text_layer(words, patches, (mask, seen)))
+            patches = link(towers, "image", index, fresh, patches)
+            states.append(cross(towers, "text", index, words, patches, (mask, seen)))
             # Of the last layer's patches only the class token is read.
-            patches = image_layer(patches, words, (None, mask), index == last)
-        ends = {"text": found[-1][:, 0], "image": patches[:, 0]}
-        pooled = [towers.part(side, "pooler")["dense"](x).tanh() for side, x in ends.items()]
-        return found, self.net.itm_score["fc"](torch.cat(pooled, -1)).float()
+            patches = cross(towers, "image", index, patches, words, (None, mask), index == last)
+        return states, head(self.net, states[-1], patches).float()
 
     def forward(
         self,
@@ -176,17 +161,19 @@ class MicroBridgeTowerTrainer(nn.Module):
         words, logits = self.read(image, rows, hide)
         match = cross_entropy(logits, rows["match"])
         at = rows["word"] != IGNORE
-        said = self.word_head(words[self.size.word_layer - 1][at])[:, 0].float()
+        guesses = self.word_head(words[self.size.word_layer - 1][at])[:, 0].float()
         truth = rows["word"][at]
         false, true = (truth == 0).sum(), (truth == 1).sum()
         # Swapped-in words are rarer: they weigh as much as the true ones, but at most six times.
         weight = torch.where(truth == 1, 1.0, (true / false.clamp(min=1)).clamp(max=6.0))
         word = (
-            binary_cross_entropy_with_logits(said, truth.float(), weight) if at.any() else 0 * bag
+            binary_cross_entropy_with_logits(guesses, truth.float(), weight)
+            if at.any()
+            else 0 * bag
         )
         hidden = rows["masked"] != IGNORE
-        table: Any = self.net.bridgetower.text_model.embeddings["word_embeddings"]
-        guess = (self.mask_head(words[-1][hidden]) @ table.weight.T).float()
+        table = self.net.bridgetower.text_model.embeddings.word_embeddings.weight
+        guess = (self.mask_head(words[-1][hidden]) @ table.T).float()
         masked = cross_entropy(guess, rows["masked"][hidden]) if hidden.any() else match * 0
         return {
             "match": match,
@@ -194,7 +181,7 @@ class MicroBridgeTowerTrainer(nn.Module):
             "word": word,
             "bag": bag,
             "match_accuracy": (logits.argmax(-1) == rows["match"]).float().mean().detach(),
-            "word_accuracy": (said[truth == 0] <= 0).float().mean().detach(),
+            "word_accuracy": (guesses[truth == 0] <= 0).float().mean().detach(),
         }
 
 
@@ -205,17 +192,14 @@ def tensors(rows: Rows) -> dict[str, Tensor]:
 
 def save(trainer: MicroBridgeTowerTrainer, folder: Path) -> None:
     """Write model (float16) and processor in the hub's format; training heads are left out."""
-    from transformers import (
-        BridgeTowerForImageAndTextRetrieval,
-        BridgeTowerImageProcessor,
-        BridgeTowerProcessor,
-    )
+    from transformers import BridgeTowerImageProcessor, BridgeTowerProcessor
 
     folder.mkdir(parents=True, exist_ok=True)
-    model = BridgeTowerForImageAndTextRetrieval(trainer.config)
-    # The text encoder's pooler is part of the class, but nothing reads it.
-    unread = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
-    model.load_state_dict(unread | trainer.net.state_dict())
+    model = copy.deepcopy(trainer.net)
+    pooler = build(trainer.size).bridgetower.text_model.pooler  # the class has one
+    for weight in pooler.parameters():
+        torch.nn.init.zeros_(weight)
+    model.bridgetower.text_model.pooler = pooler
     model.half().save_pretrained(folder)
     side = trainer.size.side
     images = BridgeTowerImageProcessor(

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
 from ovsslib.vlm.blip.net import BlipNet
-from ovsslib.vlm.blip.shape import BlipShape
 from ovsslib.vlm.inputs import load_tokenizer, pad_texts, read_processor
-from ovsslib.vlm.matcher import Matcher
+from ovsslib.vlm.matcher import Matcher, Sizes
 from ovsslib.vlm.protocol import Tokens
+from ovsslib.vlm.sizes import BlipSizes
 from ovsslib.vlm.weights import fill, read_weights
 
 
@@ -40,16 +40,25 @@ class BlipMatcher(Matcher):
 
     @staticmethod
     def _network(model: Any) -> Any:
-        return model if isinstance(model, BlipNet) else _as_net(model)
+        return model if hasattr(model, "sizes") else _as_net(model)
 
-    def _set_up(self, shape: BlipShape) -> None:
-        self.layers = shape.text.layers
-        self._enc = _enc_id(self.tokenizer, shape.vocabulary)
+    def _set_up(self) -> Sizes:
+        sizes: BlipSizes = self.model.sizes
+        self._enc = _enc_id(self.tokenizer, sizes.vocabulary)
         self._unk = self.tokenizer.token_to_id("[UNK]")
+        return Sizes(
+            layers=sizes.text.layers,
+            heads=sizes.text.heads,
+            tokens=sizes.positions,
+            patch=sizes.patch,
+            image_size=sizes.image_size,
+            pad=sizes.pad,
+            vocabulary=sizes.vocabulary,
+        )
 
     @property
     def image_encoder(self) -> torch.nn.Module:
-        """What `ovsslib.vlm.int8.quantise_matcher` turns to integers."""
+        """What `ovsslib.vlm.linear` lays out for the processor."""
         return self.model.vision_model
 
     def tokenize(self, text: str) -> Tokens:
@@ -92,7 +101,7 @@ class BlipMatcher(Matcher):
 def _as_net(model: Any) -> BlipNet:
     """The plain network with the tensors of transformers' model."""
     with torch.device("meta"):
-        net = BlipNet(BlipShape.from_dict(model.config.to_dict()))
+        net = BlipNet(BlipSizes.from_dict(model.config.to_dict()))
     fill(net, model.state_dict(), "BLIP")
     return net
 
@@ -126,7 +135,7 @@ def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device)
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        shape = BlipShape.from_dict(config)
+        shape = BlipSizes.from_dict(config)
     except (OvssError, OSError, ValueError, AttributeError) as error:
         raise OvssError(f"{folder / 'config.json'}: {error}") from error
     # On meta no weight is drawn at random, only to be replaced.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, empty, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
-from ovsslib.vlm.blip.shape import BlipShape, EncoderShape
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 
 
 def _split(values: Tensor, heads: int) -> Tensor:
@@ -58,14 +58,14 @@ def resize_positions(positions: Tensor, side: int, rows: int, columns: int) -> T
 class ImageLayer(nn.Module):
     """A layer of the image encoder: norms before attention and MLP."""
 
-    def __init__(self, shape: EncoderShape) -> None:
+    def __init__(self, sizes: EncoderSizes) -> None:
         super().__init__()
-        width, self.heads = shape.width, shape.heads
+        width, self.heads = sizes.width, sizes.heads
         qkv, projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.self_attn = nn.ModuleDict({"qkv": qkv, "projection": projection})
-        self.layer_norm1 = nn.LayerNorm(width, eps=shape.eps)
-        self.layer_norm2 = nn.LayerNorm(width, eps=shape.eps)
-        fc1, fc2 = nn.Linear(width, shape.inner), nn.Linear(shape.inner, width)
+        self.layer_norm1 = nn.LayerNorm(width, eps=sizes.eps)
+        self.layer_norm2 = nn.LayerNorm(width, eps=sizes.eps)
+        fc1, fc2 = nn.Linear(width, sizes.inner), nn.Linear(sizes.inner, width)
         self.mlp = nn.ModuleDict({"fc1": fc1, "fc2": fc2})
 
     def forward(self, states: Tensor) -> Tensor:
@@ -80,11 +80,11 @@ class ImageLayer(nn.Module):
 class ImageEmbeddings(nn.Module):
     """Patches, the class token before them, and their positions."""
 
-    def __init__(self, shape: BlipShape) -> None:
+    def __init__(self, sizes: BlipSizes) -> None:
         super().__init__()
-        width, self.side = shape.image.width, shape.image_size // shape.patch
+        width, self.side = sizes.image.width, sizes.image_size // sizes.patch
         self.class_embedding = nn.Parameter(torch.zeros(1, 1, width))
-        self.patch_embedding = nn.Conv2d(3, width, shape.patch, stride=shape.patch)
+        self.patch_embedding = nn.Conv2d(3, width, sizes.patch, stride=sizes.patch)
         self.position_embedding = nn.Parameter(torch.zeros(1, 1 + self.side**2, width))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -99,12 +99,12 @@ class ImageEmbeddings(nn.Module):
 class ImageEncoder(nn.Module):
     """The ViT."""
 
-    def __init__(self, shape: BlipShape) -> None:
+    def __init__(self, sizes: BlipSizes) -> None:
         super().__init__()
-        self.embeddings = ImageEmbeddings(shape)
-        layers = [ImageLayer(shape.image) for _ in range(shape.image.layers)]
+        self.embeddings = ImageEmbeddings(sizes)
+        layers = [ImageLayer(sizes.image) for _ in range(sizes.image.layers)]
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(layers)})
-        self.post_layernorm = nn.LayerNorm(shape.image.width, eps=shape.image.eps)
+        self.post_layernorm = nn.LayerNorm(sizes.image.width, eps=sizes.image.eps)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, S, S) to image tokens (B, 1+P, D)."""
@@ -114,20 +114,20 @@ class ImageEncoder(nn.Module):
         return self.post_layernorm(states)
 
 
-def _dense_and_norm(source: int, shape: EncoderShape) -> nn.ModuleDict:
-    norm = nn.LayerNorm(shape.width, eps=shape.eps)
-    return nn.ModuleDict({"dense": nn.Linear(source, shape.width), "LayerNorm": norm})
+def _dense_and_norm(source: int, sizes: EncoderSizes) -> nn.ModuleDict:
+    norm = nn.LayerNorm(sizes.width, eps=sizes.eps)
+    return nn.ModuleDict({"dense": nn.Linear(source, sizes.width), "LayerNorm": norm})
 
 
 class TextAttention(nn.Module):
     """Self- or cross-attention of a text layer, with the norm after it."""
 
-    def __init__(self, shape: EncoderShape, source: int) -> None:
+    def __init__(self, sizes: EncoderSizes, source: int) -> None:
         super().__init__()
-        width, self.heads = shape.width, shape.heads
+        width, self.heads = sizes.width, sizes.heads
         sources = {"query": width, "key": source, "value": source}
         self.self = nn.ModuleDict({name: nn.Linear(n, width) for name, n in sources.items()})
-        self.output = _dense_and_norm(width, shape)
+        self.output = _dense_and_norm(width, sizes)
 
     def forward(self, states: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attention of `states` (R, T, D) to `source`."""
@@ -190,12 +190,12 @@ class TextAttention(nn.Module):
 class TextLayer(nn.Module):
     """Self-attention, cross-attention to the image, MLP."""
 
-    def __init__(self, shape: EncoderShape, image_width: int) -> None:
+    def __init__(self, sizes: EncoderSizes, image_width: int) -> None:
         super().__init__()
-        self.attention = TextAttention(shape, shape.width)
-        self.crossattention = TextAttention(shape, image_width)
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(shape.width, shape.inner)})
-        self.output = _dense_and_norm(shape.inner, shape)
+        self.attention = TextAttention(sizes, sizes.width)
+        self.crossattention = TextAttention(sizes, image_width)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(sizes.width, sizes.inner)})
+        self.output = _dense_and_norm(sizes.inner, sizes)
 
     def mlp(self, states: Tensor) -> Tensor:
         """(R, T, D) to the same shape."""
@@ -206,15 +206,15 @@ class TextLayer(nn.Module):
 class TextEncoder(nn.Module):
     """BERT with cross-attention in every layer."""
 
-    def __init__(self, shape: BlipShape) -> None:
+    def __init__(self, sizes: BlipSizes) -> None:
         super().__init__()
-        width = shape.text.width
+        width = sizes.text.width
         # nn.Embedding(n, width) would import torch's compiler to draw weights on the meta device.
-        words = nn.Embedding.from_pretrained(empty(shape.vocabulary, width))
-        places = nn.Embedding.from_pretrained(empty(shape.positions, width))
+        words = nn.Embedding.from_pretrained(empty(sizes.vocabulary, width))
+        places = nn.Embedding.from_pretrained(empty(sizes.positions, width))
         self.embeddings = nn.ModuleDict({"word_embeddings": words, "position_embeddings": places})
-        self.embeddings["LayerNorm"] = nn.LayerNorm(width, eps=shape.text.eps)
-        layers = [TextLayer(shape.text, shape.image.width) for _ in range(shape.text.layers)]
+        self.embeddings["LayerNorm"] = nn.LayerNorm(width, eps=sizes.text.eps)
+        layers = [TextLayer(sizes.text, sizes.image.width) for _ in range(sizes.text.layers)]
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
 
     def forward(
@@ -276,11 +276,11 @@ class TextEncoder(nn.Module):
 class BlipNet(nn.Module):
     """Image encoder, text encoder and the heads."""
 
-    def __init__(self, shape: BlipShape) -> None:
+    def __init__(self, sizes: BlipSizes) -> None:
         super().__init__()
-        self.shape = shape
-        self.vision_model = ImageEncoder(shape)
-        self.text_encoder = TextEncoder(shape)
-        self.vision_proj = nn.Linear(shape.image.width, shape.shared)
-        self.text_proj = nn.Linear(shape.text.width, shape.shared)
-        self.itm_head = nn.Linear(shape.text.width, 2)
+        self.sizes = sizes
+        self.vision_model = ImageEncoder(sizes)
+        self.text_encoder = TextEncoder(sizes)
+        self.vision_proj = nn.Linear(sizes.image.width, sizes.shared)
+        self.text_proj = nn.Linear(sizes.text.width, sizes.shared)
+        self.itm_head = nn.Linear(sizes.text.width, 2)

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from ovsslib.errors import OvssError
 from ovsslib.vlm.blip.matcher import BlipMatcher
 from ovsslib.vlm.blip.net import resize_positions
-from ovsslib.vlm.blip.shape import BlipShape
 from ovsslib.vlm.inputs import pad_texts
 from ovsslib.vlm.lavis.checkpoint import open_lavis
 from ovsslib.vlm.protocol import LayerMatch, Tokens
+from ovsslib.vlm.sizes import BlipSizes
 
 
 class LavisMatcher(BlipMatcher):
@@ -48,10 +48,6 @@ class LavisMatcher(BlipMatcher):
         words.enc_token_id = self._enc
         self.model.tokenizer = words
 
-    @staticmethod
-    def _network(model: Any) -> Any:
-        return model
-
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Run LAVIS's image encoder.
@@ -64,9 +60,9 @@ class LavisMatcher(BlipMatcher):
         Returns:
             (B, 1+P, D) image tokens, the class token first.
         """
-        encoder, shape = self.model.visual_encoder, self.model.shape
-        rows, columns = (length // shape.patch for length in pixels.shape[-2:])
-        side = shape.image_size // shape.patch
+        encoder, sizes = self.model.visual_encoder, self.model.sizes
+        rows, columns = (length // sizes.patch for length in pixels.shape[-2:])
+        side = sizes.image_size // sizes.patch
         positions = resize_positions(encoder.pos_embed, side, rows, columns)
         inputs = (pixels.to(self.device, self.dtype),)
         patches, native = encoder.patch_embed, encoder.patch_embed.img_size
@@ -157,11 +153,11 @@ def lavis_classes() -> tuple[Any, Any, Any]:
     return BlipITM, VisionTransformerEncoder, XBertEncoder
 
 
-def build(shape: BlipShape) -> Any:
+def build(sizes: BlipSizes) -> Any:
     """LAVIS's `BlipITM` of a size, with random weights and no tokenizer.
 
     Args:
-        shape: The size; kept as the model's `shape`.
+        sizes: Its size; kept as the model's `sizes`.
 
     Raises:
         OvssError: As `lavis_classes`.
@@ -172,14 +168,14 @@ def build(shape: BlipShape) -> Any:
     # A subclass only to leave out the tokenizer that LAVIS would fetch from the hub.
     members = {"init_tokenizer": classmethod(lambda _: None)}
     local_model = type(match_model.__name__, (match_model,), members)
-    image, text = shape.image, shape.text
+    image, text = sizes.image, sizes.text
     config = BertConfig(
-        vocab_size=shape.vocabulary,
+        vocab_size=sizes.vocabulary,
         hidden_size=text.width,
         num_hidden_layers=text.layers,
         num_attention_heads=text.heads,
         intermediate_size=text.inner,
-        max_position_embeddings=shape.positions,
+        max_position_embeddings=sizes.positions,
         layer_norm_eps=text.eps,
         encoder_width=image.width,
         add_cross_attention=True,
@@ -187,8 +183,8 @@ def build(shape: BlipShape) -> Any:
     )
     with torch.device("cpu"):  # its constructors compute, which they cannot on meta
         visual = image_encoder(
-            img_size=shape.image_size,
-            patch_size=shape.patch,
+            img_size=sizes.image_size,
+            patch_size=sizes.patch,
             embed_dim=image.width,
             depth=image.layers,
             num_heads=image.heads,
@@ -197,8 +193,8 @@ def build(shape: BlipShape) -> Any:
         )
         visual.vision_width = image.width
         words = text_encoder(config, add_pooling_layer=False)
-        model = local_model(visual, words, embed_dim=shape.shared, max_txt_len=shape.positions)
-    model.shape = shape
+        model = local_model(visual, words, embed_dim=sizes.shared, max_txt_len=sizes.positions)
+    model.sizes = sizes
     return model
 
 

@@ -27,9 +27,9 @@ from torch import Tensor
 from ovsslib.errors import OvssError
 from ovsslib.vlm.blip.matcher import BlipMatcher
 from ovsslib.vlm.blip.net import BlipNet
-from ovsslib.vlm.blip.shape import BlipShape, EncoderShape
 from ovsslib.vlm.lavis.names import VISION_LAYER_NORM_EPS, rename_state
 from ovsslib.vlm.lavis.tokenizer import find_tokenizer
+from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 from ovsslib.vlm.weights import fill
 
 HEAD_WIDTH = 64
@@ -127,7 +127,7 @@ def sort_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
     return needed, ignored
 
 
-def shape_of(weights: Mapping[str, Tensor]) -> BlipShape:
+def sizes_of(weights: Mapping[str, Tensor]) -> BlipSizes:
     """The network's size, read off its tensors.
 
     The side of the training images is that of the grid of position embeddings times the patch.
@@ -142,7 +142,7 @@ def shape_of(weights: Mapping[str, Tensor]) -> BlipShape:
         OvssError: A tensor is missing or has an impossible shape.
 
     Example:
-        >>> shape_of({})
+        >>> sizes_of({})
         Traceback (most recent call last):
         ovsslib.errors.OvssError: visual_encoder.patch_embed.proj.weight is missing
     """
@@ -153,7 +153,7 @@ def shape_of(weights: Mapping[str, Tensor]) -> BlipShape:
         raise OvssError(f"visual_encoder.pos_embed has {cells} patches, which make no square")
     words = _sizes(weights, "text_encoder.embeddings.word_embeddings.weight", 2)
     places = _sizes(weights, "text_encoder.embeddings.position_embeddings.weight", 2)
-    return BlipShape(
+    return BlipSizes(
         image=_encoder(weights, "visual_encoder.blocks", "mlp.fc1", VISION_LAYER_NORM_EPS),
         text=_encoder(
             weights, "text_encoder.encoder.layer", "intermediate.dense", TEXT_LAYER_NORM_EPS
@@ -167,7 +167,7 @@ def shape_of(weights: Mapping[str, Tensor]) -> BlipShape:
     )
 
 
-def _encoder(weights: Mapping[str, Tensor], layers: str, mlp: str, eps: float) -> EncoderShape:
+def _encoder(weights: Mapping[str, Tensor], layers: str, mlp: str, eps: float) -> EncoderSizes:
     inner, width = _sizes(weights, f"{layers}.0.{mlp}.weight", 2)
     if width % HEAD_WIDTH:
         raise OvssError(
@@ -176,7 +176,7 @@ def _encoder(weights: Mapping[str, Tensor], layers: str, mlp: str, eps: float) -
         )
     numbers = re.compile(rf"{re.escape(layers)}\.(\d+)\.")
     count = 1 + max(int(found[1]) for found in map(numbers.match, weights) if found)
-    return EncoderShape(width, inner, count, width // HEAD_WIDTH, eps)
+    return EncoderSizes(width, inner, count, width // HEAD_WIDTH, eps)
 
 
 def _sizes(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
@@ -190,7 +190,7 @@ def _sizes(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[i
 
 def open_lavis(
     path: Path,
-    make: Callable[[BlipShape], Any],
+    make: Callable[[BlipSizes], Any],
     rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
 ) -> tuple[Any, Tokenizer]:
     """A network with the weights of a checkpoint file, and its tokenizer.
@@ -201,7 +201,7 @@ def open_lavis(
         rename: LAVIS's parameter names to the network's.
 
     Returns:
-        The network, its size as `shape`; and the tokenizer.
+        The network, its size as `sizes`; and the tokenizer.
 
     Raises:
         OvssError: The file is not such a checkpoint, holds weights that nothing here knows, or
@@ -210,17 +210,17 @@ def open_lavis(
     weights = read_checkpoint(path)
     try:
         needed = {key: weights[key] for key in sort_names(weights)[0]}
-        shape = shape_of(needed)
+        sizes = sizes_of(needed)
         for key, value in needed.items():
             if not value.is_floating_point():
                 raise OvssError(f"{key} has the type {value.dtype}")
         with torch.device("meta"):
-            net = make(shape)
+            net = make(sizes)
         fill(net, rename(needed), "BLIP", where="it")
     except OvssError as error:
         raise _wrong(path, str(error)) from error
-    tokenizer = find_tokenizer(path, shape.vocabulary)
-    net.shape = replace(shape, pad=tokenizer.token_to_id("[PAD]") or 0)
+    tokenizer = find_tokenizer(path, sizes.vocabulary)
+    net.sizes = replace(sizes, pad=tokenizer.token_to_id("[PAD]") or 0)
     return net, tokenizer
 
 
