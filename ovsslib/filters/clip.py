@@ -13,6 +13,7 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.filters.base import MOST, check_limits
 from ovsslib.filters.thresholded import ThresholdedFilter
+from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -85,9 +86,7 @@ class Clip(ThresholdedFilter):
     def _load(self) -> tuple[Any, Any, Any]:
         """Model, preprocessing and device."""
         if self._model is None:
-            import torch
-
-            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            device = str(open_device(self.device))
             model, preprocess = load_open_clip(self.model, device, download=self.download)
             self._model = (model, preprocess, device)
         return self._model

@@ -68,13 +68,13 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     if Path(name).is_dir():
         folder = Path(name)
     elif name in MICRO_MODELS:
-        found = [root / name for root in checkpoint_roots() if (root / name).is_dir()]
-        if not found:
+        folders = [root / name for root in checkpoint_roots() if (root / name).is_dir()]
+        if not folders:
             raise OvssError(
                 f"no checkpoint {name!r} under {' or '.join(map(str, checkpoint_roots()))}; train "
                 f"it with `ovss train {name}`, or set OVSS_CHECKPOINTS to the folder that holds it"
             )
-        folder = found[0]
+        folder = folders[0]
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
         folder = _hub_folder(name, download=download)
     else:
@@ -151,13 +151,7 @@ def load_vlm(
         dtype = str(dtype).removeprefix("torch.")
     if dtype is not None and dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    try:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise OvssError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
-        ) from error
+    where = open_device(device)
     label = folder.resolve().name if Path(name).is_dir() else name
     if folder.is_file():
         label = _BACKEND * backend + folder.stem
@@ -166,6 +160,27 @@ def load_vlm(
 
     matcher = loader(folder, label, getattr(torch, dtype or "float32"), where)
     return pack_matcher(matcher) if packed else matcher
+
+
+def open_device(device: str | torch.device | None = None) -> torch.device:
+    """A device that can be used.
+
+    Args:
+        device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
+
+    Raises:
+        OvssError: There is no such device here.
+    """
+    import torch
+
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise OvssError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+        ) from error
+    return chosen
 
 
 def _loader(folder: Path) -> str:

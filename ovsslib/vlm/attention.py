@@ -84,13 +84,6 @@ def edited(module: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[None
         delattr(module, _EDIT)
 
 
-def leaf(probabilities: Tensor, gradient: bool) -> Tensor:
-    """Probabilities as the place where a graph begins, unless they are inside one."""
-    if probabilities.requires_grad:
-        return probabilities
-    return probabilities.detach().requires_grad_(gradient)
-
-
 def load(
     kind: type[M],
     cls: str,

@@ -192,25 +192,25 @@ class Blip2Matcher(Matcher):
             queries, words = seen[:, :count], layer.feed_forward_chunk(seen[:, count:])
             if index == watch:
                 # What words will read of this must be known before the graph begins.
-                ahead, looks = _look(layer.crossattention, queries, image)
+                ahead, cross = _observed(layer.crossattention, queries, image)
                 ahead = torch.cat([layer.feed_forward_chunk_query(ahead), words], dim=1)
-                _, reads = _look(layers[index + 1].attention, ahead, None, keep)
+                _, reads = _observed(layers[index + 1].attention, ahead, None, keep)
                 reads = reads[..., count:, :count].mean(dim=1)
                 if mask is not None:
                     reads = reads * mask[:, count:, None]
-                composed = compose(reads, looks)
+                composed = compose(reads, cross)
                 if not gradient:
                     states = ahead
                     continue
-                attached = attach(looks, reads, composed.requires_grad_())
-                queries, _ = _look(layer.crossattention, queries, image, instead=attached)
+                attached = attach(cross, reads, composed.requires_grad_())
+                queries, _ = _observed(layer.crossattention, queries, image, instead=attached)
             elif layer.has_cross_attention:
                 queries = layer.crossattention(queries, encoder_hidden_states=image)
             states = torch.cat([layer.feed_forward_chunk_query(queries), words], dim=1)
         return states[:, :count], composed
 
 
-def _look(
+def _observed(
     module: Any,
     states: Tensor,
     image: Tensor | None,
@@ -229,12 +229,12 @@ def _look(
     return seen, kept[0]
 
 
-def compose(reads: Tensor, looks: Tensor) -> Tensor:
+def compose(reads: Tensor, cross: Tensor) -> Tensor:
     """Text-to-image attention by way of the queries.
 
     Args:
         reads: (R, T, Q) share of each word's attention that goes to each query.
-        looks: (R, A, Q, 1+P) probabilities with which queries look at image tokens.
+        cross: (R, A, Q, 1+P) probabilities with which queries look at image tokens.
 
     Returns:
         (R, A, T, 1+P); rows sum to the share that goes to queries at all.
@@ -243,29 +243,29 @@ def compose(reads: Tensor, looks: Tensor) -> Tensor:
         >>> compose(torch.tensor([[[0.5, 0.0]]]), torch.tensor([[[[0.2, 0.8], [1.0, 0.0]]]]))
         tensor([[[[0.1000, 0.4000]]]])
     """
-    return reads[:, None] @ looks
+    return reads[:, None] @ cross
 
 
-def attach(looks: Tensor, reads: Tensor, composed: Tensor) -> Tensor:
-    """The same `looks`, as a function of `composed`.
+def attach(cross: Tensor, reads: Tensor, composed: Tensor) -> Tensor:
+    """The same `cross`, as a function of `composed`.
 
     Where a word's composed attention to a patch grows by a fraction, each query's attention to that
     patch grows by this fraction times the word's share for that query. So the derivative by the
-    composed attention C(t, p) is the mean of those by looks(q, p), weighted by the queries' parts
-    `reads(t, q) * looks(q, p)` of C(t, p).
+    composed attention C(t, p) is the mean of those by cross(q, p), weighted by the queries' parts
+    `reads(t, q) * cross(q, p)` of C(t, p).
 
     Args:
-        looks: (R, A, Q, 1+P), no graph.
+        cross: (R, A, Q, 1+P), no graph.
         reads: (R, T, Q), no graph.
         composed: (R, A, T, 1+P), of `compose`; the graph's leaf.
 
     Returns:
-        (R, A, Q, 1+P), with the values of `looks`.
+        (R, A, Q, 1+P), with the values of `cross`.
     """
     start = composed.detach()
     # Entries that have vanished have no part in anything: 0 / tiny.
     growth = (composed - start) / start.clamp_min(torch.finfo(start.dtype).tiny)
-    return looks * (1 + reads.mT[:, None] @ growth)
+    return cross * (1 + reads.mT[:, None] @ growth)
 
 
 def load_blip2(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> Blip2Matcher:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.attention import edited, install, leaf, load
+from ovsslib.vlm.attention import edited, install, load
+from ovsslib.vlm.blip.net import leaf
 from ovsslib.vlm.inputs import pad_texts
 from ovsslib.vlm.matcher import Matcher, Sizes
 from ovsslib.vlm.protocol import Tokens

@@ -17,10 +17,11 @@ from ovsslib.vlm import find_checkpoint, load_vlm
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = (
-    "config counts defaults dropout errors fetch gaussian images metrics palette pnp prompt "
-    "protocols refine lookup salience segmentation vlm vlm.base vlm.blip vlm.blip_net "
-    "vlm.blip_shape vlm.inputs vlm.lavis vlm.lavis_backend vlm.lavis_names vlm.lavis_words "
-    "vlm.weights"
+    "errors lookup methods paths redact types io.cache io.images io.palette metrics.counts "
+    "metrics.iou pnp.config pnp.dropout pnp.pipeline pnp.presets pnp.prompt pnp.refine "
+    "pnp.resample pnp.result pnp.salience protocols.protocol vlm vlm.blip.matcher vlm.blip.net "
+    "vlm.inputs vlm.lavis.backend vlm.lavis.checkpoint vlm.lavis.names vlm.lavis.tokenizer "
+    "vlm.matcher vlm.protocol vlm.sizes vlm.weights"
 )
 # Of LAVIS's own list: imported by none of its models.
 LEFT_OUT = {

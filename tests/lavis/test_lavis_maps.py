@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lavis_models import (
+
+from ovsslib.errors import OvssError
+from ovsslib.pnp.pipeline import PnPOVSS, build
+from ovsslib.pnp.presets import preset
+from ovsslib.pnp.salience import gradcam_map
+from ovsslib.vlm import load_vlm
+from ovsslib.vlm.lavis.backend import LavisMatcher, watch
+from ovsslib.vlm.lavis.backend import build as build_lavis
+from support.lavis_models import (
     CASE,
     EXPECTED,
     ROOT,
@@ -26,14 +34,6 @@ from lavis_models import (
     scaled_difference,
     write_random,
 )
-
-from ovsslib.errors import OvssError
-from ovsslib.pnp.pipeline import PnPOVSS, build
-from ovsslib.pnp.presets import preset
-from ovsslib.pnp.salience import gradcam_map
-from ovsslib.vlm import load_vlm
-from ovsslib.vlm.lavis.backend import LavisMatcher, watch
-from ovsslib.vlm.lavis.backend import build as build_lavis
 
 LIMIT = 1e-5
 LAYERS = (1, 2, 3)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lavis_models import CASE, EXPECTED, golden_pair
 
 from ovsslib.pnp.prompt import build_prompts
 from ovsslib.pnp.salience import attention_gradient, class_maps, gradcam_map
 from ovsslib.vlm.lavis.backend import LavisMatcher
+from support.lavis_models import CASE, EXPECTED, golden_pair
 
 
 @pytest.fixture(scope="module")

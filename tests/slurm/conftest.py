@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from cluster import Cluster, SlurmError, install, running
+
+from support.slurm_cluster import Cluster, SlurmError, install, running
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from cluster import Cluster, SlurmError, wait_for
+
+from support.slurm_cluster import Cluster, SlurmError, wait_for
 
 PROFILE = Path(__file__).with_name("profile.yml")
 RUN = "run --vlm micro-blip --dataset diorama --limit 40 --shard-size 2 --device cpu --json".split()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import Cluster, SlurmError, install, wait_for
 from distributed import Client
 from distributed.client import as_completed
+
+from support.slurm_cluster import Cluster, SlurmError, install, wait_for
 
 PROFILE = Path(__file__).with_name("profile.yml")
 

@@ -166,7 +166,7 @@ def test_all_layers_in_one_graph(
         assert (slope - theirs_one.grad).abs().max() < 1e-10 * scale
         assert single.abs().max() > 1e-5
     if len(layers) > 1:  # what the first layer changes in later ones is part of its derivative
-        monkeypatch.setattr(blip_net, "_leaf", lambda x, keep: x.detach().requires_grad_(keep))
+        monkeypatch.setattr(blip_net, "leaf", lambda x, keep: x.detach().requires_grad_(keep))
         states, found = mine.text_encoder.read(ids, ours, image, layers, True)
         cut = torch.autograd.grad(mine.itm_head(states[:, 0])[:, 1].sum(), found)
         assert (slopes[0] - cut[0]).abs().max() > 1e-6
