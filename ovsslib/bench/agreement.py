@@ -1,4 +1,4 @@
-"""Whether two computations of the salience maps found the same.
+"""Whether two computations of the salience maps agree.
 
 Letters: N rounds, K classes, P patches.
 """
@@ -11,31 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from ovsslib.bench.full_graph import Found
+from ovsslib.bench.full_graph import Rounds
 from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps
 
-TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.2, "float16": 0.05, "int8": 0.3}
-"""Largest difference from float32 relative to the largest value, by what the model computes in;
-with random weights, whose maps are noise."""
-KEPT = 0.99
-"""Share of the pixels whose labels a faster way must keep."""
+TOLERANCE: dict[str, float] = {"float32": 1e-3, "bfloat16": 0.2, "float16": 0.05}
+"""Number type of the model -> largest difference from float32, relative to the largest value (with
+random weights, whose maps are noise)."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """How far two results are apart.
 
-    Differences are the largest absolute one over the reference's largest value, the worst image's
-    in each case. A round after which an image dropped other patches than the reference is not
-    comparable any more, as the model saw another image; it is left out of `rounds` and
-    `sums`.
+    A difference is the largest absolute one over the reference's largest value, in the worst image.
+    Once an image has dropped other patches than the reference, its later rounds are not comparable,
+    as the model saw another image; they are left out of `rounds` and `sums`.
 
     Attributes:
         agree: Whether every comparable figure is within the tolerance and patches were picked
-            rightly.
+            correctly.
         tolerance: See `TOLERANCE`.
         rounds: Difference of each round's maps, the first with nothing dropped; None where no
             image is comparable.
@@ -54,19 +51,18 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values; a difference that is no number is `"not finite"`."""
-        found = asdict(self)
-        found["rounds"] = [_plain(value) for value in self.rounds]
-        return found | {"sums": _plain(self.sums)}
+        rounds = [_plain(value) for value in self.rounds]
+        return asdict(self) | {"rounds": rounds, "sums": _plain(self.sums)}
 
 
 def compare(
-    reference: Sequence[Found], ours: Sequence[Maps], count: int, tolerance: float
+    reference: Sequence[Rounds], ours: Sequence[Maps], count: int, tolerance: float
 ) -> Agreement:
     """Compare the pipeline's maps with those of another computation.
 
     Args:
         reference: One result per image.
-        ours: The same pictures' maps, with their stages.
+        ours: The same images' maps, with their stages.
         count: Patches dropped after each round.
         tolerance: Largest allowed difference relative to the largest value.
 
@@ -80,7 +76,7 @@ def compare(
         stages = mine.stages or {}
         maps = stages["rounds"].reshape(theirs.maps.shape)
         dropped = stages["dropped"].reshape(theirs.dropped.shape)
-        same = [bool((one == two).all()) for one, two in zip(dropped, theirs.dropped, strict=True)]
+        same = [bool((a == b).all()) for a, b in zip(dropped, theirs.dropped, strict=True)]
         comparable = len(same) if all(same) else same.index(False)
         for number in range(comparable):
             rounds[number].append(_difference(maps[number], theirs.maps[number]))
@@ -89,12 +85,12 @@ def compare(
             sums.append(_difference(total, theirs.maps.sum(axis=0)))
         else:
             other += 1
-            # The round before the first difference chose; later ones saw another image.
+            # Only the round before the first difference is judged; later ones saw another image.
             chosen = dropped[comparable] & ~dropped[comparable - 1] if comparable else dropped[0]
             wrong += not comparable or not _near_tie(
                 theirs, comparable - 1, chosen, count, tolerance
             )
-    figures = [max(found) if found else None for found in rounds]
+    figures = [max(differences) if differences else None for differences in rounds]
     worst = max(sums) if sums else None
     checked = [value for value in (*figures, worst) if value is not None]
     # Written so that a NaN fails: it is not within the tolerance.
@@ -102,12 +98,14 @@ def compare(
     return Agreement(agree, tolerance, figures, worst, other, wrong)
 
 
-def same_labels(reference: Sequence[Found], ours: Sequence[Maps], config: PnPConfig) -> list[float]:
+def same_labels(
+    reference: Sequence[Rounds], ours: Sequence[Maps], config: PnPConfig
+) -> list[float]:
     """Share of the pixels of each image that refinement labels alike, in 0..1.
 
     Args:
         reference: One result per image.
-        ours: The same pictures' maps.
+        ours: The same images' maps.
         config: Settings of the refinement.
     """
     shares = []
@@ -129,12 +127,14 @@ def _difference(mine: np.ndarray, theirs: np.ndarray) -> float:
             "the maps are 0 everywhere, so that comparing them says nothing; choose another layer "
             "or head"
         )
-    found = float(np.abs(mine - theirs).max()) / top
+    difference = float(np.abs(mine - theirs).max()) / top
     # max() would lose a NaN.
-    return found if np.isfinite(found) else float("inf")
+    return difference if np.isfinite(difference) else float("inf")
 
 
-def _near_tie(theirs: Found, number: int, chosen: np.ndarray, count: int, tolerance: float) -> bool:
+def _near_tie(
+    theirs: Rounds, number: int, chosen: np.ndarray, count: int, tolerance: float
+) -> bool:
     """Whether other patches were chosen only because their salience is almost the same."""
     salience = theirs.aggregate[number]
     expected = theirs.dropped[number + 1] & ~theirs.dropped[number]

@@ -1,4 +1,4 @@
-"""What is measured: a model, settings, and made-up images with class names."""
+"""What is measured: a model, settings, and synthetic images with class names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ovsslib.pnp.config import PnPConfig
 if TYPE_CHECKING:
     from ovsslib.vlm.protocol import ImageTextMatcher
 
-PICTURE = (500, 375)
-"""Width and height in pixels of the made-up images: VOC's usual size."""
+PHOTO = (500, 375)
+"""Width and height in pixels of the synthetic images: VOC's usual size."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,10 @@ class Spec:
         batch: Images in one pass of the model.
         images: Images; None takes one batch.
         dtype: What the model computes in, see `ovsslib.vlm.load_vlm`.
-        compiled: Whether `torch.compile` is put to the image encoder.
+        compiled: Whether `torch.compile` is applied to the image encoder.
         packed: Whether its weights may be packed (see `ovsslib.vlm.linear`; not where compiled).
         device: Such as `"cpu"`; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
-        seed: Of images and random weights.
 
     Raises:
         OvssError: A count is below its least value.
@@ -59,7 +58,6 @@ class Spec:
     packed: bool = True
     device: str | None = None
     threads: int | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Check the counts."""
@@ -70,21 +68,21 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Work:
+class Case:
     """A model with its settings, and B images, each with its K class names."""
 
     matcher: ImageTextMatcher
     config: PnPConfig
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     classes: list[tuple[str, ...]]
     batch: int
     compiled: bool = False
 
     def batches(self) -> Iterator[tuple[list[np.ndarray], list[tuple[str, ...]]]]:
         """Images and class names, `batch` at a time."""
-        for start in range(0, len(self.pictures), self.batch):
+        for start in range(0, len(self.images), self.batch):
             part = slice(start, start + self.batch)
-            yield self.pictures[part], self.classes[part]
+            yield self.images[part], self.classes[part]
 
     def describe(self) -> dict[str, Any]:
         """The settings that the figures depend on, as plain values."""
@@ -98,27 +96,27 @@ class Work:
             "layer": config.layer,
             "head": config.head,
             "batch": self.batch,
-            "images": len(self.pictures),
+            "images": len(self.images),
             "compiled": self.compiled,
         }
 
 
-def made_up_picture(seed: int, size: tuple[int, int] | None = None) -> np.ndarray:
+def synthetic_image(seed: int, size: tuple[int, int] | None = None) -> np.ndarray:
     """Smooth random colours.
 
     Args:
         seed: The same image for the same seed.
-        size: Width and height in pixels; None takes `PICTURE`.
+        size: Width and height in pixels; None takes `PHOTO`.
 
     Returns:
         (H, W, 3) uint8.
 
     Example:
-        >>> made_up_picture(1, (40, 30)).shape
+        >>> synthetic_image(1, (40, 30)).shape
         (30, 40, 3)
     """
     cells = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(cells).resize(size or PICTURE, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(cells).resize(size or PHOTO, Image.Resampling.BICUBIC))
 
 
 def class_names(count: int, first: int = 0) -> tuple[str, ...]:
@@ -133,7 +131,7 @@ def class_names(count: int, first: int = 0) -> tuple[str, ...]:
     return tuple(CLASSES[k] if not again else f"{CLASSES[k]} {again + 1}" for again, k in turns)
 
 
-def prepare(spec: Spec) -> Work:
+def prepare(spec: Spec) -> Case:
     """Load the model and make the images.
 
     Raises:
@@ -152,7 +150,7 @@ def prepare(spec: Spec) -> Work:
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     matcher = open_model(
-        spec.vlm, spec.dtype, spec.device, seed=spec.seed, packed=spec.packed and not spec.compiled
+        spec.vlm, spec.dtype, spec.device, packed=spec.packed and not spec.compiled
     )
     folder = None if spec.vlm in SHAPES else find_checkpoint(spec.vlm)
     changes: dict[str, Any] = {"rounds": spec.rounds, "patches_per_round": spec.patches}
@@ -166,18 +164,14 @@ def prepare(spec: Spec) -> Work:
     _check_side(config.image_size or matcher.image_size, matcher.patch_size)
     PnPOVSS(matcher, config)  # checks layer and head
     numbers = range(spec.images or spec.batch)
-    pictures = [made_up_picture(spec.seed + number) for number in numbers]
+    images = [synthetic_image(number) for number in numbers]
     names = [class_names(spec.classes, number) for number in numbers]
     if spec.compiled:
-        _encoder(matcher).compile()
-    return Work(matcher, config, pictures, names, spec.batch, spec.compiled)
-
-
-def _encoder(matcher: ImageTextMatcher) -> Any:
-    encoder = getattr(matcher, "image_encoder", None)
-    if encoder is None:
-        raise OvssError(f"{matcher.name} has no image encoder that can be compiled")
-    return encoder
+        encoder: Any = getattr(matcher, "image_encoder", None)
+        if encoder is None:
+            raise OvssError(f"{matcher.name} has no image encoder that can be compiled")
+        encoder.compile()
+    return Case(matcher, config, images, names, spec.batch, spec.compiled)
 
 
 def _check_side(side: int, patch: int) -> None:

@@ -1,9 +1,9 @@
-"""The costly way to salience, to compare with: differentiate everything.
+"""An independent baseline: salience of BLIP with the whole graph kept and differentiated.
 
-Plain torch with a model's weights and nothing else of this library's computation: every parameter
-and the pixels require a gradient, attention is computed step by step, the cross-attention of all
-text layers is kept with its gradient, and each round is a full pass over image and text. This is
-how code of this kind is usually released.
+Plain torch on a model's weights, sharing none of the computation that it is compared with: every
+parameter and the pixels require a gradient, attention is computed step by step, the cross-attention
+of all text layers is kept with its gradient, and each round is a full pass over image and text.
+This is how code of this kind is usually released.
 
 Letters: B images, R prompts, A heads, T text tokens, K classes, P patches, N rounds.
 """
@@ -18,14 +18,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from ovsslib.bench.case import Work
+from ovsslib.bench.case import Case
 from ovsslib.errors import OvssError
 from ovsslib.pnp.prompt import Prompt, build_prompts
 from ovsslib.vlm.blip.net import BlipNet
 
 
 @dataclass(frozen=True)
-class Found:
+class Rounds:
     """One image's rounds.
 
     Attributes:
@@ -39,7 +39,7 @@ class Found:
     aggregate: np.ndarray
 
 
-class Everything:
+class FullGraph:
     """A BLIP whose whole graph is kept.
 
     Args:
@@ -52,7 +52,7 @@ class Everything:
         self.enc = enc
         self.weights = {k: v.detach().requires_grad_() for k, v in net.state_dict().items()}
 
-    def look(
+    def attention(
         self, pixels: Tensor, ids: Tensor, mask: Tensor, owner: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
         """One pass over images and prompts and back from the match logit to everything.
@@ -69,12 +69,12 @@ class Everything:
         pixels = pixels.clone().requires_grad_()
         ids = ids.clone()
         ids[:, 0] = self.enc
-        states, kept = self._text(ids, mask, self._image(pixels)[owner])
+        states, layers = self._text(ids, mask, self._image(pixels)[owner])
         self._linear("itm_head", states[:, 0])[:, 1].sum().backward()
-        slopes = [looks.grad for looks in kept if looks.grad is not None]
+        gradients = [attention.grad for attention in layers if attention.grad is not None]
         for weight in self.weights.values():
             weight.grad = None
-        return [looks.detach() for looks in kept], slopes
+        return [attention.detach() for attention in layers], gradients
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return functional.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
@@ -93,12 +93,12 @@ class Everything:
         )
         side = x.shape[-1]
         own = sizes.image_size // sizes.patch
-        places = weights[f"{at}.position_embedding"]
-        grid = places[0, 1:].reshape(1, own, own, -1).permute(0, 3, 1, 2)
+        positions = weights[f"{at}.position_embedding"]
+        grid = positions[0, 1:].reshape(1, own, own, -1).permute(0, 3, 1, 2)
         if side != own:
             grid = functional.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
         patches = (x + grid).reshape(len(x), -1, side * side).permute(0, 2, 1)
-        first = weights[f"{at}.class_embedding"] + places[:, :1]
+        first = weights[f"{at}.class_embedding"] + positions[:, :1]
         x = torch.cat([first.repeat(len(x), 1, 1), patches], 1)
         for number in range(sizes.image.layers):
             layer = f"vision_model.encoder.layers.{number}"
@@ -116,18 +116,18 @@ class Everything:
         """States (R, T, D) and the cross-attention of every layer, its gradient to be kept."""
         at, eps = "text_encoder.embeddings", self.sizes.text.eps
         words = functional.embedding(ids, self.weights[f"{at}.word_embeddings.weight"])
-        places = self.weights[f"{at}.position_embeddings.weight"][: ids.shape[1]]
-        x = self._norm(f"{at}.LayerNorm", words + places, eps)
-        kept = []
+        positions = self.weights[f"{at}.position_embeddings.weight"][: ids.shape[1]]
+        x = self._norm(f"{at}.LayerNorm", words + positions, eps)
+        layers = []
         for number in range(self.sizes.text.layers):
             layer = f"text_encoder.encoder.layer.{number}"
             x, _ = self._attention(f"{layer}.attention", x, x, mask)
-            x, looks = self._attention(f"{layer}.crossattention", x, image, None)
-            kept.append(looks)
+            x, attention = self._attention(f"{layer}.crossattention", x, image, None)
+            layers.append(attention)
             inner = functional.gelu(self._linear(f"{layer}.intermediate.dense", x))
             inner = self._linear(f"{layer}.output.dense", inner)
             x = self._norm(f"{layer}.output.LayerNorm", inner + x, eps)
-        return x, kept
+        return x, layers
 
     def _attention(
         self, name: str, x: Tensor, source: Tensor, mask: Tensor | None
@@ -135,11 +135,11 @@ class Everything:
         query = self._linear(f"{name}.self.query", x)
         key = self._linear(f"{name}.self.key", source)
         value = self._linear(f"{name}.self.value", source)
-        seen, looks = _attend(query, key, value, self.sizes.text.heads, mask)
+        seen, attention = _attend(query, key, value, self.sizes.text.heads, mask)
         if mask is None:
-            looks.retain_grad()
+            attention.retain_grad()
         seen = self._linear(f"{name}.output.dense", seen)
-        return self._norm(f"{name}.output.LayerNorm", seen + x, self.sizes.text.eps), looks
+        return self._norm(f"{name}.output.LayerNorm", seen + x, self.sizes.text.eps), attention
 
 
 def _attend(
@@ -151,45 +151,45 @@ def _attend(
     scores = torch.einsum("btad,bsad->bats", q, k) / (width // heads) ** 0.5
     if mask is not None:
         scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-    looks = scores.softmax(-1)
-    return torch.einsum("bats,bsad->btad", looks, v).reshape(rows, length, width), looks
+    attention = scores.softmax(-1)
+    return torch.einsum("bats,bsad->btad", attention, v).reshape(rows, length, width), attention
 
 
-def run(work: Work) -> list[Found]:
+def run(case: Case) -> list[Rounds]:
     """Steps 2 to 4 the costly way.
 
     Args:
-        work: Images, class names, a BLIP that is not packed, and settings of which layer, head,
+        case: Images, class names, a BLIP that is not packed, and settings of which layer, head,
             rounds, patches and the colour of dropped patches count.
 
     Returns:
         One result per image.
 
     Raises:
-        OvssError: The model is no BLIP.
+        OvssError: The model is not a BLIP.
     """
-    matcher = work.matcher
+    matcher = case.matcher
     net = getattr(matcher, "model", None)
     if not isinstance(net, BlipNet):
-        raise OvssError(f"{matcher.name} is no BLIP: only BLIP can be compared; choose another")
+        raise OvssError(f"{matcher.name} is not a BLIP: only BLIP can be compared; choose another")
     enc = matcher.tokenizer.token_to_id("[ENC]")  # type: ignore[attr-defined]
-    model = Everything(net, net.sizes.vocabulary - 1 if enc is None else enc)
-    found = []
-    for pictures, classes in work.batches():
-        found += _batch(model, work, pictures, classes)
-    return found
+    model = FullGraph(net, net.sizes.vocabulary - 1 if enc is None else enc)
+    rounds = []
+    for images, classes in case.batches():
+        rounds += _batch(model, case, images, classes)
+    return rounds
 
 
 def _batch(
-    model: Everything, work: Work, pictures: list[np.ndarray], classes: list[tuple[str, ...]]
-) -> list[Found]:
+    model: FullGraph, case: Case, images: list[np.ndarray], classes: list[tuple[str, ...]]
+) -> list[Rounds]:
     """All rounds of one batch."""
-    matcher, config = work.matcher, work.config
+    matcher, config = case.matcher, case.config
     prompts = [
         build_prompts(names, matcher.tokenize, prefix=config.prompt, max_tokens=matcher.max_tokens)
         for names in classes
     ]
-    inputs = matcher.preprocess([Image.fromarray(p) for p in pictures], config.image_size)
+    inputs = matcher.preprocess([Image.fromarray(image) for image in images], config.image_size)
     inputs = inputs.to(next(iter(model.weights.values())).dtype)
     rows = [prompt.tokens.ids for mine in prompts for prompt in mine]
     longest = max(map(len, rows))
@@ -201,15 +201,15 @@ def _batch(
     mean, std = torch.tensor(matcher.image_mean), torch.tensor(matcher.image_std)
     colour = (-mean / std if config.drop_value == "black" else 0 * mean).to(inputs)
     side, patch = inputs.shape[-1] // matcher.patch_size, matcher.patch_size
-    gone = torch.zeros(len(pictures), side * side, dtype=torch.bool)
-    records: list[list[tuple[np.ndarray, ...]]] = [[] for _ in pictures]
+    gone = torch.zeros(len(images), side * side, dtype=torch.bool)
+    records: list[list[tuple[np.ndarray, ...]]] = [[] for _ in images]
     for _ in range(config.rounds):
         mosaic = gone.reshape(-1, 1, side, 1, side, 1).expand(-1, 1, -1, patch, -1, patch)
-        hidden = mosaic.reshape(len(pictures), 1, side * patch, side * patch).to(inputs.device)
+        hidden = mosaic.reshape(len(images), 1, side * patch, side * patch).to(inputs.device)
         seen = torch.where(hidden, colour[:, None, None], inputs)
-        looks, slopes = model.look(seen, ids, mask, owner)
-        look, slope = looks[config.layer - 1].float(), slopes[config.layer - 1].float()
-        cam = (look * slope.clamp(min=0)).clamp(min=0)[..., 1:]
+        layers, gradients = model.attention(seen, ids, mask, owner)
+        attention, gradient = (x[config.layer - 1].float() for x in (layers, gradients))
+        cam = (attention * gradient.clamp(min=0)).clamp(min=0)[..., 1:]
         tokens = (
             cam.mean(1) if config.head is None else cam[:, config.head - 1]
         ).cpu()  # (R, T, P)
@@ -220,11 +220,13 @@ def _batch(
             records[index].append((maps.numpy(), gone[index].numpy().copy(), total.numpy()))
             order = total.sort(descending=True, stable=True).indices[: config.patches_per_round]
             gone[index, order[total[order] > 0]] = True
-    return [Found(*(np.stack(part) for part in zip(*record, strict=True))) for record in records]
+    return [Rounds(*(np.stack(part) for part in zip(*record, strict=True))) for record in records]
 
 
 def _classes(tokens: Tensor, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
     """Token maps (R, T, P) of one image to class maps (K, P) and their tokens' sum (P,)."""
-    pairs = [(row, span) for row, one in zip(tokens, prompts, strict=True) for span in one.spans]
+    pairs = [
+        (row, span) for row, prompt in zip(tokens, prompts, strict=True) for span in prompt.spans
+    ]
     maps = torch.stack([row[list(span)].mean(0) for row, span in pairs])
     return maps, torch.stack([row[list(span)].sum(0) for row, span in pairs]).sum(0)

@@ -14,9 +14,12 @@ from torch.utils.flop_counter import flop_registry
 
 from ovsslib.errors import OvssError
 
+PRODUCTS = 5
+"""Products that `matmul_rate` times; the fastest counts."""
+
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told; nothing on the CPU."""
+    """Wait until a GPU has done its work; nothing on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -30,16 +33,13 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def matmul_rate(
-    dtype: torch.dtype, device: torch.device, *, size: int | None = None, products: int = 5
-) -> float:
+def matmul_rate(dtype: torch.dtype, device: torch.device, *, size: int | None = None) -> float:
     """Best rate of a square matrix product.
 
     Args:
-        dtype: Type of the matrices; int8 sums in int32.
+        dtype: Type of the matrices.
         device: Where to multiply.
         size: Side of the matrices; None takes 2048 on the CPU and 8192 elsewhere.
-        products: How many are timed, after one that is not.
 
     Returns:
         FLOP per second; a multiply-add counts as two.
@@ -50,20 +50,13 @@ def matmul_rate(
     side = size or (2048 if device.type == "cpu" else 8192)
     generator = torch.Generator().manual_seed(0)
     try:
-        one, two = (
-            (8 * torch.randn(side, side, generator=generator)).to(device, dtype) for _ in range(2)
-        )
-        product = torch._int_mm if dtype == torch.int8 else torch.mm
-        out = product(one, two)
-        times = [seconds(lambda: product(one, two, out=out), device) for _ in range(products)]
+        a, b = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
+        out = a @ b  # warms up
+        times = [seconds(lambda: torch.mm(a, b, out=out), device) for _ in range(PRODUCTS)]
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise OvssError(f"no matrix product in {dtype} on {device}: {reason}") from error
     return 2 * side**3 / min(times)
-
-
-# torch has none for the product of integers.
-_FORMULAS = {**flop_registry, torch.ops.aten._int_mm: flop_registry[torch.ops.aten.mm]}
 
 
 class _FlopCount(TorchDispatchMode):
@@ -87,7 +80,7 @@ class _FlopCount(TorchDispatchMode):
         """Run an operation and add what its formula says."""
         del types
         out = func(*args, **(kwargs or {}))
-        formula = _FORMULAS.get(func._overloadpacket)
+        formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.total += int(formula(*args, **(kwargs or {}), out_val=out))
         return out
@@ -123,4 +116,4 @@ def alternate(
     for _ in range(repeats):
         for name, call in calls.items():
             times[name].append(seconds(call, device))
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(spent) for name, spent in times.items()}

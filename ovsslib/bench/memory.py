@@ -1,4 +1,4 @@
-"""Memory of a process; without torch, so that a small process stays one while it is measured."""
+"""Memory of a process; without torch, so that a small process stays small while it is measured."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def resident(*, peak: bool) -> int:
     """Bytes of this process in memory, now or at most since it began.
 
-    Linux says so under `/proc`. Its `getrusage` would not do: a new process inherits its
-    parent's peak. Elsewhere `getrusage` is all there is, and *now* is the peak as well.
+    Read from `/proc` on Linux, where `getrusage` would not do: a new process inherits its parent's
+    peak. Elsewhere `getrusage` is all there is, and *now* is the peak as well.
 
     Raises:
-        OvssError: The system tells neither.
+        OvssError: The system reports neither.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -30,18 +30,14 @@ def resident(*, peak: bool) -> int:
     try:
         import resource
     except ImportError as error:
-        raise OvssError("this system does not tell a process's memory; use --no-memory") from error
+        raise OvssError("this system reports no memory of processes; use --no-memory") from error
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
 
 
 def footprint(job: Job) -> int:
-    """Refine and score an image as a refinement process of a run does; runs in one.
-
-    Returns:
-        The most memory that the process has had, in bytes.
-    """
+    """Peak bytes of this process after refining and scoring an image; meant for a new process."""
     from ovsslib.evaluate.stages import refine_and_score
 
     refine_and_score(job)

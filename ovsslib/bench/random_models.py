@@ -1,21 +1,19 @@
-"""Random BLIP models that need no download: the published sizes, seeded weights, a word list."""
+"""BLIP models with random weights and published sizes, and micro-blip's tokenizer: no download."""
 
 from __future__ import annotations
 
 import math
 import re
-import string
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ovsslib.errors import OvssError
 from ovsslib.lookup import unknown
-from ovsslib.miniature.diorama.classes import CLASSES
+from ovsslib.paths import data
 from ovsslib.vlm.blip.matcher import BlipMatcher
 from ovsslib.vlm.blip.net import BlipNet
+from ovsslib.vlm.inputs import load_tokenizer
 from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
 from ovsslib.vlm.weights import fill
 
@@ -50,37 +48,8 @@ SHAPES: dict[str, BlipSizes] = {
     ),
 }
 """Name -> size of a model whose weights are drawn at random."""
-
-
-def word_tokenizer(words: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A WordPiece tokenizer that knows some words whole and spells all others in letters.
-
-    Args:
-        words: Words with a token of their own, in lower case.
-        vocabulary: Number of token embeddings; `[ENC]` is the last, as in BLIP.
-
-    Returns:
-        A tokenizer that writes `[CLS] … [SEP]` around a text.
-
-    Raises:
-        OvssError: The vocabulary is too small for the words.
-
-    Example:
-        >>> word_tokenizer(["cat"], 100).encode("Cat ox").tokens
-        ['[CLS]', 'cat', 'o', '##x', '[SEP]']
-    """
-    signs = string.ascii_lowercase + string.digits
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokens = [*special, *words, *signs, *("##" + sign for sign in signs)]
-    places = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    if len(places) >= vocabulary:
-        raise OvssError(f"{vocabulary} token embeddings are too few for {len(places)} tokens")
-    places["[ENC]"] = vocabulary - 1
-    tokenizer = Tokenizer(models.WordPiece(places, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return tokenizer
+SEED = 0
+"""Of the weights."""
 
 
 def random_weight(name: str, value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -88,7 +57,7 @@ def random_weight(name: str, value: torch.Tensor, generator: torch.Generator) ->
 
     The scales keep states, attention and gradients far from constant: a comparison of maps that
     are all alike would prove nothing. What a layer adds to the image tokens is small, as in trained
-    networks: else 24 random layers make all tokens alike, and GradCAM of a head 0 everywhere.
+    networks; otherwise 24 random layers make all tokens alike, and GradCAM of a head 0 everywhere.
     """
     if "norm" in name.lower():
         start = 1.0 if name.endswith("weight") else 0.0
@@ -102,16 +71,13 @@ def random_weight(name: str, value: torch.Tensor, generator: torch.Generator) ->
     return scale * torch.randn(value.shape, generator=generator)
 
 
-def random_blip(
-    name: str, dtype: torch.dtype, device: torch.device, *, seed: int = 0
-) -> BlipMatcher:
-    """A BLIP with random weights, the same for the same seed.
+def random_blip(name: str, dtype: torch.dtype, device: torch.device) -> BlipMatcher:
+    """A BLIP with random weights, always the same.
 
     Args:
         name: A key of `SHAPES`.
         dtype: Type of the weights (drawn in float32, then rounded).
         device: Where to put them.
-        seed: Of the weights.
 
     Returns:
         A frozen matcher.
@@ -121,27 +87,20 @@ def random_blip(
     """
     if name not in SHAPES:
         raise unknown("random model", name, SHAPES)
-    shape = SHAPES[name]
     with torch.device("meta"):
-        net = BlipNet(shape)
-    generator = torch.Generator().manual_seed(seed)
+        net = BlipNet(SHAPES[name])
+    generator = torch.Generator().manual_seed(SEED)
     # One at a time, so that no second copy of all the weights shows in the peak memory.
     weights = {
         key: random_weight(key, value, generator).to(device, dtype)
         for key, value in net.state_dict().items()
     }
     fill(net, weights, "BLIP")
-    words = dict.fromkeys(" ".join(("a picture of", *CLASSES)).split())
-    return BlipMatcher(net, word_tokenizer(words, shape.vocabulary), name=name)
+    return BlipMatcher(net, load_tokenizer(data("checkpoints", "micro-blip")), name=name)
 
 
 def open_model(
-    name: str,
-    dtype: str = "float32",
-    device: str | None = None,
-    *,
-    seed: int = 0,
-    packed: bool = True,
+    name: str, dtype: str = "float32", device: str | None = None, *, packed: bool = True
 ) -> ImageTextMatcher:
     """A random model by name, or whatever `ovsslib.vlm.load_vlm` finds.
 
@@ -149,7 +108,6 @@ def open_model(
         name: A key of `SHAPES`, a model's name, a folder or a hub id.
         dtype: See `ovsslib.vlm.load_vlm`.
         device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
-        seed: Of random weights.
         packed: See `ovsslib.vlm.load_vlm`.
 
     Raises:
@@ -162,8 +120,7 @@ def open_model(
         raise unknown("dtype", dtype, DTYPES)
     if name not in SHAPES:
         return load_vlm(name, device, dtype, packed=packed)
-    where = open_device(device)
-    matcher = random_blip(name, getattr(torch, dtype), where, seed=seed)
+    matcher = random_blip(name, getattr(torch, dtype), open_device(device))
     return pack_matcher(matcher) if packed else matcher
 
 

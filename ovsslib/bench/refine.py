@@ -1,44 +1,32 @@
-"""Speed of refinement, and of the pipeline that overlaps it with the model."""
+"""Speed of refinement (Step 5), and of the pipeline that overlaps it with the model."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 
-from ovsslib.bench.case import class_names, made_up_picture
+from ovsslib.bench.case import class_names, synthetic_image
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.pool import ordered
+from ovsslib.evaluate.pool import close
+from ovsslib.evaluate.result import RunResult
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.presets import preset
-from ovsslib.pnp.refine import (
-    add_background,
-    blur,
-    dense_crf,
-    refine_maps,
-    softmax,
-    threshold,
-)
+from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Maps
 
-if TYPE_CHECKING:
-    from ovsslib.evaluate.task import Picture
-
 GRID = 21
 """Patches along each side of the measured maps: BLIP's at 336 pixels."""
-_PATIENCE = 120.0
 
 
-def made_up_maps(size: tuple[int, int], classes: int, seed: int) -> Maps:
-    """A made-up image with smooth random maps, as a model might give them.
+def synthetic_maps(size: tuple[int, int], classes: int, seed: int) -> Maps:
+    """A synthetic image with smooth random maps, as a model might give them.
 
     Args:
         size: Width and height in pixels.
@@ -47,11 +35,13 @@ def made_up_maps(size: tuple[int, int], classes: int, seed: int) -> Maps:
     """
     coarse = np.random.default_rng(seed).random((classes, 4, 4)) ** 4
     maps = upsample(coarse, (GRID, GRID))
-    return Maps(maps, class_names(classes), 1.0, made_up_picture(seed, size))
+    return Maps(maps, class_names(classes), 1.0, synthetic_image(seed, size))
 
 
-def stage_times(size: tuple[int, int], classes: int, images: int, config: PnPConfig) -> dict:
-    """Time of each stage of refinement for images of one size.
+def stage_times(
+    size: tuple[int, int], classes: int, images: int, config: PnPConfig
+) -> dict[str, Any]:
+    """Time of each stage of refinement: `refine_maps` with more and more of it switched on.
 
     Args:
         size: Width and height in pixels.
@@ -61,26 +51,31 @@ def stage_times(size: tuple[int, int], classes: int, images: int, config: PnPCon
 
     Returns:
         `size` ("500x375"), `classes`, `planes`, and in milliseconds per image
-        `upsample` (threshold and background plane included), `blur`, `crf` (softmax included)
-        and `total`, the time of `ovsslib.pnp.refine.refine_maps` as a whole.
+        `upsample` (threshold, background plane and labels included), what `blur` and `crf`
+        (softmax included) add to it, and their `total`.
     """
-    times: dict[str, list[float]] = {"upsample": [], "blur": [], "crf": [], "total": []}
+    settings = {
+        "upsample": config.replace(blur=0, normalise=False, crf=False),
+        "blur": config.replace(crf=False),
+        "total": config,
+    }
+    times: dict[str, list[float]] = {name: [] for name in settings}
     for seed in range(images):
-        maps = made_up_maps(size, classes, seed)
-        marks = [time.perf_counter()]
-        planes = upsample(threshold(maps.maps, config.threshold), maps.image.shape[:2])
-        planes = add_background(planes)
-        marks.append(time.perf_counter())
-        planes = blur(planes, config.blur)
-        marks.append(time.perf_counter())
-        dense_crf(softmax(planes), maps.image, config)
-        marks.append(time.perf_counter())
-        refine_maps(maps, config)
-        marks.append(time.perf_counter())
-        for found, spent in zip(times.values(), np.diff(marks), strict=True):
-            found.append(1000 * float(spent))
-    medians = {name: statistics.median(found) for name, found in times.items()}
-    return {"size": f"{size[0]}x{size[1]}", "classes": classes, "planes": classes + 1, **medians}
+        maps = synthetic_maps(size, classes, seed)
+        for name, setting in settings.items():
+            start = time.perf_counter()
+            refine_maps(maps, setting)
+            times[name].append(1000 * (time.perf_counter() - start))
+    first, second, total = (statistics.median(spent) for spent in times.values())
+    return {
+        "size": f"{size[0]}x{size[1]}",
+        "classes": classes,
+        "planes": classes + 1,
+        "upsample": first,
+        "blur": second - first,
+        "crf": total - second,
+        "total": total,
+    }
 
 
 def stages(
@@ -102,76 +97,22 @@ def stages(
     return [stage_times(size, count, images, config) for size in sizes for count in classes]
 
 
-@dataclass(frozen=True)
-class Flow:
-    """A stream of images refined: seconds from the first map's making to the last labels."""
-
-    seconds: float
-    checksums: tuple[int, ...]
-
-
-def refine_one(task: tuple[Maps, PnPConfig]) -> tuple[int, int]:
-    """Refine one image; runs in a worker process.
-
-    Returns:
-        The process's id, and a checksum of the labels.
-    """
-    return os.getpid(), zlib.crc32(refine_maps(*task).labels.tobytes())
-
-
-def flow(maps: Iterable[Maps], config: PnPConfig, workers: int) -> Flow:
-    """Refine maps as they come, beside whatever makes them.
-
-    The clock starts when every worker process is there and has refined a small image: a long run
-    starts its processes once.
-
-    Args:
-        maps: Made one by one while earlier ones are being refined.
-        config: Settings.
-        workers: Processes; 0 refines in this one.
-
-    Raises:
-        OvssError: A worker process does not start.
-    """
-    small = made_up_maps((16, 16), 1, 0)
-    there: set[int] = set()
-    begun = [0.0]
-    warming = 0
-
-    def tasks() -> Iterator[tuple[Maps, PnPConfig]]:
-        nonlocal warming
-        patience = time.perf_counter() + _PATIENCE
-        while len(there) < max(1, workers):
-            warming += 1
-            yield small, config
-            time.sleep(0.01 if workers else 0)
-            if time.perf_counter() > patience:
-                raise OvssError(f"{workers} worker processes did not start; use fewer")
-        begun[0] = time.perf_counter()
-        for item in maps:
-            yield item, config
-
-    sums = []
-    for process, checksum in ordered(refine_one, tasks(), workers):
-        there.add(process)
-        sums.append(checksum)
-    return Flow(time.perf_counter() - begun[0], tuple(sums[warming:]))
-
-
 def pipeline(
     vlm: str,
-    workers: Sequence[int],
+    refiners: Sequence[int],
     images: int,
     *,
     batch: int = 4,
     device: str | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Salience alone, refinement alone, and both overlapped, on Diorama's images.
+    """Salience alone, refinement alone, and both overlapped, in runs on Diorama's images.
+
+    Each run is done twice and the second counts, when its processes are there.
 
     Args:
         vlm: Model: a name, a folder or a hub id.
-        workers: Numbers of processes to refine in; 0 refines between the model's batches.
+        refiners: Numbers of processes to refine in; 0 refines between the model's batches.
         images: Images.
         batch: Images in one pass of the model.
         device: Of the model; None takes a GPU where there is one.
@@ -181,61 +122,46 @@ def pipeline(
         `settings`; `salience` and `refinement` (one process) in images per second; `rows`
         with `workers`, `pipeline`, `slower_stage` (the rate if the stages overlap fully, the
         refinement `workers` times as fast) and `sum` (the rate if nothing overlaps), all in
-        images per second; `same_labels`, whether all numbers of workers gave the same;
-        `provenance`.
+        images per second; `same_labels`, whether all counts of pixels are the same for all
+        numbers of processes; `provenance`.
 
     Raises:
         OvssError: The model or the images are missing, or a number is out of range.
     """
     import torch
 
-    from ovsslib.bench.machine import seconds
-    from ovsslib.evaluate.run import compute_place
-    from ovsslib.evaluate.spec import Execution, Log
-    from ovsslib.evaluate.task import batches, task
+    from ovsslib.bench.salience import same_threads
+    from ovsslib.evaluate.run import ablation
+    from ovsslib.evaluate.spec import Execution
+    from ovsslib.evaluate.task import task
     from ovsslib.pnp.pipeline import build
 
-    if workers and min(workers) < 0:
-        raise OvssError(f"workers must be 0 or more, got {list(workers)}")
-    before = torch.get_num_threads()
-    try:
+    if refiners and min(refiners) < 0:
+        raise OvssError(f"workers must be 0 or more, got {list(refiners)}")
+    with same_threads():
         if threads is not None:
             torch.set_num_threads(threads)
-        model = build(vlm, device=device)
-        log = Log()
-        work = task("diorama", limit=images)
-        parts = list(batches(work, Execution(batch), log))
-        failed = log.failed
-        if failed:
-            raise OvssError(f"{len(failed)} images cannot be read: {next(iter(failed.values()))}")
-        model.maps(*_arguments(parts[0]))  # warms up
-        where = torch.device(compute_place(model.matcher)["device"])
-        found: list[Maps] = []
-        salience = seconds(
-            lambda: found.extend(maps for part in parts for maps in model.maps(*_arguments(part))),
-            where,
-        )
-        alone = flow(found, model.config, 0)
-        runs = {
-            number: flow(
-                (maps for part in parts for maps in model.maps(*_arguments(part))),
-                model.config,
-                number,
-            )
-            for number in workers
-        }
+        model, diorama = build(vlm, device=device), task("diorama", limit=images)
+        runs: dict[int, RunResult] = {}
+        try:
+            for number in (0, 0, *(n for n in refiners if n for _ in range(2))):
+                execution = Execution(batch, number, keep=True)
+                configs = {"run": model.config}
+                runs[number] = ablation(model.matcher, configs, diorama, execution)["run"]
+        finally:
+            close()
         used = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
-    count = len(found)
+    alone = runs[0]
+    count = len(alone.ids)
+    salience, refinement = (alone.stages[stage] for stage in ("salience", "refine"))
     rows = [
         {
             "workers": number,
-            "pipeline": count / run.seconds,
-            "slower_stage": count / max(salience, alone.seconds / max(1, number)),
-            "sum": count / (salience + alone.seconds),
+            "pipeline": count / runs[number].seconds,
+            "slower_stage": count / max(salience, refinement / max(1, number)),
+            "sum": count / (salience + refinement),
         }
-        for number, run in runs.items()
+        for number in refiners
     ]
     return {
         "settings": {
@@ -247,19 +173,20 @@ def pipeline(
             "threads": used,
         },
         "salience": count / salience,
-        "refinement": count / alone.seconds,
+        "refinement": count / refinement,
         "rows": rows,
-        "same_labels": all(run.checksums == alone.checksums for run in runs.values()),
-        "provenance": provenance(**compute_place(model.matcher)),
+        "same_labels": all(same_counts(run, alone) for run in runs.values()),
+        "provenance": alone.provenance,
     }
 
 
-def _arguments(part: Sequence[Picture]) -> tuple[list[Any], list[tuple[str, ...]]]:
-    """A batch as `ovsslib.pnp.pipeline.PnPOVSS.maps` takes it."""
-    return [picture.image for picture in part], [picture.classes for picture in part]
+def same_counts(run: RunResult, other: RunResult) -> bool:
+    """Whether two runs counted the same pixels in each image."""
+    both = ((*astuple(r.counts), *astuple(r.boundary or r.counts)) for r in (run, other))
+    return all(np.array_equal(a, b) for a, b in zip(*both, strict=True))
 
 
-def everything_about(
+def record(
     sizes: Sequence[tuple[int, int]],
     classes: Sequence[int],
     images: int,

@@ -1,19 +1,20 @@
-"""Speed and memory of Steps 2 to 4 (salience with dropout), and that the result is right."""
+"""Speed and memory of Steps 2 to 4 (salience with dropout), and whether the result is right."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from ovsslib.bench import full_graph as everything
+from ovsslib.bench import full_graph
 from ovsslib.bench.agreement import TOLERANCE, compare, same_labels
-from ovsslib.bench.case import Spec, Work, prepare
-from ovsslib.bench.machine import alternate, count_flops, matmul_rate
+from ovsslib.bench.case import Case, Spec, prepare
+from ovsslib.bench.machine import alternate, count_flops, matmul_rate, seconds
 from ovsslib.bench.memory import resident
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.pool import ordered
@@ -23,23 +24,31 @@ from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.result import Maps
 
 WAYS = ("everything", "ours")
-"""Differentiating everything, and this library's pipeline."""
-EXACT = "float32"
-"""What the first way computes in."""
+"""Differentiating everything (`ovsslib.bench.full_graph`), and this library's pipeline."""
 
 
-def ours(work: Work, *, stages: bool = False) -> list[Maps]:
+def ours(case: Case, *, stages: bool = False) -> list[Maps]:
     """The library's pipeline over all images: salience with dropout, no refinement."""
-    model = PnPOVSS(work.matcher, work.config)
-    found = []
-    for pictures, classes in work.batches():
-        found += model.maps(pictures, classes, stages=stages)
-    return found
+    model = PnPOVSS(case.matcher, case.config)
+    maps = []
+    for images, classes in case.batches():
+        maps += model.maps(images, classes, stages=stages)
+    return maps
 
 
-def place(work: Work) -> torch.device:
+def device_of(case: Case) -> torch.device:
     """Where the model's weights are."""
-    return torch.device(compute_place(work.matcher)["device"])
+    return torch.device(compute_place(case.matcher)["device"])
+
+
+@contextlib.contextmanager
+def same_threads() -> Iterator[None]:
+    """Give back torch's number of threads, which `prepare` may change."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def versus(
@@ -52,7 +61,7 @@ def versus(
 ) -> dict[str, Any]:
     """Both ways on the same weights and images in one run: results, time, memory, FLOPs.
 
-    The costly way always computes in float32, as code of its kind does; ours in what `spec` says.
+    The full graph always computes in float32, as code of its kind does; ours in what `spec` says.
 
     Args:
         spec: What to measure.
@@ -71,48 +80,40 @@ def versus(
         `provenance`.
 
     Raises:
-        OvssError: See `ovsslib.bench.case.prepare`; or the model is no BLIP.
+        OvssError: See `ovsslib.bench.case.prepare`; or the model is not a BLIP.
     """
     if repeats < 1:
         raise OvssError(f"repeats must be 1 or more, got {repeats}")
-    record = _race(spec, repeats, tolerance, matmul_size)
+    with same_threads():
+        record = _timed(spec, repeats, tolerance, matmul_size)
     # Only now, when this process has given its memory back, do the other two begin.
     return record | {"memory": memory_of_both(spec) if memory else None}
 
 
-def _race(
+def _timed(
     spec: Spec, repeats: int, tolerance: float | None, matmul_size: int | None
 ) -> dict[str, Any]:
     """All of `versus` that happens in this process."""
-    before = torch.get_num_threads()
-    try:
-        work = prepare(spec)
-        exact = work if spec == exactly(spec) else prepare(exactly(spec))
-        device, dtype, count = place(work), getattr(torch, spec.dtype), len(work.pictures)
-        # These runs warm up for the timed ones.
-        reference, found = everything.run(exact), ours(work, stages=True)
-        limit = TOLERANCE[spec.dtype] if tolerance is None else tolerance
-        agreement = compare(reference, found, work.config.patches_per_round, limit)
-        labels = same_labels(reference, found, work.config)
-        # Neither compiled nor packed products can be counted.
-        plain = prepare(dataclasses.replace(spec, compiled=False, packed=False))
-        flops = count_flops(partial(ours, plain)) / count
-        del plain
-        rates: list[float] = []
-        calls: dict[str, Callable[[], object]] = {
-            "everything": lambda: everything.run(exact),
-            "ours": lambda: ours(work),
-            "matmul": lambda: rates.append(matmul_rate(dtype, device, size=matmul_size)),
-        }
-        times = alternate(calls, repeats, device)
-        threads = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
+    case = prepare(spec)
+    exact = case if spec == exactly(spec) else prepare(exactly(spec))
+    device, dtype, count = device_of(case), getattr(torch, spec.dtype), len(case.images)
+    # These runs warm up for the timed ones.
+    reference, maps = full_graph.run(exact), ours(case, stages=True)
+    limit = TOLERANCE[spec.dtype] if tolerance is None else tolerance
+    agreement = compare(reference, maps, case.config.patches_per_round, limit)
+    labels = same_labels(reference, maps, case.config)
+    flops = _flops(spec) / count
+    rates: list[float] = []
+    calls: dict[str, Callable[[], object]] = {
+        "everything": lambda: full_graph.run(exact),
+        "ours": lambda: ours(case),
+        "matmul": lambda: rates.append(matmul_rate(dtype, device, size=matmul_size)),
+    }
+    times = alternate(calls, repeats, device)
     rate, peak = count * flops / times["ours"], statistics.median(rates)
-    more = {"repeats": repeats, "threads": threads, "seed": spec.seed}
     return {
         "kind": "bench-salience",
-        "settings": work.describe() | more,
+        "settings": case.describe() | {"repeats": repeats, "threads": torch.get_num_threads()},
         "agreement": agreement.to_dict(),
         "labels": labels,
         "seconds": {way: times[way] / count for way in WAYS},
@@ -122,23 +123,30 @@ def _race(
         "rate": rate,
         "matmul_rate": peak,
         "share": rate / peak,
-        "provenance": provenance(**compute_place(work.matcher)),
+        "provenance": provenance(**compute_place(case.matcher)),
     }
 
 
+def _flops(spec: Spec) -> int:
+    """Of all images; neither compiled nor packed products can be counted."""
+    return count_flops(
+        partial(ours, prepare(dataclasses.replace(spec, compiled=False, packed=False)))
+    )
+
+
 def exactly(spec: Spec) -> Spec:
-    """The same measurement as the first of `WAYS` takes it."""
-    return dataclasses.replace(spec, dtype=EXACT, compiled=False, packed=False)
+    """The same measurement as the full graph takes it: in float32."""
+    return dataclasses.replace(spec, dtype="float32", compiled=False, packed=False)
 
 
 def memory_of_both(spec: Spec) -> dict[str, Any]:
     """Peak memory of each way in a process of its own; see `versus` for the fields."""
-    # Worker processes are told to use one thread; these stand for this one.
+    # Worker processes use one thread unless they are given a number; these stand for this one.
     spec = dataclasses.replace(spec, threads=spec.threads or torch.get_num_threads())
-    found: dict[str, Any] = {}
+    both: dict[str, Any] = {}
     for way in WAYS:
-        (found[way],) = ordered(peak_memory, [(spec, way)], workers=1)
-    return found | {"share": found["ours"]["net"] / found["everything"]["net"]}
+        (both[way],) = ordered(peak_memory, [(spec, way)], workers=1)
+    return both | {"share": both["ours"]["net"] / both["everything"]["net"]}
 
 
 def peak_memory(task: tuple[Spec, str]) -> dict[str, int]:
@@ -152,13 +160,69 @@ def peak_memory(task: tuple[Spec, str]) -> dict[str, int]:
         process's memory, or the memory allocated on the GPU where the model is on one.
     """
     spec, way = task
-    spec = exactly(spec) if way == "everything" else spec
     start = resident(peak=False)
-    work = prepare(spec)
-    device = place(work)
-    everything.run(work) if way == "everything" else ours(work)
-    if device.type == "cuda":
-        start, peak = 0, torch.cuda.max_memory_allocated(device)
+    case = prepare(exactly(spec) if way == "everything" else spec)
+    full_graph.run(case) if way == "everything" else ours(case)
+    if device_of(case).type == "cuda":
+        start, peak = 0, torch.cuda.max_memory_allocated()
     else:
         peak = resident(peak=True)
     return {"start": start, "peak": peak, "net": peak - start}
+
+
+def sweep(
+    spec: Spec, batches: Sequence[int], *, repeats: int = 3, matmul_size: int | None = None
+) -> dict[str, Any]:
+    """Images per second by batch size: what a GPU makes of it.
+
+    Args:
+        spec: What to measure; `batch` is replaced, and `images` is the least number of
+            images (rounded up to whole batches).
+        batches: Batch sizes, each at least 1.
+        repeats: Timed turns.
+        matmul_size: See `ovsslib.bench.machine.matmul_rate`.
+
+    Returns:
+        `settings`, `matmul_rate` in FLOP per second, `flops` per image, `provenance`, and
+        `rows`: per batch size `batch`, `images`, `salience` in images per second, `share` of the
+        matmul rate that it reaches, and `peak`, the bytes allocated on a GPU (else None). A batch
+        that does not fit into memory ends the list with a row that holds `error` instead.
+
+    Raises:
+        OvssError: See `ovsslib.bench.case.prepare`.
+    """
+    with same_threads():
+        first = prepare(dataclasses.replace(spec, batch=1, images=1))
+        device = device_of(first)
+        rate = matmul_rate(getattr(torch, spec.dtype), device, size=matmul_size)
+        flops = _flops(dataclasses.replace(spec, batch=1, images=1))
+        rows: list[dict[str, Any]] = []
+        for batch in batches:
+            count = -(-(spec.images or batch) // batch) * batch
+            images, classes = count * first.images, count * first.classes
+            case = dataclasses.replace(first, images=images, classes=classes, batch=batch)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            try:
+                ours(case)
+                spent = statistics.median(
+                    seconds(partial(ours, case), device) for _ in range(repeats)
+                )
+            except torch.OutOfMemoryError:
+                rows.append({"batch": batch, "error": "out of memory"})
+                break
+            peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+            speed = count / spent
+            row = {"batch": batch, "images": count, "salience": speed, "peak": peak}
+            rows.append(row | {"share": speed * flops / rate})
+        threads = torch.get_num_threads()
+    settings = {k: v for k, v in first.describe().items() if k not in ("batch", "images")}
+    return {
+        "kind": "bench-batches",
+        "settings": settings | {"repeats": repeats, "threads": threads},
+        "rows": rows,
+        "flops": flops,
+        "flops_counted_by": "torch.utils.flop_counter",
+        "matmul_rate": rate,
+        "provenance": provenance(**compute_place(first.matcher)),
+    }

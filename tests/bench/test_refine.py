@@ -1,24 +1,36 @@
-"""``ovss bench refine``: the stages of refinement, and the pipeline beside the model."""
+"""`ovss bench refine`: the stages of refinement, and the pipeline beside the model."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ovsslib.bench.refine import flow, made_up_maps, stages
+from ovsslib.bench import refine
+from ovsslib.bench.refine import same_counts, stages, synthetic_maps
 from ovsslib.cli.main import app
-from ovsslib.pnp.presets import preset
+from ovsslib.evaluate.run import run_many
+from ovsslib.evaluate.spec import RunSpec
 
 
 def ovss(words: str, *more: object) -> Any:
     return CliRunner().invoke(app, ["bench", *words.split(), *map(str, more)])
 
 
-def test_refinement_stages() -> None:
+def test_stages_are_those_of_refine_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {(False, False): 1.0, (True, False): 3.0, (True, True): 10.0}
+    now = [0.0]
+
+    def fake(_: object, config: Any) -> None:
+        now[0] += seconds[bool(config.blur), config.crf]
+
+    monkeypatch.setattr(refine, "refine_maps", fake)
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
     rows = stages([(40, 30), (20, 30)], [1, 3], 2)
     assert [(row["size"], row["classes"], row["planes"]) for row in rows] == [
         ("40x30", 1, 2),
@@ -26,21 +38,22 @@ def test_refinement_stages() -> None:
         ("20x30", 1, 2),
         ("20x30", 3, 4),
     ]
-    assert all(row[name] > 0 for row in rows for name in ("upsample", "blur", "crf", "total"))
+    for row in rows:
+        times = [row[name] for name in ("upsample", "blur", "crf", "total")]
+        assert times == pytest.approx([1000, 2000, 7000, 10_000])
 
 
-def test_flow_gives_the_same_labels_for_any_number_of_workers() -> None:
-    maps = [made_up_maps((24, 18), 2, seed) for seed in range(5)]
-    runs = [flow(iter(maps), preset("blip"), number) for number in (0, 1)]
-    assert len(runs[0].checksums) == 5
-    assert len(set(runs[0].checksums)) > 1
-    assert runs[0].checksums == runs[1].checksums
-    assert all(run.seconds > 0 for run in runs)
+def test_synthetic_maps_fit_their_image() -> None:
+    maps = synthetic_maps((24, 18), 2, 0)
+    assert maps.maps.shape == (2, refine.GRID, refine.GRID)
+    assert maps.image.shape == (18, 24, 3)
+    assert len(maps.classes) == 2
+    assert not np.array_equal(maps.maps, synthetic_maps((24, 18), 2, 1).maps)
 
 
-def test_refine_record_and_table(tmp_path: Path) -> None:
-    words = "refine --size 24x18 --classes 1,2 --images 2 --workers 0 --batch 2 --device cpu"
-    done = ovss(words, "--out", tmp_path)
+def test_record_and_table(tmp_path: Path) -> None:
+    words = "refine --size 24x18 --classes 1,2 --images 2 --refine-workers 0,1 --batch 2"
+    done = ovss(f"{words} --device cpu", "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert "milliseconds per image" in done.stdout
     assert "labels are the same for all numbers of workers" in done.stdout
@@ -50,14 +63,22 @@ def test_refine_record_and_table(tmp_path: Path) -> None:
     assert streams["settings"]["vlm"] == "micro-blip"
     assert streams["settings"]["images"] == 2
     assert streams["same_labels"] is True
-    (row,) = streams["rows"]
+    assert [row["workers"] for row in streams["rows"]] == [0, 1]
     one_by_one = 1 / (1 / streams["salience"] + 1 / streams["refinement"])
-    assert row["sum"] == pytest.approx(one_by_one)
     slower = min(streams["salience"], streams["refinement"])
-    assert row["slower_stage"] == pytest.approx(slower)
+    for row in streams["rows"]:
+        assert row["sum"] == pytest.approx(one_by_one)
+        assert row["slower_stage"] == pytest.approx(slower)
 
 
-def test_refine_without_a_pipeline() -> None:
-    done = ovss("refine --size 24x18 --images 1 --json --workers", "")
+def test_other_counts_are_noticed() -> None:
+    run = run_many({"run": RunSpec(limit=1)})["run"]
+    other = dataclasses.replace(run.counts, truth=run.counts.truth + 1)
+    assert same_counts(run, run)
+    assert not same_counts(run, dataclasses.replace(run, counts=other))
+
+
+def test_without_a_pipeline() -> None:
+    done = ovss("refine --size 24x18 --images 1 --json --refine-workers", "")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["pipeline"] is None

@@ -1,4 +1,4 @@
-"""`ovss bench`: how fast the stages are, how much memory they take, and what engines add."""
+"""`ovss bench`: how fast the stages are, how much memory they take, and what engines cost."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from ovsslib.bench.tables import (
     batches_text,
     dask_text,
     evaluation_text,
-    precision_text,
     refine_text,
     versus_text,
 )
 from ovsslib.cli._common import debugging, new_app, note, numbers, plain_output, sizes_of
 from ovsslib.cli.bench.tuning import finish, tuning
+
+OUT = typer.Option(None, "--out", "-o", help="Folder for the results file.")
+AS_JSON = typer.Option(False, "--json", help="Print the results file instead of text.")
+DEVICE = typer.Option(None, help="Such as cpu or cuda:0; without it, the best.")
+THREADS = typer.Option(None, min=1, help="Threads of the model; without it, torch's choice.")
 
 app = new_app(group=True, help="Measure speed and memory on this machine.")
 
@@ -27,7 +31,6 @@ def bench() -> None:
     \b
     Examples:
       ovss bench salience
-      ovss bench precision
       ovss bench refine
       ovss bench evaluation
       ovss bench dask
@@ -60,12 +63,9 @@ def salience(
     batches: str = typer.Option(
         "", help="Batch sizes such as 1,2,4: images per second of each, no comparison."
     ),
-    workers: int = typer.Option(
-        0, min=0, help="With --batches: processes for refinement beside the model."
-    ),
-    dtype: str = typer.Option("float32", help="float32, bfloat16, float16 or int8."),
-    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
-    threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
+    dtype: str = typer.Option("float32", help="float32, bfloat16 or float16."),
+    device: str | None = DEVICE,
+    threads: int | None = THREADS,
     compiled: bool = typer.Option(False, "--compile", help="torch.compile the image encoder."),
     repeat: int = typer.Option(3, min=1, help="Timed turns; the median counts."),
     tolerance: float | None = typer.Option(
@@ -75,12 +75,12 @@ def salience(
     matmul_size: int | None = typer.Option(
         None, min=1, help="Side of the matrices whose product is timed."
     ),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+    out: Path | None = OUT,
+    as_json: bool = AS_JSON,
 ) -> None:
     r"""Salience with dropout (Steps 2 to 4) against code that differentiates everything.
 
-    Both run on the same weights and made-up images, the latter always in float32. Their maps must
+    Both run on the same weights and synthetic images, the latter always in float32. Their maps must
     agree, else the exit status is 1. With --batches the comparison is left out.
 
     \b
@@ -88,13 +88,12 @@ def salience(
       ovss bench salience --out data/benchmarks
       ovss bench salience --dtype bfloat16 --classes 20 --repeat 5
       ovss bench salience --vlm micro-blip --rounds 2 --json
-      ovss bench salience --device cuda --dtype bfloat16 --batches 1,8,64,256 --workers 8
+      ovss bench salience --device cuda --dtype bfloat16 --batches 1,8,64,256
     """
     with plain_output(debug=debugging(ctx)):
         sizes = numbers(batches, "--batches", least=1)
-        from ovsslib.bench.batch_sizes import sweep
         from ovsslib.bench.case import Spec
-        from ovsslib.bench.salience import versus
+        from ovsslib.bench.salience import sweep, versus
 
         spec = Spec(
             vlm=vlm,
@@ -112,7 +111,7 @@ def salience(
             threads=threads,
         )
         if sizes:
-            record = sweep(spec, sizes, repeats=repeat, workers=workers, matmul_size=matmul_size)
+            record = sweep(spec, sizes, repeats=repeat, matmul_size=matmul_size)
         else:
             record = versus(
                 spec, repeats=repeat, tolerance=tolerance, memory=memory, matmul_size=matmul_size
@@ -124,51 +123,21 @@ def salience(
 
 
 @app.command()
-def precision(
-    ctx: typer.Context,
-    *,
-    vlm: str = typer.Option("micro-blip", help="Model: name, folder or hub id."),
-    dtypes: str = typer.Option("bfloat16,int8", help="Types to compare with float32."),
-    images: int = typer.Option(100, min=1, help="Images of Diorama's tune split."),
-    batch: int = typer.Option(1, min=1, help="Images in one pass of the model."),
-    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
-    threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
-) -> None:
-    r"""What number types save in time and cost in labels, on Diorama's images.
-
-    \b
-    Examples:
-      ovss bench precision --out data/benchmarks
-      ovss bench precision --dtypes float16 --device cuda --batch 16
-    """
-    with plain_output(debug=debugging(ctx)):
-        from ovsslib.bench.dtypes import precisions
-
-        kinds = [word.strip() for word in dtypes.split(",") if word.strip()]
-        record = precisions(vlm, kinds, images, batch=batch, device=device, threads=threads)
-    finish(record, precision_text(record), out, as_json=as_json)
-
-
-@app.command()
 def refine(
     ctx: typer.Context,
     *,
     size: str = typer.Option("500x375", help="Sizes of images, such as 500x375,640x480."),
     classes: str = typer.Option("5", help="Class names per image, such as 1,5,20."),
     images: int = typer.Option(8, min=1, help="Images per measurement."),
-    workers: str = typer.Option(
-        "0,1,2", help="Numbers of processes for the pipeline; empty leaves the pipeline out."
+    refine_workers: str = typer.Option(
+        "0,1,2", help="Numbers of refinement processes; empty leaves the pipeline out."
     ),
     vlm: str = typer.Option("micro-blip", help="Model of the pipeline: name, folder or hub id."),
     batch: int = typer.Option(4, min=1, help="Images in one pass of the model."),
-    device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
-    threads: int | None = typer.Option(
-        None, min=1, help="Threads of the model; without it, torch's choice."
-    ),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+    device: str | None = DEVICE,
+    threads: int | None = THREADS,
+    out: Path | None = OUT,
+    as_json: bool = AS_JSON,
 ) -> None:
     r"""Refinement (Step 5) stage by stage, and the pipeline with refinement beside the model.
 
@@ -178,12 +147,12 @@ def refine(
     \b
     Examples:
       ovss bench refine --out data/benchmarks
-      ovss bench refine --size 500x375,640x480 --classes 1,5,20 --workers ''
-      ovss bench refine --images 40 --workers 0,1 --threads 1
+      ovss bench refine --size 500x375,640x480 --classes 1,5,20 --refine-workers ''
+      ovss bench refine --images 40 --refine-workers 0,1 --threads 1
     """
     with plain_output(debug=debugging(ctx)):
         sides, counts = sizes_of(size), numbers(classes, "--classes", least=1)
-        processes = numbers(workers, "--workers", least=0)
+        processes = numbers(refine_workers, "--refine-workers", least=0)
         from ovsslib.bench import refine as library
 
         streams = None
@@ -191,7 +160,7 @@ def refine(
             streams = library.pipeline(
                 vlm, processes, images, batch=batch, device=device, threads=threads
             )
-        record = library.everything_about(sides, counts, images, streams)
+        record = library.record(sides, counts, images, streams)
     finish(record, refine_text(record), out, as_json=as_json)
     if streams is not None and not streams["same_labels"]:
         note("error: the labels depend on the number of processes")
@@ -206,10 +175,10 @@ def evaluation(
     width: int = typer.Option(500, min=1, help="Of the images, in pixels."),
     height: int = typer.Option(375, min=1, help="Of the images, in pixels."),
     classes: int = typer.Option(171, min=1, max=171, help="Labels that occur."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+    out: Path | None = OUT,
+    as_json: bool = AS_JSON,
 ) -> None:
-    r"""Evaluation without a model: reading and counting made-up files, and its memory.
+    r"""Evaluation without a model: reading and counting synthetic files, and its memory.
 
     Files in COCO-Stuff's layout are written to a temporary folder first. The counts must be those
     of the images as they were drawn, else the exit status is 1.
@@ -235,25 +204,23 @@ def dask(
     *,
     shards: int = typer.Option(5000, min=2, help="Dry shards on Dask."),
     workers: int = typer.Option(2, min=1, help="Processes of Dask on this machine, and of a pool."),
-    pictures: int = typer.Option(4, min=1, help="Pictures of a shard that is written."),
-    compared: int = typer.Option(500, min=2, help="Shards for one process and for the pool."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
-    as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
+    out: Path | None = OUT,
+    as_json: bool = AS_JSON,
 ) -> None:
     r"""What Dask adds to each shard: dry shards that do nothing, or only write their file.
 
-    The same on a pool of processes and in this process. Each shard must be done once, else the exit
-    status is 1.
+    Compared with a pool of processes and with this process, on 500 shards at most. Each shard must
+    be done once, else the exit status is 1.
 
     \b
     Examples:
       ovss bench dask --out data/benchmarks
-      ovss bench dask --shards 200 --compared 50 --json
+      ovss bench dask --shards 200 --json
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.bench.engines import overhead
 
-        record = overhead(shards, workers, pictures=pictures, compared=compared)
+        record = overhead(shards, workers)
     finish(record, dask_text(record), out, as_json=as_json)
     if not record["complete"]:
         note("error: a shard was lost, or done twice")

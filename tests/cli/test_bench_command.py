@@ -1,0 +1,48 @@
+"""`ovss bench`: mistakes are named in one line, and help has examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ovsslib.bench.random_models import TINY
+from ovsslib.cli.main import app
+from support.helpers import one_error
+
+
+def ovss(words: str) -> Any:
+    return CliRunner().invoke(app, ["bench", *words.split()])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("salience --dtype floot32", "did you mean 'float32'"),
+        ("salience --image-size 337", "image_size 337 is not a multiple of the 16-pixel patch"),
+        ("salience --device nowhere", "device 'nowhere' cannot be used"),
+        (f"salience --vlm {TINY} --layer 9", "layer 9 does not exist"),
+        ("salience --vlm blip-huge", "unknown vision-language model"),
+        ("salience --batches 1,zero", "--batches '1,zero'"),
+        ("salience --batches 0", "--batches '0'"),
+        ("refine --size 500", "--size '500'"),
+        ("refine --classes 0", "--classes '0'"),
+        ("refine --refine-workers -1", "--refine-workers '-1'"),
+    ],
+)
+def test_faults(words: str, expected: str) -> None:
+    one_error(ovss(words), 2, expected)
+
+
+def test_batch_0() -> None:
+    done = ovss("salience --batch 0")
+    assert done.exit_code == 2
+    assert "--batch" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["salience", "refine", "evaluation", "dask", "tuning"])
+def test_help_has_examples(command: str) -> None:
+    done = ovss(f"{command} --help")
+    assert done.exit_code == 0
+    assert f"\n    ovss bench {command} --" in done.stdout
