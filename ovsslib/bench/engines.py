@@ -93,6 +93,7 @@ def synthetic_result(images: int) -> RunResult:
         counts=ledger.total.counts,
         boundary=ledger.total.boundary,
         confusion=ledger.total.confusion,
+        seconds=1.0,
         provenance=provenance(),
     )
 

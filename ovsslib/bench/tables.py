@@ -148,7 +148,7 @@ def tuning_text(record: dict[str, Any]) -> str:
     settings, same = record["settings"], record["agreement"]
     lines = [
         f"{settings['vlm']} and the reward of {settings['reward']} ({settings['size']} pixels, "
-        f"{settings['options']}) on {settings['images']} images of Diorama {settings['split']}, "
+        f"{settings.get('options', 'the paper')}) on {settings['images']} images of Diorama {settings['split']}, "
         f"{settings['threads']} threads",
         f"maps of all layers and heads: {record['collect']:.1f} s once, "
         f"{record['bytes'] / 1e6:.1f} MB",
