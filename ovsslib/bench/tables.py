@@ -146,9 +146,10 @@ def dask_text(record: dict[str, Any]) -> str:
 def tuning_text(record: dict[str, Any]) -> str:
     """Candidates per minute."""
     settings, same = record["settings"], record["agreement"]
+    options = settings.get("options", "the paper's options")
     lines = [
         f"{settings['vlm']} and the reward of {settings['reward']} ({settings['size']} pixels, "
-        f"{settings.get('options', 'the paper')}) on {settings['images']} images of Diorama {settings['split']}, "
+        f"{options}) on {settings['images']} images of Diorama {settings['split']}, "
         f"{settings['threads']} threads",
         f"maps of all layers and heads: {record['collect']:.1f} s once, "
         f"{record['bytes'] / 1e6:.1f} MB",
