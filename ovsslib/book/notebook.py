@@ -155,7 +155,7 @@ def figure(fig: Any, name: str, alt: str, caption: str | None = None) -> None:
     import matplotlib.pyplot as plt
     from IPython.display import Image, display
 
-    from ovsslib.io.images import write_atomic
+    from ovsslib.io.files import write_atomic
 
     if not alt.strip():
         raise OvssError(f"figure {name!r} has no alternative text: say what it shows")
@@ -181,7 +181,7 @@ def provenance(path: Path | None = None, **facts: Any) -> None:
     import pandas as pd
     from IPython.display import HTML, display
 
-    from ovsslib.io.images import write_atomic
+    from ovsslib.io.files import write_atomic
     from ovsslib.io.provenance import provenance as gather
 
     run = {name: facts.pop(name) for name in ("device", "dtype") if name in facts}

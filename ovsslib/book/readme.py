@@ -130,7 +130,7 @@ def write(root: Path) -> Path:
     Returns:
         The file.
     """
-    from ovsslib.io.images import write_atomic
+    from ovsslib.io.files import write_atomic
 
     return write_atomic(root / "README.md", render(root))
 
@@ -151,7 +151,7 @@ def draw(root: Path) -> Path:
     from ovsslib.datasets import load_dataset
     from ovsslib.draw.overlay import overlay_image
     from ovsslib.filters import get_filter
-    from ovsslib.io.images import write_atomic
+    from ovsslib.io.files import write_atomic
     from ovsslib.methods import load
 
     data = load_dataset("diorama", root / "data" / "diorama", "val")

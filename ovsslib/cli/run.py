@@ -85,7 +85,7 @@ def run(
       ovss run --dataset coco-stuff --filter all --workers 8 --refine-workers 4
       ovss run --dataset coco-stuff --filter all --dask-slurm slurm.yml --workers 64
     """
-    from ovsslib.io.images import make_folder
+    from ovsslib.io.files import make_folder
 
     with plain_output(debug=debugging(ctx)):
         make_folder(out)

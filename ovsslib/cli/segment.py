@@ -64,7 +64,8 @@ def segment(
       ovss segment holiday/ 'more/*.png' -c "boat, water, sky" --out results
       ovss segment photo.jpg -c "cat, grass" --set crf=false --set blur=0.02
     """
-    from ovsslib.io.images import find_images, make_folder
+    from ovsslib.io.files import make_folder
+    from ovsslib.io.images import find_images
 
     with plain_output(debug=debugging(ctx)):
         from ovsslib.pnp.prompt import check_classes
@@ -146,7 +147,8 @@ def write_segmentation(
         record: What else the JSON holds.
     """
     from ovsslib.draw.overlay import overlay_image, shares
-    from ovsslib.io.images import save_label_png, write_atomic
+    from ovsslib.io.files import write_atomic
+    from ovsslib.io.images import save_label_png
     from ovsslib.io.json import dumps
 
     labels = result.labels

@@ -69,7 +69,7 @@ def table(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        from ovsslib.io.images import write_atomic
+        from ovsslib.io.files import write_atomic
 
         typer.echo(f"written: {write_atomic(out, text)}")
 

@@ -99,7 +99,7 @@ def tune(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.errors import OvssError
         from ovsslib.evaluate.spec import Execution, RunSpec
-        from ovsslib.io.images import check_suffix
+        from ovsslib.io.files import check_suffix
         from ovsslib.io.json import dumps
         from ovsslib.tuning.reward_options import RewardOptions
         from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan
@@ -156,7 +156,7 @@ def tune(
 def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
     """Judge the whole grid and write the study."""
     from ovsslib.errors import OvssError
-    from ovsslib.io.images import check_suffix
+    from ovsslib.io.files import check_suffix
     from ovsslib.tuning.study.file import save_study
     from ovsslib.tuning.study.judge import study
 

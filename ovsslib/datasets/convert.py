@@ -23,7 +23,7 @@ from ovsslib.datasets.coco_object import decode, load_object_labels
 from ovsslib.datasets.context import CONTEXT60, CONTEXT_IDS, ids_table, voc_first_table
 from ovsslib.datasets.folder import LabelError, read_label
 from ovsslib.errors import OvssError
-from ovsslib.io.images import write_atomic
+from ovsslib.io.files import write_atomic
 from ovsslib.types import Progress
 
 FORMS = ("trainval_merged.json", "trainval", "59_context_labels")

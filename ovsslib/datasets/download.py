@@ -14,7 +14,7 @@ from typing import IO, Any
 from ovsslib.errors import OvssError
 from ovsslib.io.cache import file_name
 from ovsslib.io.download import fetch_to
-from ovsslib.io.images import write_atomic
+from ovsslib.io.files import write_atomic
 from ovsslib.lookup import pick
 
 Report = Callable[[str, int, int | None], object]

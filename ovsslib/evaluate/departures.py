@@ -20,7 +20,7 @@ from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.evaluate.task import Task
-from ovsslib.io.images import make_folder, write_atomic
+from ovsslib.io.files import make_folder, write_atomic
 from ovsslib.io.json import dumps
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts

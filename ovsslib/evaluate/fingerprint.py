@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovsslib.io.json import plain
+from ovsslib.io.json import digest, plain
 from ovsslib.paths import PACKAGE
 from ovsslib.pnp.presets import preset as get_preset
 from ovsslib.vlm import find_checkpoint
@@ -41,9 +40,9 @@ def folder(store: Path, spec: RunSpec, work: Task, size: int) -> Path:
         "size": size,
         "code": code_digest(),
     }
-    key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
     vlm = Path(spec.vlm).name.replace("/", "-")
-    return store / f"{spec.method}_{vlm}_{work.dataset.name}-{work.dataset.split}_{key}"
+    data = f"{work.dataset.name}-{work.dataset.split}"
+    return store / f"{spec.method}_{vlm}_{data}_{digest(record, 12)}"
 
 
 def _content(preset: str | None) -> str | None:
@@ -59,27 +58,27 @@ def model_digest(vlm: str) -> str:
     """
     found = find_checkpoint(vlm)
     files = [found] if found.is_file() else sorted(p for p in found.iterdir() if p.is_file())
-    digest = hashlib.sha256()
+    sha = hashlib.sha256()
     for path in files:
         size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
+        sha.update(f"{path.name} {size}\n".encode())
         with open(path, "rb") as stream:
             if size <= 64 << 20:
-                digest.update(stream.read())
+                sha.update(stream.read())
             else:
-                digest.update(stream.read(1 << 20))
+                sha.update(stream.read(1 << 20))
                 stream.seek(-(1 << 20), os.SEEK_END)
-                digest.update(stream.read())
-    return digest.hexdigest()
+                sha.update(stream.read())
+    return sha.hexdigest()
 
 
 @functools.cache
 def code_digest() -> str:
     """A hash of this library's source files, without packages that have no part in a figure."""
     root = PACKAGE
-    digest = hashlib.sha256()
+    sha = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)
         if name.parts[0] not in _NO_PART:
-            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+            sha.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
+    return sha.hexdigest()

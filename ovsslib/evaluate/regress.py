@@ -180,7 +180,7 @@ def update(path: str | os.PathLike[str], report: Report) -> Path:
         OvssError: An image could not be read, a figure is undefined, or the file cannot be
             written.
     """
-    from ovsslib.io.images import write_atomic
+    from ovsslib.io.files import write_atomic
 
     undefined = [f"{c.figure} of {c.run}" for c in report.checks if c.measured is None]
     if report.failed or undefined:

@@ -6,9 +6,7 @@ computed again from the file (`load_counts`).
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import math
 import os
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.io.images import write_atomic
-from ovsslib.io.json import dumps, plain
+from ovsslib.io.files import write_atomic
+from ovsslib.io.json import digest, dumps, plain
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
 
@@ -103,8 +101,7 @@ class RunResult:
         what = [self.method, self.vlm, self.config_hash, self.protocol, self.filter]
         # Filters without settings leave no trace: names of older results stay as they are.
         settings = [self.filter_settings] if self.filter_settings else []
-        key = json.dumps([*what, self.dataset, self.split, self.limit, *settings], sort_keys=True)
-        short = hashlib.sha256(key.encode()).hexdigest()[:10]
+        short = digest([*what, self.dataset, self.split, self.limit, *settings], 10)
         vlm = self.vlm.replace("/", "-")
         return f"{self.method}_{vlm}_{self.dataset}-{self.split}_{self.filter}_{short}"
 

@@ -29,7 +29,7 @@ from ovsslib.evaluate.run import groups, load_models, measure, open_task
 from ovsslib.evaluate.shard_file import Shard, cut, merge, read, write
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.evaluate.task import Task
-from ovsslib.io.images import make_folder
+from ovsslib.io.files import make_folder
 from ovsslib.io.json import plain
 
 SIZE = 32

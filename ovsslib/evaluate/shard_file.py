@@ -19,7 +19,7 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import RunResult, plain
-from ovsslib.io.images import write_atomic
+from ovsslib.io.files import write_atomic
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
 from ovsslib.redact import redacted
 

@@ -1,8 +1,9 @@
-"""Records as plain JSON: Python's own numbers, no tuples, null for what is not a number."""
+"""Records as JSON: plain numbers and lists, null for NaN and infinity; digests of records."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from typing import Any
@@ -15,6 +16,23 @@ from ovsslib.redact import redacted
 def dumps(record: dict[str, Any]) -> str:
     """JSON text of a record, indented, with NaN as null and without secrets."""
     return json.dumps(redacted(plain(record)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def digest(record: Any, length: int, **style: Any) -> str:
+    """The beginning of the SHA-256 digest of a record's JSON text, its keys sorted.
+
+    Args:
+        record: What JSON can hold; see `plain`.
+        length: How many hexadecimal characters.
+        **style: Other arguments of `json.dumps` than usual. Stored results are found by these
+            digests: whoever changes the style gives them other names.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}, 10) == digest({"a": 2, "b": 1}, 10)
+        True
+    """
+    text = json.dumps(record, **{"sort_keys": True, **style})
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def plain(value: Any) -> Any:

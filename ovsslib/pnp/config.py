@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ovsslib.errors import OvssError
+from ovsslib.io.json import digest
 from ovsslib.lookup import unknown
 
 
@@ -160,8 +159,7 @@ class PnPConfig:
             >>> PnPConfig().hash() == PnPConfig().hash() != PnPConfig(layer=1).hash()
             True
         """
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return digest(self.to_dict(), 10, separators=(",", ":"))
 
 
 _RANGES: dict[str, tuple[float, float]] = {

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.io.images import make_folder, write_atomic
+from ovsslib.io.files import make_folder, write_atomic
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.tuning.candidates import Heads
 from ovsslib.tuning.store import pack, record_bytes, unpack

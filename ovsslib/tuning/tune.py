@@ -6,8 +6,6 @@ No mask is read: which classes an image has comes from its captions or from reco
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +16,8 @@ from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.evaluate.task import Task
 from ovsslib.filters import get_filter
 from ovsslib.filters.captions import image_labels
-from ovsslib.io.images import check_suffix, write_atomic
-from ovsslib.io.json import dumps
+from ovsslib.io.files import check_suffix, write_atomic
+from ovsslib.io.json import digest, dumps
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.tuning.collect import LayerMaps, collect
@@ -216,8 +214,7 @@ def _name(tuning: Tuning, store: LayerMaps, space: Space, base: PnPConfig) -> st
         "space": space.to_dict(),
         "base": base.to_dict(),
     }
-    key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
-    return f"{store.model} {tuning.spec.dataset}-{tuning.spec.split} {key}"
+    return f"{store.model} {tuning.spec.dataset}-{tuning.spec.split} {digest(record, 12)}"
 
 
 def save_preset(tuned: Tuned, path: str | os.PathLike[str]) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from ovsslib.io.json import dumps, plain
+from ovsslib.io.json import digest, dumps, plain
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,16 @@ def test_text_is_json_with_its_own_letters() -> None:
     assert "Bär" in text
     assert text.endswith("}\n")
     assert json.loads(text) == {"name": "Bär", "value": None}
+
+
+def test_digests_of_results_stay() -> None:
+    """Stored results are found by these digests; none may ever change."""
+    record = {"b": [1, 0.5, None], "a": {"text": "Bär"}}
+    assert digest(record, 12) == digest({"a": {"text": "Bär"}, "b": [1, 0.5, None]}, 12)
+    assert (
+        digest(record, 12)
+        == hashlib.sha256(b'{"a": {"text": "B\\u00e4r"}, "b": [1, 0.5, null]}').hexdigest()[:12]
+    )
+    assert digest({"b": 1, "a": 2}, 64, sort_keys=False, separators=(",", ":")) == (
+        hashlib.sha256(b'{"b":1,"a":2}').hexdigest()
+    )

@@ -83,7 +83,7 @@ def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool
     typer.echo(content.rstrip() if as_json else text)
     if out is None:
         return
-    from ovsslib.io.images import write_atomic
+    from ovsslib.io.files import write_atomic
 
     stored = write_atomic(out / f"{file_name(record)}.json", content)
     if not as_json:

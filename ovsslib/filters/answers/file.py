@@ -8,7 +8,6 @@ is reported when the file is read, and its image is asked about again.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import sys
@@ -21,7 +20,8 @@ from typing import Any, BinaryIO
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.parse import Guess, Parsed, Remark
 from ovsslib.filters.base import MOST
-from ovsslib.io.images import make_folder
+from ovsslib.io.files import make_folder
+from ovsslib.io.json import digest
 from ovsslib.redact import redact
 
 Usage = tuple[int, int] | None
@@ -88,9 +88,9 @@ class Answers:
         """12 hex digits of what the answers say, whatever the order they came in."""
         guesses = {
             name: [[g.label, g.probability] for g in answer.parsed.guesses]
-            for name, answer in sorted(self.by_image.items())
+            for name, answer in self.by_image.items()
         }
-        return hashlib.sha256(json.dumps(guesses).encode()).hexdigest()[:12]
+        return digest(guesses, 12)
 
     @property
     def unreadable(self) -> list[str]:

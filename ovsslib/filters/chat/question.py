@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+
+from ovsslib.io.json import digest
 
 _SYSTEM = (
     "You look at a picture and say which classes of a fixed list are visible in it. You answer "
@@ -52,7 +52,7 @@ class Question:
     def hash(self) -> str:
         """12 hex digits of words and schema, and of how the image is prepared."""
         record = [_SYSTEM, self.text, self.response_format, self.side, _QUALITY, self.detail]
-        return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:12]
+        return digest(record, 12, sort_keys=False)
 
     @property
     def response_format(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.io.images import check_suffix, write_atomic
+from ovsslib.io.files import check_suffix, write_atomic
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.search import Space
 from ovsslib.tuning.study.judge import Study
