@@ -14,7 +14,7 @@ from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.tuning.layer_pass import layer_pass
 from ovsslib.vlm.blip.matcher import load_blip
-from ovsslib.vlm.bridgetower.matcher import load_bridgetower
+from ovsslib.vlm.bridgetower import load_bridgetower
 from support.helpers import tiny_blip, write_photo  # noqa: F401 - a fixture among them
 from support.tiny_bridgetower import tiny_bridgetower  # noqa: F401 - a fixture
 
