@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from ovsslib.cli._common import new_app, progress
+from ovsslib.cli._common import new_app, note, progress
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
@@ -125,8 +124,9 @@ def download(
 ) -> None:
     r"""Fetch a data set from its official addresses and unpack it.
 
-    Broken connections are resumed, and so is the whole command when it is given again. Checksums
-    are compared where one is published. Each data set has its own terms of use.
+    Checksums are compared where one is published. After an interruption the same command starts
+    the interrupted file again and skips those that are complete. Each data set has its own terms
+    of use.
 
     \b
     Examples:
@@ -134,57 +134,23 @@ def download(
       ovss data download context && ovss data convert context
       ovss data download coco-stuff --mirror http://files.example.org/coco
     """
-    from ovsslib.datasets import download as module
+    from ovsslib.datasets import DATASETS
+    from ovsslib.datasets.download import SOURCES
+    from ovsslib.datasets.download import download as fetch
 
     shelf = root or (Path(os.environ["OVSS_DATA"]) if os.environ.get("OVSS_DATA") else None)
     if shelf is None:
-        raise OvssError("say where the data go: set OVSS_DATA, or give a folder with --root")
-    key = name if name in module.SOURCES else _family(name)
-    with _Bar() as bar:
-        folders = module.download(
-            key, shelf, mirror=mirror, keep=keep, again=again, report=bar.report
-        )
+        raise OvssError("no folder to write to: set OVSS_DATA, or give one with --root")
+    # Variants share their files: voc for voc20.
+    variant = name in DATASETS and name not in SOURCES
+    key = name.rstrip("0123456789") if variant else name
+    if key in SOURCES:
+        note(f"downloading and unpacking {key}; this may take long")
+    folders = fetch(key, shelf, mirror=mirror, keep=keep, again=again)
     typer.echo(f"{name} is in {', '.join(map(str, dict.fromkeys(folders)))}")
     if key == "context":
         where = f" --root {root / 'VOCdevkit'}" if root else ""
         typer.echo(f"now make its labels: ovss data convert context{where}")
-
-
-def _family(name: str) -> str:
-    """`"voc"` for `"voc20"`: variants share their files."""
-    from ovsslib.datasets import DATASETS
-
-    return name.rstrip("0123456789") if name in DATASETS and name != "ade20k" else name
-
-
-class _Bar:
-    """A progress bar per file on standard error; none where that is no terminal."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-        self.quiet = not sys.stderr.isatty() or bool(os.environ.get("OVSS_QUIET"))
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def report(self, what: str, done: int, total: int | None) -> None:
-        """See `ovsslib.datasets.download.Report`."""
-        if self.quiet:
-            return
-        from tqdm import tqdm
-
-        if self.bar is None or self.bar.desc.rstrip(": ") != what:
-            if self.bar is not None:
-                self.bar.close()
-            self.bar = tqdm(
-                desc=what, total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False
-            )
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
 
 
 @app.command()

@@ -1,166 +1,170 @@
-"""One file over HTTP, whole or not at all: resumed after breaks, checked, never written twice."""
+"""Files from the network, downloaded once and checked; and the hub's local cache."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
+import os
+import re
+import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from ovsslib.errors import OvssError
-
-_TIMEOUT = 60.0  # seconds without a byte before a connection counts as broken
-_CHUNK = 1 << 20
+from ovsslib.io.files import make_folder
 
 
-def fetch_to(
-    address: str,
-    target: Path,
-    *,
-    checksum: str | None = None,
-    retries: int = 0,
-    pause: float = 1.0,
-    report: Callable[[int, int | None], object] | None = None,
-) -> Path:
-    """A file from the network to a place of your choice; a file that is there is left as it is.
+def cache_folder() -> Path:
+    """Where downloads are kept: `$OVSS_CACHE`, `$XDG_CACHE_HOME/ovsslib` or `~/.cache/ovsslib`."""
+    if chosen := os.environ.get("OVSS_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ovsslib"
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is an address that `fetch` can read.
+
+    Example:
+        >>> is_url("https://example.org/model.pth"), is_url("models/model.pth")
+        (True, False)
+    """
+    return name.lower().startswith(("https://", "http://"))
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """An address and the SHA-256 digest that its fragment gives.
+
+    Args:
+        url: `https://host/file.pth#sha256=` and 64 hexadecimal digits.
+
+    Returns:
+        The address without its fragment, and the digest in lower case.
+
+    Raises:
+        OvssError: There is no such digest, or the address names no file.
+
+    Example:
+        >>> split_url("https://example.org/m.pth#sha256=" + 64 * "A")[0]
+        'https://example.org/m.pth'
+    """
+    address, _, fragment = url.partition("#")
+    match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if not match:
+        raise OvssError(
+            f"{url}: a file is downloaded only if its checksum is known; append #sha256= and the "
+            "64 hexadecimal digits of the file's SHA-256 digest"
+        )
+    try:
+        name = file_name(address)
+    except ValueError:  # brackets that hold no address
+        name = ""
+    if not name:
+        raise OvssError(f"{address}: the address names no file")
+    return address, match[1].lower()
+
+
+def file_name(address: str) -> str:
+    """The file's name in an address, without characters that a file system may refuse.
+
+    Example:
+        >>> file_name("https://example.org/a/model%20large.pth?x=1")
+        'model_large.pth'
+    """
+    name = PurePosixPath(unquote(urlsplit(address).path)).name
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".")
+
+
+def fetch(url: str, *, download: bool = False) -> Path:
+    """The file of an address, from the cache or else from the network.
+
+    Args:
+        url: See `split_url`.
+        download: Whether the network may be used for a file that is not in the cache.
+
+    Returns:
+        A complete file in `cache_folder`.
+
+    Raises:
+        OvssError: The file is not in the cache and `download` is false, or see `retrieve`.
+    """
+    address, digest = split_url(url)
+    path = cache_folder() / "checkpoints" / digest[:16] / file_name(address)
+    if path.is_file():
+        return path
+    if not download:
+        raise OvssError(
+            f"{address} is not on this machine: load it once with download=True "
+            f"(python -c \"import ovsslib; ovsslib.load_vlm('{url}', download=True)\")"
+        )
+    return retrieve(address, path, f"sha256:{digest}")
+
+
+def retrieve(address: str, path: Path, checksum: str | None = None) -> Path:
+    """Download a file, with a progress bar on a terminal; a right one that is there stays.
+
+    Until it is complete and its checksum is right, the file has a temporary name, which is
+    removed when the download fails.
 
     Args:
         address: `https://…` or `http://…`, without a fragment.
-        target: Where the file goes, whole; until then its bytes are in `<target>.part`, and the
-            next call goes on where a broken one ended.
-        checksum: `"sha256:…"`, `"sha1:…"` or `"md5:…"` in hexadecimal digits; None where its
-            source publishes none, and the caller checks the content.
-        retries: How often in a row a connection may break without bringing anything; with 0 the
-            first break is an error.
-        pause: Seconds before the connection is made anew, doubled each time.
-        report: Told of progress: bytes so far, and of how many (None where the server does not
-            say).
+        path: Where the file goes.
+        checksum: `"sha256:…"`, `"sha1:…"` or `"md5:…"` in hexadecimal digits; None where none is
+            published.
 
     Returns:
-        `target`.
+        `path`.
 
     Raises:
-        OvssError: The download failed or its checksum is another; another process is fetching it;
-            the folder cannot be written.
+        OvssError: The download failed, the checksum is wrong, or the file cannot be written.
     """
-    part = target.with_name(target.name + ".part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(part.with_suffix(".lock"), address):
-            if not target.is_file():  # another process may have been quicker
-                _persist(address, part, retries, pause, report or _nothing)
-                if checksum:
-                    _check(part, checksum, address)
-                part.replace(target)
+        import pooch
+    except ImportError as error:  # the environment of salesforce-lavis is without it
+        raise OvssError("downloads need pooch; python -m pip install pooch") from error
+    from requests.exceptions import RequestException
+
+    make_folder(path.parent)
+    pooch.get_logger().setLevel("WARNING")
+    bar = sys.stderr.isatty() and not os.environ.get("OVSS_QUIET")
+    downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 20)
+    try:
+        pooch.retrieve(address, checksum, path.name, path.parent, downloader=downloader)
+    except RequestException as error:
+        raise OvssError(f"{address}: {_failure(error, address, path)}") from error
     except OSError as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise OvssError(f"{address}: the download failed ({reason}); try again") from error
-    return target
-
-
-class _RefusedError(OSError):
-    """The server answered that it will not send the file: asking again at once is no use."""
-
-
-def _nothing(have: int, total: int | None) -> None:
-    """Report to nobody."""
-    del have, total
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
-
-
-def _persist(
-    address: str,
-    part: Path,
-    retries: int,
-    pause: float,
-    report: Callable[[int, int | None], object],
-) -> None:
-    """Transfer, and go on after breaks as long as that brings something."""
-    failures = 0
-    while True:
-        before = _size(part)
-        try:
-            return _transfer(address, part, report)
-        except _RefusedError:
-            raise
-        except OSError as error:
-            failures = 0 if _size(part) > before else failures + 1
-            if not retries or failures > retries or error.errno == errno.ENOSPC:
-                raise
-            time.sleep(pause * 2**failures)
-
-
-def _transfer(address: str, part: Path, report: Callable[[int, int | None], object]) -> None:
-    """Bring the temporary file up to its full length; an `OSError` where that is not reached."""
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    start = _size(part)
-    headers = {"User-Agent": "ovsslib", **({"Range": f"bytes={start}-"} if start else {})}
-    try:
-        with urlopen(Request(address, headers=headers), timeout=_TIMEOUT) as answer:
-            # A server that cannot go on in the middle answers 200 with the whole file.
-            begins = str(answer.headers.get("Content-Range", ""))
-            start = start if answer.status == 206 and begins.startswith(f"bytes {start}-") else 0
-            length = answer.headers.get("Content-Length")
-            total, have = start + int(length) if length is not None else None, start
-            with part.open("ab" if start else "wb") as out:
-                report(have, total)
-                while data := answer.read(_CHUNK):
-                    out.write(data)
-                    have += len(data)
-                    report(have, total)
-    except HTTPError as error:
-        if error.code == 416 and start:
-            return _nothing_left(part, start, str(error.headers.get("Content-Range", "")))
-        kind = _RefusedError if 400 <= error.code < 500 and error.code != 429 else OSError
-        raise kind(f"the server answered {error.code} {error.reason}") from error
-    except HTTPException as error:
-        raise OSError(f"the connection broke: {error or type(error).__name__}") from error
-    # http.client tells of no missing bytes when they are read in pieces.
-    if total is not None and have < total:
-        raise OSError(f"the connection broke after {have:,} of {total:,} bytes")
-
-
-def _nothing_left(part: Path, have: int, content_range: str) -> None:
-    """The server has no byte after those we have: all are here, or the file was another."""
-    total = content_range.rpartition("/")[2]
-    if total.isdigit() and int(total) != have:
-        part.unlink()
-        raise OSError(f"the file is now another, of {int(total):,} bytes; what came was deleted")
-
-
-def _check(part: Path, checksum: str, address: str) -> None:
-    algorithm, _, digest = checksum.partition(":")
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != digest:
-        part.unlink()
-        title = "SHA-256" if algorithm == "sha256" else algorithm.upper()
         raise OvssError(
-            f"{address}: the {title} digest of what came is {found}, not {digest}; it was deleted. "
-            "Compare the digest with its source, then try again"
-        )
+            f"{path}: cannot be written ({error.strerror or error}); free the space or choose "
+            "another folder"
+        ) from error
+    except ValueError as error:  # another checksum
+        raise OvssError(f"{address}: {' '.join(str(error).split())}") from error
+    return path
 
 
-@contextlib.contextmanager
-def _only_one(lock: Path, address: str) -> Iterator[None]:
-    """Keep two processes from writing one file; Windows has no such lock, so only the digest."""
-    with lock.open("w") as handle:
-        if sys.platform != "win32":
-            import fcntl
+def _failure(error: Exception, address: str, path: Path) -> str:
+    """What went wrong on the way, and what to do."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server answered {response.status_code} {response.reason}; check the address"
+    cause: BaseException = error  # requests and urllib3 wrap the cause in errors of their own
+    while cause.__context__ is not None:
+        cause = cause.__context__
+    reason = " ".join((str(cause) or type(cause).__name__).split())
+    by_hand = f"curl -fL -C - -o {shlex.quote(str(path))} {shlex.quote(address)}"
+    return f"the download failed ({reason}); try again, or resume where it stops with: {by_hand}"
 
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OvssError(
-                    f"{address} is being downloaded by another process; wait until it is done"
-                ) from error
-        yield
+
+def hub_snapshot(repo: str) -> Path | None:
+    """The folder of a Hugging Face repository in the local cache; it may lack files.
+
+    None where there is no such folder, or no `huggingface_hub` to ask.
+
+    Args:
+        repo: `"owner/name"`, or the bare name of an old repository.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+
+        # Without a pattern an incomplete folder would be an error.
+        return Path(snapshot_download(repo, local_files_only=True, allow_patterns=[]))
+    except (ImportError, OSError):
+        return None

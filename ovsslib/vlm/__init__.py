@@ -48,7 +48,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
 
     Args:
         name_or_path: `"micro-blip"`, a local folder, a hub id (`owner/name`), a `.pth` file
-            of LAVIS, or the address of one with its checksum (see `ovsslib.io.cache.fetch`);
+            of LAVIS, or the address of one with its checksum (see `ovsslib.io.download.fetch`);
             before both may stand `lavis:`.
         download: Whether a checkpoint that is not in the local cache may be fetched.
 
@@ -86,7 +86,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
 
 def _checkpoint_file(name: str, *, download: bool) -> Path | None:
     """The file that a name stands for; None where it cannot stand for one."""
-    from ovsslib.io.cache import fetch, is_url
+    from ovsslib.io.download import fetch, is_url
 
     if is_url(name):
         return fetch(name, download=download)

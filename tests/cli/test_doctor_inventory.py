@@ -26,9 +26,8 @@ PAPERS = "Salesforce/blip-itm-large-flickr"
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty hub cache, and nothing in any other cache."""
-    for variable, name in (
-        ("HF_HUB_CACHE", "hub"), ("OVSS_CACHE", "cache"), ("TORCH_HOME", "torch")
-    ):  # fmt: skip
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    for variable, name in (("OVSS_CACHE", "cache"), ("TORCH_HOME", "torch")):
         monkeypatch.setenv(variable, str(tmp_path / name))
     for variable in ("OVSS_DATA", "OVSS_CHECKPOINTS"):
         monkeypatch.delenv(variable, raising=False)

@@ -143,7 +143,7 @@ def python(*arguments: str, path: str | None = None) -> str:
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("OVSS_DATA", "OVSS_CHECKPOINTS"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     done = CliRunner().invoke(app, ["doctor", "--json"])
     record = json.loads(done.stdout)
     lacking = [row for row in record["rows"] if row["required"] and row["state"] != "ok"]

@@ -1,19 +1,23 @@
-"""Downloads to a place of one's choice, from a server in this process that cuts connections."""
+"""Downloads over real HTTP from a server in this process, and what may go wrong on the way."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.io.download import fetch_to
+from ovsslib.io.download import cache_folder, fetch, hub_snapshot, retrieve, split_url
 from support.file_server import FileServer, serving
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
-PATH = "/data/file.zip"
+DIGEST = hashlib.sha256(BODY).hexdigest()
+PATH = "/m/model.pth"
 
 
 @pytest.fixture
@@ -22,44 +26,142 @@ def server() -> Iterator[FileServer]:
         yield running
 
 
-def test_goes_on_by_itself(server: FileServer, tmp_path: Path) -> None:
-    """A connection cut again and again, once before its first byte; progress never goes back."""
-    server.cut = [200_000, 0, 300_000, 400_000]
-    told: list[tuple[int, int | None]] = []
-    target = tmp_path / "data" / "file.zip"
-    md5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
-    how = {"retries": 1, "pause": 0.0}
-    got = fetch_to(
-        server.url + PATH, target, checksum=md5, report=lambda *now: told.append(now), **how
-    )
-    assert got == target
-    assert target.read_bytes() == BODY
-    assert [asked for _, asked in server.asked] == [
-        None, "bytes=200000-", "bytes=200000-", "bytes=500000-", "bytes=900000-"
-    ]  # fmt: skip
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == ((0, len(BODY)), (len(BODY), len(BODY)))
-    fetch_to(server.url + PATH, target, checksum="md5:of another file")
-    assert len(server.asked) == 5
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVSS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
-def test_gives_up_when_nothing_comes(server: FileServer, tmp_path: Path) -> None:
-    server.cut = [100] + 9 * [0]
-    with pytest.raises(OvssError, match="the connection broke after 100 of 1,048,576 bytes"):
-        fetch_to(server.url + PATH, tmp_path / "file.zip", retries=2, pause=0.0)
-    assert len(server.asked) == 4
-    with pytest.raises(OvssError, match="404"):
-        fetch_to(server.url + "/gone.zip", tmp_path / "gone.zip", retries=5, pause=0.0)
-    assert len(server.asked) == 5
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_another_file_under_the_same_address(server: FileServer, tmp_path: Path) -> None:
-    """Without a checksum: what is longer than the file is no part of it."""
-    (tmp_path / "file.zip.part").write_bytes(BODY + b"?")
-    with pytest.raises(OvssError, match="the file is now another, of 1,048,576 bytes"):
-        fetch_to(server.url + PATH, tmp_path / "file.zip")
-    assert fetch_to(server.url + PATH, tmp_path / "file.zip").read_bytes() == BODY
-    (tmp_path / "file.zip").rename(tmp_path / "whole.zip.part")
-    assert fetch_to(server.url + PATH, tmp_path / "whole.zip").read_bytes() == BODY
-    with pytest.raises(OvssError, match="the SHA1 digest of what came is"):
-        fetch_to(server.url + PATH, tmp_path / "third.zip", checksum="sha1:0")
+def test_fetched_once(server: FileServer, cache: Path) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST.upper()}"
+    with pytest.raises(OvssError, match=r"not on this machine: .*download=True"):
+        fetch(url)
+    assert not cache.exists()
+    path = fetch(url, download=True)
+    assert path.read_bytes() == BODY
+    assert path == cache / "checkpoints" / DIGEST[:16] / "model.pth"
+    server.shutdown()
+    assert fetch(url) == fetch(url, download=True) == path
+    assert server.asked == [PATH]
+    assert files(cache) == ["model.pth"]
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha1", "sha256", None])
+def test_retrieve(server: FileServer, tmp_path: Path, kind: str | None) -> None:
+    checksum = kind and f"{kind}:{hashlib.new(kind, BODY).hexdigest()}"
+    path = tmp_path / "a" / "b.zip"
+    for _ in range(2):  # a right file is not fetched again
+        assert retrieve(server.url + PATH, path, checksum) == path
+        assert path.read_bytes() == BODY
+    assert server.asked == [PATH]
+
+
+def test_a_wrong_file_is_replaced(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "b.zip").write_bytes(BODY[:-1])
+    retrieve(server.url + PATH, tmp_path / "b.zip", f"sha256:{DIGEST}")
+    assert (tmp_path / "b.zip").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("sent", [0, 300_000])
+def test_broken_connection(server: FileServer, cache: Path, sent: int) -> None:
+    """Nothing is left under any name; the error says how to resume by hand."""
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
+    server.cut = [sent]
+    with pytest.raises(OvssError, match=r"the download failed \(.*; try again, or resume") as error:
+        fetch(url, download=True)
+    path = cache / "checkpoints" / DIGEST[:16] / "model.pth"
+    assert str(error.value).endswith(f"curl -fL -C - -o {path} {server.url}{PATH}")
+    assert "\n" not in str(error.value)
+    assert files(cache) == []
+    assert fetch(url, download=True).read_bytes() == BODY
+
+
+def test_wrong_checksum_leaves_nothing(server: FileServer, cache: Path) -> None:
+    with pytest.raises(OvssError, match=rf"expected sha256:0{{64}} but got {DIGEST}") as error:
+        fetch(f"{server.url}{PATH}#sha256={64 * '0'}", download=True)
+    assert "\n" not in str(error.value)
+    assert files(cache) == []
+
+
+def test_nobody_answers(server: FileServer, cache: Path) -> None:
+    with pytest.raises(OvssError, match=r"the server answered 404 Not Found; check the address$"):
+        fetch(f"{server.url}/gone.pth#sha256={DIGEST}", download=True)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(OvssError, match=r"the download failed \(.*refused\); try again") as error:
+        fetch(f"{server.url}{PATH}#sha256={DIGEST}", download=True)
+    assert "\n" not in str(error.value)
+    assert files(cache) == []
+
+
+def test_addresses_that_are_none(tmp_path: Path) -> None:
+    for address in ("http://", "files.example.org/a.zip", "http://[x/a.zip"):
+        with pytest.raises(OvssError) as error:
+            retrieve(address, tmp_path / "a.zip")
+        assert str(error.value).startswith(f"{address}: ")
+    assert files(tmp_path) == []
+
+
+def test_two_at_once(server: FileServer) -> None:
+    url = f"{server.url}{PATH}#sha256={DIGEST}"
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: fetch(url, download=True), range(2))
+    assert first == second
+    assert first.read_bytes() == BODY
+
+
+def test_a_full_disk(server: FileServer, cache: Path) -> None:
+    """The system refuses to write more than half of the file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(BODY) // 2, hard))
+    try:
+        with pytest.raises(OvssError, match=r"model\.pth: cannot be written \(.*free the space"):
+            fetch(f"{server.url}{PATH}#sha256={DIGEST}", download=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files(cache) == []
+
+
+def test_cache_that_cannot_be_written(server: FileServer, cache: Path) -> None:
+    cache.write_text("a file, not a folder")
+    with pytest.raises(OvssError, match="the folder cannot be made"):
+        fetch(f"{server.url}{PATH}#sha256={DIGEST}", download=True)
+
+
+@pytest.mark.parametrize("fragment", ["", "#", "#md5=ab", "#sha256=", "#sha256=" + 63 * "a"])
+def test_checksum_is_asked_for(fragment: str) -> None:
+    with pytest.raises(OvssError, match=re.escape("append #sha256=")):
+        fetch("https://example.org/model.pth" + fragment, download=True)
+
+
+@pytest.mark.parametrize("address", ["https://example.org", "https://e.org/..", "https://[x/m.pth"])
+def test_address_without_a_file(address: str) -> None:
+    with pytest.raises(OvssError, match="names no file"):
+        split_url(f"{address}#sha256={DIGEST}")
+
+
+def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("OVSS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "ovsslib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "ovsslib"
+
+
+def test_hub_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main branch's folder, also of a download that was interrupted."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert hub_snapshot("owner/name") is None
+    folder = tmp_path / "models--owner--name"
+    for commit in ("a" * 40, "b" * 40):
+        (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    assert hub_snapshot("owner/name") is None
+    (folder / "refs" / "main").write_text("b" * 40)
+    assert hub_snapshot("owner/name") == folder / "snapshots" / ("b" * 40)
+    assert hub_snapshot("bare-name") is None

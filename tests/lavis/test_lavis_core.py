@@ -17,7 +17,7 @@ from ovsslib.vlm import find_checkpoint, load_vlm
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = (
-    "errors lookup methods paths redact types io.cache io.images io.palette metrics.counts "
+    "errors lookup methods paths redact types io.download io.images io.palette metrics.counts "
     "metrics.iou pnp.config pnp.dropout pnp.pipeline pnp.presets pnp.prompt pnp.refine "
     "pnp.resample pnp.result pnp.salience protocols.protocol vlm vlm.blip.matcher vlm.blip.net "
     "vlm.inputs vlm.lavis.backend vlm.lavis.checkpoint vlm.lavis.names vlm.lavis.tokenizer "

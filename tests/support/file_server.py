@@ -1,4 +1,4 @@
-"""A file host on this machine over real HTTP, with byte ranges, that can cut connections."""
+"""A file host on this machine over real HTTP that can cut connections."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class FileServer(http.server.ThreadingHTTPServer):
-    """Serves ``bodies`` (path -> content); other paths are 404.
+    """Serves `bodies` (path -> content); other paths are 404.
 
-    ``cut`` is after how many bytes each of the next answers breaks off; ``ranges`` whether it can
-    go on in the middle; ``asked`` what was asked for: path and range.
+    `cut` is after how many bytes each of the next answers breaks off; `asked` the paths that were
+    asked for.
     """
 
     daemon_threads = True
@@ -21,8 +21,7 @@ class FileServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.bodies = dict(bodies)
         self.cut: list[int] = []
-        self.ranges = True
-        self.asked: list[tuple[str, str | None]] = []
+        self.asked: list[str] = []
 
     @property
     def url(self) -> str:
@@ -35,26 +34,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: FileServer
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append((self.path, asked))
+        self.server.asked.append(self.path)
         body = self.server.bodies.get(self.path)
         if body is None:
             self.send_error(404)
             return
-        start = int(asked[6:-1]) if asked and self.server.ranges else 0
-        if start >= len(body):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(body)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        end = start + self.server.cut.pop(0) if self.server.cut else None
-        self.wfile.write(body[start:end])
+        self.wfile.write(body[: self.server.cut.pop(0)] if self.server.cut else body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

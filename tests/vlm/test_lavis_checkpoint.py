@@ -192,11 +192,11 @@ def test_tokenizer_out_of_the_hub_cache(
     monkeypatch: pytest.MonkeyPatch,
     repo: str,
 ) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     path = write(tmp_path / "m.pth", state)
     (tmp_path / "vocab.txt").unlink()
     fails(path, "no tokenizer for .*`hf download google-bert/bert-base-uncased tokenizer.json`")
-    (fake_hub(tmp_path / "hub", "Salesforce/blip-itm-a") / "vocab.txt").write_text(
+    (fake_hub(tmp_path / "hub", "Salesforce/blip-itm-base-flickr") / "vocab.txt").write_text(
         "[PAD]\n[UNK]\n[CLS]\n[SEP]\nof\nanother\nsize"
     )
     fails(path, "no tokenizer for ")
@@ -250,7 +250,7 @@ def test_from_an_address(
 ) -> None:
     path = write(tmp_path / "model_tiny.pth", state)
     monkeypatch.setenv("OVSS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     there = fake_hub(tmp_path / "hub", "bert-base-uncased")
     (there / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
 

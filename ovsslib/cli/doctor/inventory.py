@@ -14,7 +14,7 @@ from typing import Any
 
 from ovsslib.cli.doctor.machine import Row
 from ovsslib.errors import OvssError
-from ovsslib.io.cache import cache_folder, hub_snapshot
+from ovsslib.io.download import cache_folder, hub_snapshot
 
 HUB_MODELS: dict[str, str] = {
     "Salesforce/blip-itm-large-flickr": "the paper's BLIP",

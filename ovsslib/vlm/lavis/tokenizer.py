@@ -8,12 +8,19 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.io.cache import hub_cache, hub_snapshot
+from ovsslib.io.download import hub_snapshot
 from ovsslib.vlm.inputs import load_tokenizer
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 # Repositories with BERT's uncased vocabulary, in the order in which they are looked for.
-_TOKENIZER_REPOS = ("bert-base-uncased", "google-bert/bert-base-uncased")
+_TOKENIZER_REPOS = (
+    "bert-base-uncased",
+    "google-bert/bert-base-uncased",
+    "Salesforce/blip-itm-base-coco",
+    "Salesforce/blip-itm-base-flickr",
+    "Salesforce/blip-itm-large-coco",
+    "Salesforce/blip-itm-large-flickr",
+)
 
 
 def read_vocabulary(path: Path) -> Tokenizer:
@@ -58,9 +65,7 @@ def find_tokenizer(path: Path, vocabulary: int) -> Tokenizer:
     Raises:
         OvssError: There is none, or the one beside the file is of another size.
     """
-    own = sorted(hub_cache().glob("models--Salesforce--blip-itm-*"))
-    repos = [*_TOKENIZER_REPOS, *(f.name.removeprefix("models--").replace("--", "/") for f in own)]
-    for folder in (path.parent, *filter(None, map(hub_snapshot, repos))):
+    for folder in (path.parent, *filter(None, map(hub_snapshot, _TOKENIZER_REPOS))):
         if (folder / "tokenizer.json").is_file():
             tokenizer = load_tokenizer(folder)
         elif (folder / "vocab.txt").is_file():
