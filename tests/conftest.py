@@ -50,9 +50,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def diorama_pictures() -> tuple[list[object], list[tuple[str, ...]]]:
     """Six images of the tune split and the classes in them."""
-    from ovsslib.evaluate.task import task
+    from ovsslib.evaluate.task import make_task
 
-    work = task("diorama", split="tune", limit=6)
+    work = make_task("diorama", split="tune", limit=6)
     found = [work.read(name) for name in work.ids]
     return [picture.image for picture in found], [picture.classes for picture in found]
 

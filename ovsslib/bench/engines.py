@@ -30,7 +30,7 @@ from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.resume import SIZE, ShardJob
 from ovsslib.evaluate.shard_file import cut, write
 from ovsslib.evaluate.spec import RunSpec
-from ovsslib.evaluate.stages import Job, refine_and_score
+from ovsslib.evaluate.stages import Pending, refine_and_score
 from ovsslib.io.json import dumps, plain
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.counts import Ledger
@@ -52,7 +52,7 @@ _CONFIG, _RULES, _N = (
 def dry_jobs(shards: int, images: int, folder: Path) -> list[ShardJob]:
     """Jobs as `ovsslib.evaluate.resume.run_sharded` hands them out, with files in a folder."""
     specs = dumps({"run": plain(dataclasses.asdict(_SPEC))})
-    how = dumps({"batch": 8, "workers": 0, "device": None, "root": str(folder)})
+    how = dumps({"batch": 8, "refiners": 0, "device": None, "root": str(folder)})
     return [
         ShardJob(specs, how, shard, {"run": str(shard.file(folder))}, code_digest())
         for shard in cut(shards * images, images)
@@ -151,11 +151,11 @@ def refinement_processes(workers: int) -> dict[str, Any]:
     return {"workers": workers, "start": statistics.median(spent), "memory": memory}
 
 
-def _refinement(size: tuple[int, int], classes: int) -> Job:
+def _refinement(size: tuple[int, int], classes: int) -> Pending:
     """A refinement process's job, of a synthetic image."""
     maps, given = synthetic_maps(size, classes, 0), tuple(range(1, classes + 1))
     config = _CONFIG.replace(background="always")
-    return Job("run", "image", maps, config, given, synthetic_label(0, size, _N), _RULES, _N)
+    return Pending("run", "image", maps, config, given, synthetic_label(0, size, _N), _RULES, _N)
 
 
 def overhead(shards: int = 5000, workers: int = 2) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
-    from ovsslib.evaluate.stages import Job
+    from ovsslib.evaluate.stages import Pending
 
 
 def resident(*, peak: bool) -> int:
@@ -36,7 +36,7 @@ def resident(*, peak: bool) -> int:
     )
 
 
-def footprint(job: Job) -> int:
+def footprint(job: Pending) -> int:
     """Peak bytes of this process after refining and scoring an image; meant for a new process."""
     from ovsslib.evaluate.stages import refine_and_score
 

@@ -131,9 +131,9 @@ def pipeline(
     import torch
 
     from ovsslib.bench.salience import same_threads
-    from ovsslib.evaluate.run import ablation
+    from ovsslib.evaluate.run import run_configs
     from ovsslib.evaluate.spec import Execution
-    from ovsslib.evaluate.task import task
+    from ovsslib.evaluate.task import make_task
     from ovsslib.pnp.pipeline import build
 
     if refiners and min(refiners) < 0:
@@ -141,13 +141,13 @@ def pipeline(
     with same_threads():
         if threads is not None:
             torch.set_num_threads(threads)
-        model, diorama = build(vlm, device=device), task("diorama", limit=images)
+        model, diorama = build(vlm, device=device), make_task("diorama", limit=images)
         runs: dict[int, RunResult] = {}
         try:
             for number in (0, 0, *(n for n in refiners if n for _ in range(2))):
                 execution = Execution(batch, number, keep=True)
                 configs = {"run": model.config}
-                runs[number] = ablation(model.matcher, configs, diorama, execution)["run"]
+                runs[number] = run_configs(model.matcher, configs, diorama, execution)["run"]
         finally:
             close()
         used = torch.get_num_threads()

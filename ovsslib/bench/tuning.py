@@ -22,7 +22,7 @@ from PIL import Image
 from ovsslib.bench.random_models import SHAPES, open_model
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.task import Task, task
+from ovsslib.evaluate.task import Task, make_task
 from ovsslib.filters.captions import image_labels
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.pipeline import PnPOVSS, build
@@ -126,7 +126,7 @@ def tuning(  # noqa: PLR0913 - what is measured
             torch.set_num_threads(threads)
         known = open_model(vlm, "float32", device) if vlm in SHAPES else vlm
         model = build(known, device=device)
-        work = task(load_dataset("diorama", split=split, root=root), limit=images)
+        work = make_task(load_dataset("diorama", split=split, root=root), limit=images)
         _store(model, dataclasses.replace(work, limit=1), batch)  # warms up
         start = time.perf_counter()
         store = _store(model, work, batch)

@@ -35,7 +35,7 @@ def deviations(
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
-    workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    refine_workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
     out: Path = typer.Option(
@@ -50,7 +50,7 @@ def deviations(
     \b
     Examples:
       ovss deviations --limit 20
-      ovss deviations --workers 1 --out data/results/deviations
+      ovss deviations --refine-workers 1 --out data/results/deviations
       ovss deviations --vlm Salesforce/blip-itm-large-flickr --dataset voc --root VOC2012
     """
     with plain_output(debug=debugging(ctx)):
@@ -68,7 +68,7 @@ def deviations(
             filter=class_filter,
             limit=limit,
         )
-        path, record = measure(spec, out, Execution(batch, workers, device, root, progress))
+        path, record = measure(spec, out, Execution(batch, refine_workers, device, root, progress))
     typer.echo(dumps(record).rstrip() if as_json else text(record))
     if not as_json:
         typer.echo(f"written: {path}")

@@ -25,7 +25,7 @@ def regress(
     ),
     root: Path | None = typer.Option(None, help="Folder of the data set, if it is not the usual."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
-    workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    refine_workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
 ) -> None:
     r"""Recompute stored figures and compare them within their tolerances.
@@ -45,7 +45,7 @@ def regress(
         from ovsslib.evaluate import run as benchmark
         from ovsslib.evaluate.spec import Execution
 
-        how = Execution(batch, workers, device, root, progress)
+        how = Execution(batch, refine_workers, device, root, progress)
         results = benchmark.run_many({item.name: item.run for item in runs}, how)
         report = library.check(runs, lambda item: results[item.name])
     typer.echo(library.table(report))

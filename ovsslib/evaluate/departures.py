@@ -10,7 +10,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import RunResult
+from ovsslib.evaluate.resume import SIZE, run_sharded
+from ovsslib.evaluate.run import load_models, model_label
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
-from ovsslib.evaluate.task import Task
+from ovsslib.filters import split_filter
 from ovsslib.io.files import make_folder, write_atomic
 from ovsslib.io.json import dumps
 from ovsslib.metrics import iou as metrics
@@ -41,14 +45,15 @@ def measure(
 ) -> tuple[Path, dict[str, Any]]:
     """Run all `settings` over the same images and store figures and counts.
 
-    What is done is kept in `<name>.part.json` after each setting; a call that was broken off
-    continues there when model, settings, images, batch and code are the same.
+    It runs in shards (`ovsslib.evaluate.resume`), so that a call that was broken off continues when
+    nothing that can change a number has changed. Shards are removed at the end.
 
     Args:
         spec: Model, preset and images.
         folder: For `<name>.json` (figures) and `<name>.images.parquet` (counts per image);
             made when missing.
-        execution: How to run. With `drop_sep` figures depend on the batch, which is recorded.
+        execution: How to run. With `drop_sep` figures depend on the batch, which is recorded;
+            shards hold whole batches.
 
     Returns:
         The JSON file and what it holds.
@@ -56,51 +61,40 @@ def measure(
     Raises:
         OvssError: A name is unknown, a file is missing, or the folder cannot be written to.
     """
-    import ovsslib
-    from ovsslib.datasets import load_dataset
-    from ovsslib.evaluate.run import ablation, compute_place, salience_groups
-    from ovsslib.evaluate.task import task
-    from ovsslib.filters import split_filter
-    from ovsslib.io.provenance import git_state, provenance
-
     folder = make_folder(folder)
-    options = {"preset": spec.preset, "device": execution.device, **spec.config}
-    model: Any = ovsslib.load("pnp-ovss", vlm=spec.vlm, **options)
-    data = load_dataset(spec.dataset, execution.root, spec.split)
-    named = ("protocol", "filter", "filter_settings", "limit")
-    work = task(data, **{name: getattr(spec, name) for name in named})
-    told = work.class_filter.described  # a filter's settings without paths; none for oracle and all
+    (model,) = load_models({"": spec}, execution).values()
     configs = settings(model.config)
+    weights, vlm = weights_digest(model.matcher), model_label(model.matcher)
+    del model  # the runs load it themselves
+    specs = {name: replace(spec, preset=None, config=_fields(c)) for name, c in configs.items()}
+    size = execution.batch * max(1, SIZE // execution.batch)
     key: dict[str, Any] = {
-        "vlm": model.matcher.name,
-        "weights": weights_digest(model.matcher),
+        "vlm": vlm,
+        "weights": weights,
         **{name: getattr(spec, name) for name in ("dataset", "split", "limit")},
         "filter": split_filter(spec.filter, spec.filter_settings)[0],
-        **({"filter_settings": told} if told else {}),
-        "protocol": work.protocol.to_dict(),
+    }
+    stem = file_stem(key)
+    store = folder / f"{stem}.shards"
+    results = run_sharded(specs, store, execution, size=size)
+    paper = results[PAPER]
+    key |= {"filter_settings": paper.filter_settings} if paper.filter_settings else {}
+    key |= {
+        "protocol": paper.protocol,
         "batch": execution.batch,
         "settings": {name: config.hash() for name, config in configs.items()},
     }
-    mark = {**key, "git": (git_state() or {}).get("commit")}
-    stem = file_stem(key)
-    part = folder / f"{stem}.part.json"
-    seconds, rows = _continue(part, mark)
-    for group in salience_groups(configs):
-        if all(name in rows for name in group):
-            continue
-        found = ablation(model.matcher, {name: configs[name] for name in group}, work, execution)
-        seconds += found[group[0]].seconds
-        rows |= {name: _row(result) for name, result in found.items()}
-        write_atomic(part, dumps({"mark": mark, "seconds": seconds, "rows": rows}))
-    record = {"schema": SCHEMA, "name": stem, **key, **_summary(rows, work, configs)}
-    record |= {
-        "seconds": round(seconds, 1),
-        "provenance": provenance(**compute_place(model.matcher)),
-    }
-    _write_counts(folder / f"{stem}.images.parquet", rows)
+    record = {"schema": SCHEMA, "name": stem, **key, **_summary(results)}
+    record |= {"seconds": round(paper.seconds, 1), "provenance": paper.provenance}
+    _write_counts(folder / f"{stem}.images.parquet", results)
     path = write_atomic(folder / f"{stem}.json", dumps(record))
-    part.unlink(missing_ok=True)
+    shutil.rmtree(store, ignore_errors=True)
     return path, record
+
+
+def _fields(config: PnPConfig) -> dict[str, Any]:
+    """All settings but the one that belongs to the protocol."""
+    return {name: value for name, value in config.to_dict().items() if name != "background"}
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -167,72 +161,48 @@ def weights_digest(matcher: Any) -> str:
     """Ten hexadecimal characters that change when a weight of the model does."""
     import torch
 
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(matcher.model.state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()[:10]
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:10]
 
 
-def _continue(part: Path, mark: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-    """Seconds and rows of a call that was broken off; nothing when it measured something else."""
-    try:
-        kept = json.loads(part.read_text(encoding="utf-8"))
-        # Through JSON and back, as the stored one went.
-        if kept["mark"] == json.loads(dumps(mark)):
-            return float(kept["seconds"]), dict(kept["rows"])
-    except (OSError, ValueError, LookupError, TypeError):
-        pass
-    return 0.0, {}
-
-
-def _row(result: RunResult) -> dict[str, Any]:
-    """What is kept of one run: plain lists."""
-    counts = {name: getattr(result.counts, name).tolist() for name in COUNT_NAMES}
-    return {"ids": list(result.ids), "failed": result.failed, "config": result.config, **counts}
-
-
-def _counts(row: Mapping[str, Any]) -> Counts:
-    return Counts(*(np.array(row[name], np.int64) for name in COUNT_NAMES))
-
-
-def _summary(
-    rows: Mapping[str, Any], work: Task, configs: Mapping[str, PnPConfig]
-) -> dict[str, Any]:
+def _summary(results: Mapping[str, RunResult]) -> dict[str, Any]:
     """The figures of all settings, each against the paper's."""
-    scored, absent = work.protocol.scored_classes(work.dataset), work.protocol.absent
-    base = _counts(rows[PAPER])
+    paper = results[PAPER]
+    how: dict[str, Any] = {"absent": paper.protocol["absent"]}
     runs = {}
-    for name in configs:
-        counts = _counts(rows[name])
-        changed = [getattr(counts, one) != getattr(base, one) for one in COUNT_NAMES]
+    for name, result in results.items():
+        pairs = [(getattr(result.counts, n), getattr(paper.counts, n)) for n in COUNT_NAMES]
+        changed = np.any([mine != base for mine, base in pairs], axis=(0, 2))
+        difference = metrics.paired_interval(result.counts, paper.counts, paper.scored, **how)
         runs[name] = {
-            "miou": metrics.interval(counts, scored, absent=absent).to_dict(),
-            "difference": metrics.paired_interval(counts, base, scored, absent=absent).to_dict(),
-            "pictures_changed": int(np.any(changed, axis=(0, 2)).sum()),
+            "miou": metrics.interval(result.counts, paper.scored, **how).to_dict(),
+            "difference": difference.to_dict(),
+            "pictures_changed": int(changed.sum()),
         }
     return {
-        "images": len(rows[PAPER]["ids"]),
-        "failed": rows[PAPER]["failed"],
-        "config": rows[PAPER]["config"],
+        "images": len(paper.ids),
+        "failed": paper.failed,
+        "config": paper.config,
         "runs": runs,
     }
 
 
-def _write_counts(path: Path, rows: Mapping[str, Any]) -> None:
+def _write_counts(path: Path, results: Mapping[str, RunResult]) -> None:
     """One line per setting, image and label."""
     import pandas as pd
 
     tables = []
-    for name, row in rows.items():
-        counts = _counts(row)
-        n = counts.truth.shape[1]
+    for name, result in results.items():
+        labels = result.counts.truth.shape[1]
         columns: dict[str, Any] = {
             "setting": name,
-            "image": np.repeat(np.array(row["ids"], object), n),
-            "label": np.tile(np.arange(n), len(row["ids"])),
+            "image": np.repeat(np.array(result.ids, object), labels),
+            "label": np.tile(np.arange(labels), len(result.ids)),
         }
-        columns |= {key: getattr(counts, key).ravel() for key in COUNT_NAMES}
+        columns |= {part: getattr(result.counts, part).ravel() for part in COUNT_NAMES}
         tables.append(pd.DataFrame(columns))
     buffer = io.BytesIO()
     pd.concat(tables).to_parquet(buffer, index=False)

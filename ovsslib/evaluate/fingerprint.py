@@ -22,26 +22,26 @@ _NO_PART = frozenset({"draw", "miniature", "book", "tuning", "reports", "bench",
 """Packages that no figure passes through; what is not named here counts."""
 
 
-def folder(store: Path, spec: RunSpec, work: Task, size: int) -> Path:
+def folder(store: Path, spec: RunSpec, task: Task, size: int) -> Path:
     """Where the shards of a run lie.
 
     Args:
         store: Folder for all runs' shards.
         spec: The run.
-        work: Its images.
+        task: Its images.
         size: Pictures of a shard.
     """
     record = plain(dataclasses.asdict(spec)) | {
-        "protocol": plain(work.protocol.to_dict()),
-        "filter_settings": plain(work.class_filter.described or dict(spec.filter_settings)),
+        "protocol": plain(task.protocol.to_dict()),
+        "filter_settings": plain(task.class_filter.described or dict(spec.filter_settings)),
         "model": model_digest(spec.vlm),
         "preset": _content(spec.preset),
-        "ids": hashlib.sha256("\n".join(work.ids).encode()).hexdigest(),
+        "ids": hashlib.sha256("\n".join(task.ids).encode()).hexdigest(),
         "size": size,
         "code": code_digest(),
     }
     vlm = Path(spec.vlm).name.replace("/", "-")
-    data = f"{work.dataset.name}-{work.dataset.split}"
+    data = f"{task.dataset.name}-{task.dataset.split}"
     return store / f"{spec.method}_{vlm}_{data}_{digest(record, 12)}"
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.errors import OvssError
+from ovsslib.lookup import pick
+from ovsslib.pnp.all_layers import layer_maps
+from ovsslib.pnp.config import PnPConfig
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -64,14 +66,22 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(above / (positive * negative))
 
 
+KINDS: dict[str, dict[str, str]] = {
+    "attention": {"salience": "attention"},
+    "gradcam": {"salience": "gradcam"},
+    "margin": {"salience": "gradcam", "score": "margin"},
+}
+"""Kind of salience -> settings of `PnPConfig`."""
+MIN_SHARE = 0.5
+"""A patch is of a class when at least this share of its pixels is."""
+
+
 def layer_head_auc(
     matcher: ImageTextMatcher,
     data: Dataset,
     *,
     limit: int | None = None,
     salience: Sequence[str] = ("attention",),
-    prompt: str = "A picture of",
-    min_share: float = 0.5,
 ) -> Any:
     """AUC of every layer and head, and of the mean over heads, over a data set's images.
 
@@ -81,54 +91,28 @@ def layer_head_auc(
         limit: The first so many images; None for all.
         salience: `"attention"`, `"gradcam"` (attention times positive gradient of the match
             logit) or `"margin"` (of the match logit minus the no-match logit).
-        prompt: Words before the names.
-        min_share: A patch is of a class when at least this share of its pixels is.
 
     Returns:
         DataFrame: salience, layer, head (1.. or `"mean"`), auc (mean over images and classes).
 
     Raises:
-        OvssError: An unknown kind of salience.
+        OvssError: An unknown kind of salience, or the model does not give all layers at once.
     """
     import pandas as pd
 
-    from ovsslib.pnp.prompt import build_prompts
-    from ovsslib.pnp.salience import class_maps
-
-    found: dict[tuple[str, int, Any], list[float]] = {}
+    configs = {kind: PnPConfig(**pick("kind of salience", kind, KINDS)) for kind in salience}  # type: ignore[arg-type]
+    values: dict[tuple[str, int, Any], list[float]] = {}
     for name in data.ids[:limit]:
-        label = data.label(name)
+        label, image = data.label(name), data.image(name)
         present = [int(k) for k in np.unique(label) if 0 < k <= len(data.classes)]
-        if not present:
-            continue
         names = [data.classes[k - 1] for k in present]
-        [text] = build_prompts(
-            names, matcher.tokenize, prefix=prompt, separator=" ", max_tokens=matcher.max_tokens
-        )
-        tokens = matcher.encode_images(matcher.preprocess([data.image(name)]))
-        side = round((tokens.shape[1] - 1) ** 0.5)
-        truth = [patch_share(label, k, side) >= min_share for k in present]
-        for layer in range(1, matcher.layers + 1):
-            for kind in salience:
-                maps = _head_maps(matcher, tokens, text.tokens, layer, kind)
-                for head in [*range(1, matcher.heads + 1), "mean"]:
-                    one = maps.mean(0) if head == "mean" else maps[int(head) - 1]
-                    scores = class_maps(one, text.spans).numpy()
-                    values = found.setdefault((kind, layer, head), [])
-                    values += [auc(s, t) for s, t in zip(scores, truth, strict=True)]
-    rows = [(*key, float(np.nanmean(values))) for key, values in found.items()]
+        for kind, config in configs.items():
+            (maps,) = layer_maps(matcher, config, [image], [names])  # (L, A, K, P)
+            truth = [patch_share(label, k, round(maps.shape[-1] ** 0.5)) for k in present]
+            both = np.concatenate([maps, maps.mean(axis=1, keepdims=True)], axis=1)
+            for layer, head in np.ndindex(*both.shape[:2]):
+                key = (kind, layer + 1, "mean" if head == matcher.heads else head + 1)
+                scores = zip(both[layer, head], truth, strict=True)
+                values.setdefault(key, []).extend(auc(s, t >= MIN_SHARE) for s, t in scores)
+    rows = [(*key, float(np.nanmean(each))) for key, each in values.items()]
     return pd.DataFrame(rows, columns=["salience", "layer", "head", "auc"])
-
-
-def _head_maps(matcher: Any, tokens: Any, text: Any, layer: int, kind: str) -> Any:
-    """Salience (A, T, P) of one image and one prompt."""
-    from ovsslib.pnp.salience import attention_gradient
-
-    if kind not in ("attention", "gradcam", "margin"):
-        raise OvssError(f"unknown salience {kind!r}: use attention, gradcam or margin")
-    match = matcher.match(tokens, [text], layer, gradient=kind != "attention")
-    attention = match.attention.detach().float()
-    if kind != "attention":
-        slope = attention_gradient(match, "match" if kind == "gradcam" else "margin")
-        attention = attention * slope.float().relu()
-    return attention[0, :, :, 1:].cpu()

@@ -102,14 +102,14 @@ def _run_group(
     tell: Callable[[str], None] | None,
 ) -> dict[str, RunResult]:
     """`run_sharded` for runs that share a model."""
-    work = open_task(next(iter(group.values())), execution)
+    task = open_task(next(iter(group.values())), execution)
     # Answers of a server are asked for once, here, and read from their file by every worker.
-    work.class_filter.prepare(work.dataset, work.ids, execution.progress)
-    places = {name: folder(store, spec, work, size) for name, spec in group.items()}
+    task.class_filter.prepare(task.dataset, task.ids, execution.progress)
+    places = {name: folder(store, spec, task, size) for name, spec in group.items()}
     for place in places.values():
         make_folder(place)
         _sweep(place)
-    shards = cut(len(work.ids), size)
+    shards = cut(len(task.ids), size)
     todo = [
         shard
         for shard in shards
@@ -151,14 +151,14 @@ def run_shard(job: ShardJob) -> int:
             "a worker has another version of ovsslib than the program that asks; install the same "
             "on all machines and start the workers again"
         )
-    work, models, execution = _opened(job.specs, job.execution)
-    if execution.workers and multiprocessing.current_process().daemon:
+    task, models, execution = _opened(job.specs, job.execution)
+    if execution.refiners and multiprocessing.current_process().daemon:
         raise OvssError(
             "this Dask worker may not start processes for refinement; start workers with "
             "DASK_DISTRIBUTED__WORKER__DAEMON=False in their environment, or leave out "
             "--refine-workers"
         )
-    part = dataclasses.replace(work, part=(job.shard.start, job.shard.stop))
+    part = dataclasses.replace(task, part=(job.shard.start, job.shard.stop))
     for name, result in measure(models, part, execution).items():
         write(result, Path(job.files[name]))
     return job.shard.index
@@ -205,7 +205,7 @@ def _how(execution: Execution) -> str:
     return json.dumps(
         {
             "batch": execution.batch,
-            "workers": execution.workers,
+            "refiners": execution.refiners,
             "device": execution.device,
             "root": root,
             # A worker has many shards to come.
@@ -219,7 +219,7 @@ def _whole(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        # Whoever mends an image and runs again wants it counted.
+        # Whoever repairs an image and runs again wants it counted.
         return not read(path).failed
     except OvssError:
         return False

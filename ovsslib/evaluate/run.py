@@ -15,8 +15,8 @@ from ovsslib.datasets import load_dataset
 from ovsslib.evaluate.pool import ordered
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import SERIAL, Execution, Log, RunSpec
-from ovsslib.evaluate.stages import REFINEMENT, refine_and_score, salience_groups, salience_jobs
-from ovsslib.evaluate.task import Task, batches, task
+from ovsslib.evaluate.stages import REFINEMENT, pending_images, refine_and_score, salience_groups
+from ovsslib.evaluate.task import Task, batches, make_task
 from ovsslib.filters import split_filter
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.counts import Ledger
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from ovsslib.pnp.result import Segmenter
     from ovsslib.vlm.protocol import ImageTextMatcher
 
-__all__ = ["REFINEMENT", "ablation", "load_models", "measure", "run", "run_many", "salience_groups"]
+__all__ = [
+    "REFINEMENT", "load_models", "measure", "run", "run_configs", "run_many", "salience_groups",
+]  # fmt: skip
 
 
-def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunResult:
+def run(segmenter: Segmenter, task: Task, execution: Execution = SERIAL) -> RunResult:
     """Run any method.
 
     Args:
         segmenter: The method. PnP-OVSS follows the protocol's rule for the background.
-        work: Images and protocol.
+        task: Images and protocol.
         execution: Batch size, workers, progress.
 
     Returns:
@@ -44,31 +46,31 @@ def run(segmenter: Segmenter, work: Task, execution: Execution = SERIAL) -> RunR
     Raises:
         OvssError: No image could be read.
     """
-    return measure({"run": segmenter}, work, execution)["run"].checked()
+    return measure({"run": segmenter}, task, execution)["run"].checked()
 
 
-def _run(segmenter: Segmenter, work: Task, execution: Execution) -> RunResult:
+def _run(segmenter: Segmenter, task: Task, execution: Execution) -> RunResult:
     """`run` for any method, one image after another; the result may hold no image."""
     start = time.perf_counter()
-    log, n = Log(), len(work.dataset.classes)
+    log, n = Log(), len(task.dataset.classes)
     ledger = Ledger(n + 1)
-    seeing = windowed(segmenter, work.protocol, work.dataset)
-    for batch in batches(work, execution, log):
+    seeing = windowed(segmenter, task.protocol, task.dataset)
+    for batch in batches(task, execution, log):
         with log.timed("segment"):
             found = seeing.segment_batch(
-                [picture.image for picture in batch], [picture.classes for picture in batch]
+                [sample.image for sample in batch], [sample.classes for sample in batch]
             )
-        for picture, result in zip(batch, found, strict=True):
+        for sample, result in zip(batch, found, strict=True):
             with log.timed("score"):
-                counted = work.protocol.tally(result.labels, picture.looked_for, picture.truth, n)
-            ledger.add(picture.name, counted)
-    return _result(work, segmenter, ledger, log, time.perf_counter() - start)
+                counted = task.protocol.tally(result.labels, sample.looked_for, sample.truth, n)
+            ledger.add(sample.name, counted)
+    return _result(task, segmenter, ledger, log, time.perf_counter() - start)
 
 
-def ablation(
+def run_configs(
     matcher: ImageTextMatcher,
     configs: Mapping[str, PnPConfig],
-    work: Task,
+    task: Task,
     execution: Execution = SERIAL,
 ) -> dict[str, RunResult]:
     """Run PnP-OVSS with several settings over the same images.
@@ -79,59 +81,59 @@ def ablation(
     Args:
         matcher: The vision-language model.
         configs: Name -> settings; the protocol's rule for the background replaces theirs.
-        work: Images and protocol.
+        task: Images and protocol.
         execution: Batch size, workers, progress.
 
     Returns:
-        Name -> result. `seconds` is the time of the whole ablation.
+        Name -> result. `seconds` is the time of all of them.
 
     Raises:
         OvssError: A setting does not fit the model, or no image could be read.
     """
-    found = _ablation(matcher, configs, work, execution)
-    return {name: result.checked() for name, result in found.items()}
+    results = _run_configs(matcher, configs, task, execution)
+    return {name: result.checked() for name, result in results.items()}
 
 
-def _ablation(
-    matcher: ImageTextMatcher, configs: Mapping[str, PnPConfig], work: Task, execution: Execution
+def _run_configs(
+    matcher: ImageTextMatcher, configs: Mapping[str, PnPConfig], task: Task, execution: Execution
 ) -> dict[str, RunResult]:
-    """`ablation`, whose results may hold no image."""
+    """`run_configs`, whose results may hold no image."""
     from ovsslib.pnp.pipeline import PnPOVSS
 
     start = time.perf_counter()
-    work.class_filter.use(matcher)
-    rule = work.protocol.background(work.dataset)
+    task.class_filter.use(matcher)
+    rule = task.protocol.background(task.dataset)
     settled = {name: config.replace(background=rule) for name, config in configs.items()}
     log = Log()
-    ledgers = {name: Ledger(len(work.dataset.classes) + 1) for name in settled}
-    jobs = salience_jobs(matcher, settled, work, execution, log)
-    for done in ordered(refine_and_score, jobs, execution.workers, keep=execution.keep):
-        ledgers[done.name].add(done.picture, done.tally)
+    ledgers = {name: Ledger(len(task.dataset.classes) + 1) for name in settled}
+    pending = pending_images(matcher, settled, task, execution, log)
+    for done in ordered(refine_and_score, pending, execution.refiners, keep=execution.keep):
+        ledgers[done.setting].add(done.image, done.tally)
         log.add("refine", done.refining)
         log.add("score", done.scoring)
     seconds = time.perf_counter() - start
     return {
-        name: _result(work, PnPOVSS(matcher, config), ledgers[name], log, seconds)
+        name: _result(task, PnPOVSS(matcher, config), ledgers[name], log, seconds)
         for name, config in settled.items()
     }
 
 
-def _result(work: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float) -> RunResult:
+def _result(task: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float) -> RunResult:
     """A run's result; it may hold no image, see `RunResult.checked`."""
     matcher = getattr(segmenter, "matcher", None)
     config, total = segmenter.config, ledger.total
     return RunResult(
         method=segmenter.name,
         vlm=model_label(matcher),
-        dataset=work.dataset.name,
-        split=work.dataset.split,
-        protocol=work.protocol.to_dict(),
-        filter=split_filter(work.filter, work.filter_settings)[0],
+        dataset=task.dataset.name,
+        split=task.dataset.split,
+        protocol=task.protocol.to_dict(),
+        filter=split_filter(task.filter, task.filter_settings)[0],
         config=config.to_dict(),
         config_hash=config.hash(),
-        classes=tuple(work.dataset.classes),
-        things=frozenset(work.dataset.things),
-        scored=work.protocol.scored_classes(work.dataset),
+        classes=tuple(task.dataset.classes),
+        things=frozenset(task.dataset.things),
+        scored=task.protocol.scored_classes(task.dataset),
         ids=tuple(ledger.ids),
         counts=total.counts,
         boundary=total.boundary,
@@ -140,8 +142,8 @@ def _result(work: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float
         failed=dict(log.failed),
         seconds=seconds,
         provenance=provenance(**compute_place(matcher)),
-        limit=work.limit,
-        filter_settings=work.class_filter.described,
+        limit=task.limit,
+        filter_settings=task.class_filter.described,
     )
 
 
@@ -177,8 +179,8 @@ def run_many(specs: Mapping[str, RunSpec], execution: Execution = SERIAL) -> dic
     """
     results: dict[str, RunResult] = {}
     for group in groups(specs):
-        work = open_task(next(iter(group.values())), execution)
-        results |= measure(load_models(group, execution), work, execution)
+        task = open_task(next(iter(group.values())), execution)
+        results |= measure(load_models(group, execution), task, execution)
     return {name: results[name].checked() for name in specs}
 
 
@@ -194,7 +196,7 @@ def open_task(spec: RunSpec, execution: Execution) -> Task:
     """The pictures of a run, and how they are scored."""
     data = load_dataset(spec.dataset, execution.root, spec.split)
     named = ("protocol", "filter", "filter_settings", "limit")
-    return task(data, **{key: getattr(spec, key) for key in named})
+    return make_task(data, **{key: getattr(spec, key) for key in named})
 
 
 def load_models(group: Mapping[str, RunSpec], execution: Execution) -> dict[str, Any]:
@@ -215,13 +217,13 @@ def load_models(group: Mapping[str, RunSpec], execution: Execution) -> dict[str,
 
 
 def measure(
-    models: Mapping[str, Any], work: Task, execution: Execution = SERIAL
+    models: Mapping[str, Any], task: Task, execution: Execution = SERIAL
 ) -> dict[str, RunResult]:
     """Run several methods that share a model over the same images, in one pass where possible.
 
     Args:
         models: Name -> method.
-        work: Images and protocol.
+        task: Images and protocol.
         execution: Batch size, workers, progress.
 
     Returns:
@@ -229,5 +231,5 @@ def measure(
     """
     if all(isinstance(getattr(model, "config", None), PnPConfig) for model in models.values()):
         configs = {name: model.config for name, model in models.items()}
-        return _ablation(next(iter(models.values())).matcher, configs, work, execution)
-    return {name: _run(model, work, execution) for name, model in models.items()}
+        return _run_configs(next(iter(models.values())).matcher, configs, task, execution)
+    return {name: _run(model, task, execution) for name, model in models.items()}

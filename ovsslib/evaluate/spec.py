@@ -72,7 +72,7 @@ class RunSpec:
     def shared(self) -> tuple[Any, ...]:
         """What two runs must have in common to share their images and their model."""
         what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
-        return (*what, self.dtype, self.limit, repr(sorted(self.filter_settings.items())))
+        return (*what, self.dtype, self.limit, frozenset(self.filter_settings.items()))
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,17 @@ class Execution:
 
     Attributes:
         batch: Images in one pass of the model.
-        workers: Processes that refine beside the model; 0 refines in this one.
-        keep: Whether those processes stay for the next run, see `ovsslib.evaluate.pool.ordered`.
+        refiners: Processes that refine beside the model; 0 refines in this one.
         device: Such as `"cpu"` or `"cuda:0"`; None for the best there is.
         root: Folder of the data set; None for the usual one.
         progress: Shows progress; None for silence.
+        keep: Whether the refining processes stay for the next run, see
+            `ovsslib.evaluate.pool.ordered`.
         download: Whether the network may be used for models that are not on this machine.
     """
 
     batch: int = 8
-    workers: int = 0
+    refiners: int = 0
     device: str | None = None
     root: str | os.PathLike[str] | None = None
     progress: Progress | None = None

@@ -43,37 +43,49 @@ REFINEMENT: frozenset[str] = frozenset(
 
 
 @dataclass(frozen=True)
-class Job:
-    """Refinement and scoring of one image under one setting: numpy arrays, made to travel."""
+class Pending:
+    """One image under one setting, to be refined and scored; plain arrays, for other processes.
 
-    name: str
-    picture: str
+    Attributes:
+        setting: Name of the setting.
+        image: Name of the image.
+        maps: Its salience maps.
+        config: The setting.
+        looked_for: Data-set label of each of the maps' classes (`Protocol.expand`).
+        truth: (H, W) data-set labels.
+        protocol: Resolved for the data set.
+        labels: Number of the data set's classes, without background.
+    """
+
+    setting: str
+    image: str
     maps: Maps
     config: PnPConfig
     looked_for: tuple[int, ...]
     truth: np.ndarray
     protocol: Protocol
-    n: int
+    labels: int
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a `Job`: the setting's name, the image's, its tally, seconds per stage."""
+    """What became of a `Pending`: its setting, image and tally, and seconds per stage."""
 
-    name: str
-    picture: str
+    setting: str
+    image: str
     tally: Tally
     refining: float
     scoring: float
 
 
-def refine_and_score(job: Job) -> Done:
+def refine_and_score(pending: Pending) -> Done:
     """Refine one image's maps and count its pixels; runs in a worker process."""
     start = time.perf_counter()
-    labels = refine_maps(job.maps, job.config).labels
+    prediction = refine_maps(pending.maps, pending.config).labels
     middle = time.perf_counter()
-    found = job.protocol.tally(labels, job.looked_for, job.truth, job.n)
-    return Done(job.name, job.picture, found, middle - start, time.perf_counter() - middle)
+    tally = pending.protocol.tally(prediction, pending.looked_for, pending.truth, pending.labels)
+    end = time.perf_counter()
+    return Done(pending.setting, pending.image, tally, middle - start, end - middle)
 
 
 def salience_groups(configs: Mapping[str, PnPConfig]) -> list[list[str]]:
@@ -92,37 +104,37 @@ def salience_groups(configs: Mapping[str, PnPConfig]) -> list[list[str]]:
     return list(groups.values())
 
 
-def salience_jobs(
+def pending_images(
     matcher: ImageTextMatcher,
     configs: Mapping[str, PnPConfig],
-    work: Task,
+    task: Task,
     execution: Execution,
     log: Log,
-) -> Iterator[Job]:
+) -> Iterator[Pending]:
     """Salience maps of every image, once per group of settings."""
     from ovsslib.pnp.pipeline import PnPOVSS
 
     groups = salience_groups(configs)
     models = [PnPOVSS(matcher, configs[group[0]]) for group in groups]
-    n = len(work.dataset.classes)
-    for batch in batches(work, execution, log):
+    labels = len(task.dataset.classes)
+    for batch in batches(task, execution, log):
         for model, group in zip(models, groups, strict=True):
             with log.timed("salience"):
-                found = window_maps(
+                batch_maps = window_maps(
                     model,
-                    [picture.image for picture in batch],
-                    [picture.classes for picture in batch],
-                    work.protocol.window,
+                    [sample.image for sample in batch],
+                    [sample.classes for sample in batch],
+                    task.protocol.window,
                 )
-            for picture, maps in zip(batch, found, strict=True):
+            for sample, maps in zip(batch, batch_maps, strict=True):
                 for name in group:
-                    yield Job(
-                        name=name,
-                        picture=picture.name,
+                    yield Pending(
+                        setting=name,
+                        image=sample.name,
                         maps=maps,
                         config=configs[name],
-                        looked_for=picture.looked_for,
-                        truth=picture.truth,
-                        protocol=work.protocol,
-                        n=n,
+                        looked_for=sample.looked_for,
+                        truth=sample.truth,
+                        protocol=task.protocol,
+                        labels=labels,
                     )

@@ -54,7 +54,7 @@ class Task:
         """The images of this task: the first `limit` of the split, of these a `part`."""
         return self.dataset.ids[: self.limit][slice(*self.part) if self.part else slice(None)]
 
-    def read(self, name: str) -> Picture:
+    def read(self, name: str) -> Sample:
         """Read one image.
 
         Raises:
@@ -69,11 +69,11 @@ class Task:
                 f"image ({image.width} x {image.height}) and label ({truth.shape[1]} x "
                 f"{truth.shape[0]}) differ in size"
             )
-        return Picture(name, image, truth, looked_for, classes)
+        return Sample(name, image, truth, looked_for, classes)
 
 
 @dataclass(frozen=True)
-class Picture:
+class Sample:
     """One image, read, with what the method is told and what is true.
 
     Attributes:
@@ -91,7 +91,7 @@ class Picture:
     classes: tuple[str, ...]
 
 
-def task(
+def make_task(
     dataset: str | Dataset,
     *,
     split: str = "val",
@@ -107,25 +107,25 @@ def task(
     """
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)
-    work = Task(data, rules, filter, limit, dict(filter_settings or {}))
-    work.class_filter  # noqa: B018 - a mistake is told now, not at the first image
-    return work
+    task = Task(data, rules, filter, limit, dict(filter_settings or {}))
+    task.class_filter  # noqa: B018 - a mistake is told now, not at the first image
+    return task
 
 
-def batches(work: Task, execution: Execution, log: Log) -> Iterator[list[Picture]]:
+def batches(task: Task, execution: Execution, log: Log) -> Iterator[list[Sample]]:
     """Images in batches; one that cannot be read is noted in the log with the reason."""
-    work.class_filter.prepare(work.dataset, work.ids, execution.progress)
-    ids: Iterable[str] = work.ids
+    task.class_filter.prepare(task.dataset, task.ids, execution.progress)
+    ids: Iterable[str] = task.ids
     if execution.progress is not None:
-        ids = execution.progress(ids, work.dataset.name, len(work.ids))
-    batch: list[Picture] = []
+        ids = execution.progress(ids, task.dataset.name, len(task.ids))
+    batch: list[Sample] = []
     for name in ids:
         try:
             with log.timed("read"):
-                batch.append(work.read(name))
+                batch.append(task.read(name))
         except OvssError as error:
             # Results name no path of the machine they were made on.
-            log.failed[name] = str(error).replace(f"{getattr(work.dataset, 'root', '')}/", "")
+            log.failed[name] = str(error).replace(f"{getattr(task.dataset, 'root', '')}/", "")
         if len(batch) == execution.batch:
             yield batch
             batch = []

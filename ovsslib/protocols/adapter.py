@@ -1,20 +1,26 @@
 """Any method under a protocol: sliding windows, and the protocol's rules for its planes.
 
-PnP-OVSS has a way of its own, `ovsslib.protocols.windows.window_maps`: its maps are put together
-before they are refined.
+The rules are SCLIP's and TCL's. They are for methods that give a score per name: `"similarity"`
+(cosines of image and text features: SCLIP's family) or `"probability"` (values in 0..1: TCL). A
+method says so by its attribute `planes_are`. PnP-OVSS gives neither: its planes are stretched to
+0..1 whether or not a class is there, it has its own background plane (`PnPConfig.background`), and
+its maps are put together before they are refined (`ovsslib.protocols.windows.window_maps`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.pnp.refine import peak_scores
+from ovsslib.errors import OvssError
+from ovsslib.io.images import open_image
+from ovsslib.pnp.refine import peak_scores, softmax
 from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Segmentation
-from ovsslib.protocols.planes import LOGITS, PROBABILITIES, Rules, settle
 from ovsslib.protocols.windows import Box, Window, cut, stitch
 
 if TYPE_CHECKING:
@@ -22,6 +28,87 @@ if TYPE_CHECKING:
     from ovsslib.pnp.result import Segmenter
     from ovsslib.protocols.protocol import Protocol
     from ovsslib.types import ImageLike
+
+
+LOGITS, PROBABILITIES = "similarity", "probability"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How planes are decided; fields as in `Protocol`, None for no such rule."""
+
+    logit_scale: float | None = None
+    prob_thd: float | None = None
+    area_thd: float | None = None
+    background_plane: float | None = None
+
+    @classmethod
+    def of(cls, protocol: Protocol, *, background: bool) -> Rules:
+        """A resolved protocol's rules; without the constant plane where background is no class."""
+        return cls(
+            logit_scale=protocol.logit_scale,
+            prob_thd=protocol.prob_thd,
+            area_thd=protocol.area_thd,
+            background_plane=protocol.background_plane if background else None,
+        )
+
+
+def settle(
+    planes: np.ndarray, groups: Sequence[int], rules: Rules, kind: str = LOGITS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide which name a pixel has.
+
+    In this order: `logit_scale` and a softmax over the names (similarities only); names of a
+    group whose share of the pixels that are not background is not above `area_thd` become 0
+    (SCLIP); the highest plane wins, the first of equals; pixels whose highest value is below
+    `prob_thd` become background, and those where it is not above `background_plane`.
+
+    Args:
+        planes: (K, H, W) scores; not changed.
+        groups: Of each name, which class it is a name of; 0 for background.
+        rules: See `Rules`.
+        kind: `"similarity"` or `"probability"`.
+
+    Returns:
+        (H, W) int16 index into the names, -1 for background that has no name; and the planes
+        (K, H, W) float32 that were compared.
+
+    Raises:
+        OvssError: The kind is unknown, or the numbers of planes and groups differ.
+
+    Example:
+        >>> planes = np.float32([[[0.2, 0.9]], [[0.3, 0.1]]])
+        >>> settle(planes, [1, 2], Rules(background_plane=0.5), "probability")[0].tolist()
+        [[-1, 0]]
+    """
+    if kind not in (LOGITS, PROBABILITIES):
+        raise OvssError(f"planes are {LOGITS!r} or {PROBABILITIES!r}, not {kind!r}")
+    if len(planes) != len(groups):
+        raise OvssError(f"{len(planes)} planes but {len(groups)} names")
+    values = planes.astype(np.float32)
+    if not len(values):
+        return np.full(values.shape[1:], -1, np.int16), values
+    if kind == LOGITS:
+        values = softmax(values * np.float32(rules.logit_scale or 1.0))
+    if rules.area_thd is not None:
+        values = np.where(_small(values, groups, rules.area_thd)[:, None, None], 0, values)
+    best = values.argmax(0)
+    peak = values.max(0)
+    bare = np.zeros(peak.shape, bool)
+    if rules.prob_thd is not None:
+        bare |= peak < rules.prob_thd
+    if rules.background_plane is not None:
+        bare |= peak <= rules.background_plane
+    return np.where(bare, -1, best).astype(np.int16), values
+
+
+def _small(values: np.ndarray, groups: Sequence[int], share: float) -> np.ndarray:
+    """(K,) bool: names of groups, background aside, with no more than a share of the pixels."""
+    known, place = np.unique(np.asarray(groups), return_inverse=True)
+    area = np.bincount(place[values.argmax(0)].ravel(), minlength=len(known))
+    area[known == 0] = 0
+    small = (area <= share * area.sum()) & (known != 0)
+    return small[place]
 
 
 class Windowed:
@@ -80,47 +167,45 @@ class Windowed:
         Returns:
             B segmentations at the pictures' own sizes.
         """
-        from ovsslib.io.images import open_image
-
         if self.window is None:
-            found = self.segmenter.segment_batch(images, classes_per_image, stages=stages)
-            return [self._decide(one, None) for one in found]
-        pictures = [open_image(image) for image in images]
-        cuts = [cut(picture, self.window) for picture in pictures]
-        jobs = [
-            (part, classes)
+            whole = self.segmenter.segment_batch(images, classes_per_image, stages=stages)
+            return [self._decide(one, None) for one in whole]
+        opened = [open_image(image) for image in images]
+        cuts = [cut(image, self.window) for image in opened]
+        windows = [
+            (window, classes)
             for (parts, _, _), classes in zip(cuts, classes_per_image, strict=True)
-            for part in parts
+            for window in parts
         ]
-        seen: list[Segmentation] = []
-        for start in range(0, len(jobs), max(1, len(pictures))):
-            some = jobs[start : start + len(pictures)]
-            seen += self.segmenter.segment_batch([part for part, _ in some], [c for _, c in some])
-        rest = iter(seen)
+        segmented: list[Segmentation] = []
+        for start in range(0, len(windows), max(1, len(opened))):
+            some = windows[start : start + len(opened)]
+            segmented += self.segmenter.segment_batch([w for w, _ in some], [c for _, c in some])
+        rest = iter(segmented)
         out = []
-        for picture, (parts, places, resized) in zip(pictures, cuts, strict=True):
-            mine = [next(rest) for _ in parts]
+        for image, (parts, boxes, resized) in zip(opened, cuts, strict=True):
+            own = [next(rest) for _ in parts]
             size = (resized.height, resized.width)
-            out.append(self._merge(np.asarray(picture), mine, places, size))
+            out.append(self._merge(np.asarray(image), own, boxes, size))
         return out
 
     def _merge(
         self,
         image: np.ndarray,
-        seen: list[Segmentation],
-        places: list[Box],
+        windows: list[Segmentation],
+        boxes: list[Box],
         size: tuple[int, int],
     ) -> Segmentation:
         """One image out of its windows."""
         full = image.shape[:2]
-        planes = upsample(stitch([one.planes for one in seen], places, size), full)
-        said = [(one.labels == -1)[None].astype(np.float32) for one in seen]
-        empty = upsample(stitch(said, places, size), full)[0] >= 0.5
+        planes = upsample(stitch([window.planes for window in windows], boxes, size), full)
+        background = [(window.labels == -1)[None].astype(np.float32) for window in windows]
+        empty = upsample(stitch(background, boxes, size), full)[0] >= 0.5
         whole = Segmentation(
             labels=np.full(full, -1, np.int16),
             planes=planes,
-            classes=seen[0].classes,
-            match=float(np.mean([one.match for one in seen])),
+            classes=windows[0].classes,
+            match=float(np.mean([window.match for window in windows])),
             scores=(),
             image=image,
         )
@@ -128,8 +213,6 @@ class Windowed:
 
     def _decide(self, one: Segmentation, empty: np.ndarray | None) -> Segmentation:
         """Labels by the rules; `empty` (H, W) is where windows say background."""
-        import dataclasses
-
         kind = getattr(self.segmenter, "planes_are", "final")
         planes = one.planes
         if kind in (LOGITS, PROBABILITIES):
@@ -152,15 +235,14 @@ def windowed(segmenter: Segmenter, protocol: Protocol, dataset: Dataset) -> Segm
 
     Args:
         segmenter: Any method but PnP-OVSS.
-        protocol: Its windows and rules.
+        protocol: Its windows and rules, resolved for the data set.
         dataset: For the protocol's values and names.
 
     Returns:
         The method itself where the protocol changes nothing, else a `Windowed`.
     """
-    here = protocol.resolved(dataset.name)
-    rules = Rules.of(here, background=dataset.background)
-    if here.window is None and rules == Rules():
+    rules = Rules.of(protocol, background=dataset.background)
+    if protocol.window is None and rules == Rules():
         return segmenter
-    labels, names = here.expand(dataset, range(1, len(dataset.classes) + 1))
-    return Windowed(segmenter, here.window, rules, dict(zip(names, labels, strict=True)))
+    labels, names = protocol.expand(dataset, range(1, len(dataset.classes) + 1))
+    return Windowed(segmenter, protocol.window, rules, dict(zip(names, labels, strict=True)))

@@ -41,9 +41,6 @@ class Protocol:
 
     Attributes:
         name: How tables call it.
-        resize: `"squash"`: the method sees the image squeezed to a square, aspect ratio lost,
-            as the matcher's own preprocessing does. `"windows"`: it sees what `window` cuts.
-        scored_at: `"original"`: label maps are compared at the label file's resolution.
         void: Label that is not scored, or `"background"`: 255 counts as label 0.
         background_covered: Rule for PnP-OVSS's background plane (`PnPConfig.background`) where
             labels cover the image: it competes only when fewer than three classes are looked for.
@@ -59,7 +56,7 @@ class Protocol:
         templates: Sentences a CLIP method puts names into, see `ovsslib.protocols.templates`;
             PnP-OVSS has its own single prompt.
         logit_scale: Similarities times this go into a softmax over names (methods that give
-            similarities, see `ovsslib.protocols.planes`).
+            similarities, see `ovsslib.protocols.adapter`).
         prob_thd: A pixel whose highest probability is below it is background (such methods).
         area_thd: So is a class with no more than this share of the object pixels (such methods).
         background_plane: Height of a constant plane that stands for background (methods that give
@@ -70,8 +67,6 @@ class Protocol:
     """
 
     name: str
-    resize: Literal["squash", "windows"] = "squash"
-    scored_at: Literal["original"] = "original"
     void: int | Literal["background"] = VOID
     background_covered: str = "few"
     background_uncovered: str = "always"
@@ -118,7 +113,7 @@ class Protocol:
     def expand(
         self, dataset: Dataset, looked_for: Sequence[int]
     ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """What a method is told: each name is a class of its own to it.
+        """What a method is given: each name is a class of its own to it.
 
         Where background is a class of the data set and the protocol has names for it, they come
         first, with label 0. A name that two labels share goes to the first of them, as an arg max
@@ -137,20 +132,21 @@ class Protocol:
             >>> get_protocol("pnp-fixed").expand(load_dataset("diorama"), (2, 1))
             ((2, 1), ('bus', 'car'))
         """
-        rules = self.resolved(dataset.name)
         labels = list(looked_for)
-        if not labels and rules.no_class == "first":
+        if not labels and self.no_class == "first":
             labels = [1]
-        other = rules._names()
-        told: dict[str, tuple[int, str]] = {}
+        other = self._names()
+        given: dict[str, tuple[int, str]] = {}
         if dataset.background:
             labels.insert(0, 0)
         for label in labels:
             own = dataset.classes[label - 1] if label else "background"
-            plain = () if not label else (own if rules.name_spaces else own.replace(" ", ""),)
+            plain = () if not label else (own if self.name_spaces else own.replace(" ", ""),)
             for name in other.get(own, plain):
-                told.setdefault(name.casefold(), (label, name))
-        return tuple(label for label, _ in told.values()), tuple(name for _, name in told.values())
+                given.setdefault(name.casefold(), (label, name))
+        return tuple(label for label, _ in given.values()), tuple(
+            name for _, name in given.values()
+        )
 
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Names that differ from the data set's."""
@@ -224,13 +220,18 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """Fields for a results file.
 
-        The first seven always, later ones where they are not the default: names of results that
-        are older than a field stay as they are.
+        The oldest always, with two that followed from them (`resize` says whether there are
+        windows), later ones where they are not the default: names of results that are older than a
+        field stay as they are.
         """
-        out: dict[str, Any] = {}
+        out: dict[str, Any] = {
+            "name": self.name,
+            "resize": "windows" if self.window else "squash",
+            "scored_at": "original",
+        }
         for position, field in enumerate(dataclasses.fields(self)):
             value = getattr(self, field.name)
-            if field.name != "variants" and (position < 7 or value != field.default):
+            if field.name != "variants" and (position < 5 or value != field.default):
                 out[field.name] = value.to_dict() if isinstance(value, Window) else value
         return out
 

@@ -20,7 +20,6 @@ VALUES: dict[str, dict[str, Any]] = {
         "usual_filter": "recorded: GPT-4o",
     },
     "tcl": {
-        "resize": "windows",
         "window": Window(short=448, crop=448, stride=224),
         "templates": "tcl",
         # Without the refinement PAMR; 0.4 with it.
@@ -28,7 +27,6 @@ VALUES: dict[str, dict[str, Any]] = {
         "usual_filter": "all",
     },
     "sclip": {
-        "resize": "windows",
         "window": Window(short=336, crop=224, stride=112),
         "templates": "openai",
         "logit_scale": 40.0,

@@ -14,7 +14,7 @@ from ovsslib.protocols.adapter import windowed
 from ovsslib.protocols.windows import window_maps
 
 if TYPE_CHECKING:
-    from ovsslib.evaluate.task import Picture, Task
+    from ovsslib.evaluate.task import Sample, Task
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def segment_again(model: Any, task: Task, names: Sequence[str]) -> list[Example]
     return examples
 
 
-def _labels(model: Any, task: Task, item: Picture) -> np.ndarray:
+def _labels(model: Any, task: Task, item: Sample) -> np.ndarray:
     """(H, W) labels into the names that the method was given, -1 for background."""
     config = model.config
     if not isinstance(config, PnPConfig):

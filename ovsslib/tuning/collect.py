@@ -136,7 +136,7 @@ class LayerMaps:
         """
         heads = range(1, self.heads + 1) if head is None else np.atleast_1d(head).tolist()
         for what, values, low, high in (
-            ("picture", [picture], 0, len(self) - 1),
+            ("image", [picture], 0, len(self) - 1),
             ("layer", [layer], 1, self.layers),
             ("head", heads, 1, self.heads),
         ):
@@ -184,7 +184,7 @@ def collect(  # noqa: PLR0913 - a job's settings
         OvssError: The maps would be too large, no image can be read, the model does not give all
             layers at once, or the salience does not depend on layers.
     """
-    from ovsslib.tuning.layer_pass import layer_pass
+    from ovsslib.pnp.all_layers import layer_maps
 
     if config.salience == "random":
         raise OvssError("random salience has no layers; choose gradcam or attention")
@@ -204,7 +204,7 @@ def collect(  # noqa: PLR0913 - a job's settings
         for group in _groups(work, entries, batch, progress, failed):
             pictures = [picture for _, picture in group]
             names = [entry.classes for entry, _ in group]
-            for maps in layer_pass(matcher, config, pictures, names):
+            for maps in layer_maps(matcher, config, pictures, names):
                 record = pack(maps.reshape(*maps.shape[:3], side, side))
                 digest.update(record)
                 out.write(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import ovsslib
 from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
+from ovsslib.evaluate import departures, resume
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.departures import (
     file_stem,
@@ -22,7 +23,7 @@ from ovsslib.evaluate.departures import (
     weights_digest,
 )
 from ovsslib.evaluate.spec import Execution, RunSpec
-from ovsslib.evaluate.task import task
+from ovsslib.evaluate.task import make_task
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES
 from ovsslib.pnp.config import PnPConfig
@@ -53,7 +54,7 @@ def test_figures_are_those_of_separate_runs(stored: Path, spec: RunSpec, how: Ex
     model = ovsslib.load("pnp-ovss", vlm=spec.vlm, preset=spec.preset, device="cpu", **SMALL)
     configs = settings(model.config)
     assert list(record["runs"]) == list(configs)
-    work = task(ovsslib.datasets.load_dataset("diorama", how.root))
+    work = make_task(ovsslib.datasets.load_dataset("diorama", how.root))
     base = benchmark.run(ovsslib.PnPOVSS(model.matcher, configs[PAPER]), work, how)
     changed = set()
     for name, config in configs.items():
@@ -92,52 +93,41 @@ def test_the_file_says_where_it_comes_from(stored: Path, spec: RunSpec) -> None:
 def test_continues_where_it_was_broken_off(
     stored: Path, spec: RunSpec, how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, done = benchmark.ablation, []
+    """Two shards of one batch each; the call is broken off after the first."""
+    monkeypatch.setattr(departures, "SIZE", how.batch)
+    real, done = resume.run_shard, []
 
-    def breaks(matcher: object, configs: dict, *rest: object) -> object:
-        if len(done) == 3:
+    def breaks(job: resume.ShardJob) -> int:
+        if done:
             raise KeyboardInterrupt
-        done.extend([list(configs)])
-        return real(matcher, configs, *rest)
+        done.append(job.shard.index)
+        return real(job)
 
-    monkeypatch.setattr(benchmark, "ablation", breaks)
+    monkeypatch.setattr(resume, "run_shard", breaks)
     with pytest.raises(KeyboardInterrupt):
         measure(spec, tmp_path, how)
-    (part,) = tmp_path.iterdir()
-    assert set(json.loads(part.read_text())["rows"]) == {name for group in done for name in group}
-    first, again = [name for group in done for name in group], []
-
-    def counts(matcher: object, configs: dict, *rest: object) -> object:
-        again.extend(configs)
-        return real(matcher, configs, *rest)
-
-    monkeypatch.setattr(benchmark, "ablation", counts)
+    (store,) = tmp_path.iterdir()
+    assert len(list(store.glob("*/*.parquet"))) == len(load(stored)["runs"])
+    again = []
+    monkeypatch.setattr(resume, "run_shard", lambda job: again.append(job.shard.index) or real(job))
     path, record = measure(spec, tmp_path, how)
-    assert not set(first) & set(again)
-    assert set(first) | set(again) == set(record["runs"])
+    assert (done, again) == ([0], [1])
     assert record["runs"] == load(stored)["runs"]
-    assert not part.exists()
+    assert not store.exists()
     for name in (PAPER, ALL):
         one, two = load_counts(path, name), load_counts(stored, name)
         assert one[0] == two[0]
         assert (one[1].intersection == two[1].intersection).all()
 
 
-@pytest.mark.parametrize("change", ["batch", "model", "damage"])
-def test_other_runs_do_not_continue(
-    change: str, stored: Path, spec: RunSpec, how: Execution, tmp_path: Path
+def test_the_number_type_of_a_run_is_that_of_the_measurement(
+    spec: RunSpec, how: Execution, tmp_path: Path
 ) -> None:
-    """What was measured with another batch or other weights is measured again."""
-    record = load(stored)
-    part = tmp_path / f"{stored.stem}.part.json"
-    keys = ("vlm", "weights", "dataset", "split", "filter", "limit", "protocol", "batch")
-    mark = {key: record[key] for key in keys} | {"settings": record["settings"]}
-    mark["git"] = (record["provenance"]["git"] or {}).get("commit")
-    mark |= {"batch": {"batch": 99}, "model": {"weights": "0"}}.get(change, {})
-    rows = {name: {"wrong": True} for name in record["runs"]}
-    kept = json.dumps({"mark": mark, "seconds": 1.0, "rows": rows})
-    part.write_text(kept[:-9] if change == "damage" else kept)
-    assert measure(spec, tmp_path, how)[1]["runs"] == record["runs"]
+    half = dataclasses.replace(spec, dtype="bfloat16", limit=1)
+    path, record = measure(half, tmp_path, how)
+    assert record["provenance"]["dtype"] == "bfloat16"
+    assert record["vlm"] == "tiny@bfloat16"
+    assert path.name == "tiny@bfloat16_diorama-val_oracle_1.json"
 
 
 def test_digest_changes_with_any_weight(spec: RunSpec) -> None:
@@ -178,7 +168,7 @@ def test_command(spec: RunSpec, how: Execution, tmp_path: Path) -> None:
 
 
 def test_shipped_results_are_of_the_shipped_model() -> None:
-    """After new weights: ``ovss deviations --workers 1 --out data/results/deviations``."""
+    """After new weights: ``ovss deviations --refine-workers 1 --out data/results/deviations``."""
     (path,) = shipped().glob("*.json")
     record = load(path)
     assert path.stem == file_stem(record) == "micro-blip_diorama-val_oracle"

@@ -10,8 +10,10 @@ from sklearn.metrics import roc_auc_score
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.localisation import auc, layer_head_auc, patch_share
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.pipeline import prompts_for
 from ovsslib.vlm import load_vlm
-from support.helpers import tiny_blip  # noqa: F401
+from support.helpers import tiny_blip, write_voc  # noqa: F401
 
 
 def test_auc_is_scikit_learns():
@@ -47,20 +49,16 @@ def test_a_planted_attention_gets_its_own_figure(tiny_blip):  # noqa: F811
         def __getattr__(self, name):
             return getattr(matcher, name)
 
-        def preprocess(self, images):
-            self.size = images[0].size
-            return matcher.preprocess(images)
-
-        def match(self, tokens, texts, layer, *, gradient=False):
-            real = matcher.match(tokens, texts, layer, gradient=gradient)
+        def match_layers(self, tokens, texts, *, gradient=False):
+            real = matcher.match_layers(tokens, texts, gradient=gradient)
             label = data.label(data.ids[0])
             # The first name of the prompt gets the mask of the first class, in head 2.
             first = next(int(k) for k in np.unique(label) if 0 < k <= 20)
             side = round((tokens.shape[1] - 1) ** 0.5)
             share = torch.tensor(patch_share(label, first, side) >= 0.5).float()
-            attention = torch.zeros_like(real.attention)
+            attention = torch.zeros_like(real.attention[0])
             attention[0, 1, :, 1:] = share
-            return type(real)(real.logits, attention)
+            return type(real)(real.logits, (attention, *real.attention[1:]))
 
     one = layer_head_auc(Planted(), data, limit=1)
     label = data.label(data.ids[0])
@@ -74,5 +72,18 @@ def test_a_planted_attention_gets_its_own_figure(tiny_blip):  # noqa: F811
 
 def test_unknown_salience_is_refused(tiny_blip):  # noqa: F811
     data = load_dataset("diorama", None, "tune")
-    with pytest.raises(OvssError, match="unknown salience 'grad'"):
+    with pytest.raises(OvssError, match="unknown kind of salience 'grad'"):
         layer_head_auc(load_vlm(str(tiny_blip)), data, limit=1, salience=("grad",))
+
+
+def test_names_that_need_two_prompts(tiny_blip, tmp_path):  # noqa: F811
+    """A text encoder with few positions is asked twice; each name still gets its own map."""
+    matcher = load_vlm(str(tiny_blip))
+    data = load_dataset("voc20", write_voc(tmp_path, 2))
+    whole = layer_head_auc(matcher, data)
+    pair = [data.classes[k - 1] for k in np.unique(data.label(data.ids[0])) if 0 < k <= 20]
+    matcher.max_tokens = len(matcher.tokenize(f"A picture of {' '.join(pair)}").ids) - 1
+    assert len(prompts_for(matcher, PnPConfig(), pair)) == len(pair) == 2
+    split = layer_head_auc(matcher, data)
+    assert len(split) == len(whole)
+    assert split.auc.between(0, 1).all()

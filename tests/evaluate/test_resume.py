@@ -163,7 +163,7 @@ def test_workers_with_other_code_are_refused(
 def test_refinement_processes_beside_dask_workers(
     specs: dict[str, RunSpec], how: Execution, usual: dict[str, RunResult], tmp_path: Path
 ) -> None:
-    more = dataclasses.replace(how, workers=1)
+    more = dataclasses.replace(how, refiners=1)
     spec = {"blur": specs["blur"]}
     found = run_sharded(spec, tmp_path, more, Engine(workers=1, dask="local"), size=5)
     assert same(found["blur"], usual["blur"])
@@ -173,7 +173,7 @@ def test_workers_that_may_not_start_processes_say_so(
     specs: dict[str, RunSpec], how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    more = dataclasses.replace(how, workers=1)
+    more = dataclasses.replace(how, refiners=1)
     with pytest.raises(OvssError, match="DASK_DISTRIBUTED__WORKER__DAEMON=False"):
         run_sharded({"blur": specs["blur"]}, tmp_path, more)
 

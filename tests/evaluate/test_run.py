@@ -14,7 +14,7 @@ from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import Execution, RunSpec
-from ovsslib.evaluate.task import Task, task
+from ovsslib.evaluate.task import Task, make_task
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import Counts
 from ovsslib.pnp.config import PnPConfig
@@ -33,7 +33,7 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return task(load_dataset("diorama", write_voc(tmp_path_factory.mktemp("data"), 5)))
+    return make_task(load_dataset("diorama", write_voc(tmp_path_factory.mktemp("data"), 5)))
 
 
 def same(one: RunResult | Counts, other: RunResult | Counts) -> bool:
@@ -67,7 +67,7 @@ def test_ablation_equals_separate_runs(vlm: object, work: Task) -> None:
         "crf": BASE,
         "random": BASE.replace(salience="random"),
     }
-    together = benchmark.ablation(vlm, configs, work)
+    together = benchmark.run_configs(vlm, configs, work)
     assert list(together) == list(configs)
     for name, config in configs.items():
         assert same(together[name], benchmark.run(PnPOVSS(vlm, config), work))
@@ -78,12 +78,12 @@ def test_ablation_equals_separate_runs(vlm: object, work: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "execution", [Execution(workers=2), Execution(batch=2), Execution(batch=1)]
+    "execution", [Execution(refiners=2), Execution(batch=2), Execution(batch=1)]
 )
 def test_workers_and_batches_change_nothing(vlm: object, work: Task, execution: Execution) -> None:
     configs = {"blur": BASE.replace(crf=False), "crf": BASE}
-    usual = benchmark.ablation(vlm, configs, work)
-    other = benchmark.ablation(vlm, configs, work, execution)
+    usual = benchmark.run_configs(vlm, configs, work)
+    other = benchmark.run_configs(vlm, configs, work, execution)
     assert all(same(usual[name], other[name]) for name in configs)
     assert all(usual[name].ids == other[name].ids for name in configs)
 
@@ -92,13 +92,13 @@ def test_broken_pictures_are_named_and_the_rest_is_run(vlm: object, tmp_path: Pa
     root = write_voc(tmp_path, 4)
     (root / "JPEGImages" / "img_0001.jpg").unlink()
     (root / "SegmentationClass" / "img_0002.png").write_bytes(b"no label")
-    got = benchmark.run(PnPOVSS(vlm, BASE), task(load_dataset("diorama", root)))
+    got = benchmark.run(PnPOVSS(vlm, BASE), make_task(load_dataset("diorama", root)))
     assert got.ids == ("img_0000", "img_0003")
     assert set(got.failed) == {"img_0001", "img_0002"}
     for name in ("img_0000", "img_0003"):
         (root / "JPEGImages" / f"{name}.jpg").unlink()
     with pytest.raises(OvssError, match="no image of diorama could be read"):
-        benchmark.run(PnPOVSS(vlm, BASE), task(load_dataset("diorama", root)))
+        benchmark.run(PnPOVSS(vlm, BASE), make_task(load_dataset("diorama", root)))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 import ovsslib
 from ovsslib.datasets import load_dataset
 from ovsslib.evaluate.spec import Execution, Log
-from ovsslib.evaluate.stages import REFINEMENT, refine_and_score, salience_groups, salience_jobs
-from ovsslib.evaluate.task import Task, task
+from ovsslib.evaluate.stages import REFINEMENT, pending_images, refine_and_score, salience_groups
+from ovsslib.evaluate.task import Task, make_task
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from support.helpers import make_tiny_blip, write_voc
@@ -28,7 +28,7 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return task(load_dataset("diorama", write_voc(tmp_path_factory.mktemp("data"), 3)))
+    return make_task(load_dataset("diorama", write_voc(tmp_path_factory.mktemp("data"), 3)))
 
 
 def test_settings_that_differ_in_refinement_only_are_one_group() -> None:
@@ -46,8 +46,8 @@ def test_settings_that_differ_in_refinement_only_are_one_group() -> None:
 
 def test_a_job_travels_and_does_what_segmenting_does(vlm: object, work: Task) -> None:
     configs, log = {"sharp": BASE.replace(blur=0.0), "crf": BASE}, Log()
-    jobs = list(salience_jobs(vlm, configs, work, Execution(batch=2), log))
-    assert [(job.picture, job.name) for job in jobs] == [
+    jobs = list(pending_images(vlm, configs, work, Execution(batch=2), log))
+    assert [(job.image, job.setting) for job in jobs] == [
         (name, setting)
         for batch in (work.ids[:2], work.ids[2:])
         for name in batch
@@ -56,8 +56,8 @@ def test_a_job_travels_and_does_what_segmenting_does(vlm: object, work: Task) ->
     assert set(log.stages) == {"read", "salience"}
     for job in jobs:
         done = refine_and_score(pickle.loads(pickle.dumps(job)))
-        picture = work.read(job.picture)
-        model = PnPOVSS(vlm, configs[job.name])
+        picture = work.read(job.image)
+        model = PnPOVSS(vlm, configs[job.setting])
         labels = model.segment(picture.image, picture.classes).labels
         expected = work.protocol.tally(labels, picture.looked_for, picture.truth, 20)
         assert np.array_equal(done.tally.confusion, expected.confusion)

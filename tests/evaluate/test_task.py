@@ -10,12 +10,12 @@ import pytest
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
-from ovsslib.evaluate.task import batches, task
+from ovsslib.evaluate.task import batches, make_task
 from support.helpers import write_photo, write_voc
 
 
 def test_a_picture_with_what_is_true_and_told(tmp_path: Path) -> None:
-    work = task(load_dataset("diorama", write_voc(tmp_path, 2)))
+    work = make_task(load_dataset("diorama", write_voc(tmp_path, 2)))
     picture = work.read("img_0001")
     present = sorted(set(np.unique(picture.truth).tolist()) - {0, 255})
     assert list(picture.looked_for) == present
@@ -27,7 +27,7 @@ def test_batches_keep_order_limit_and_name_what_failed(tmp_path: Path) -> None:
     root = write_voc(tmp_path, 7)
     (root / "JPEGImages" / "img_0001.jpg").write_text("")
     write_photo(root / "JPEGImages" / "img_0003.jpg", (20, 20))
-    work = task(load_dataset("diorama", root), limit=6)
+    work = make_task(load_dataset("diorama", root), limit=6)
     log = Log()
     found = [[p.name for p in batch] for batch in batches(work, Execution(batch=2), log)]
     assert found == [["img_0000", "img_0002"], ["img_0004", "img_0005"]]
@@ -47,7 +47,7 @@ def test_progress_sees_every_picture(tmp_path: Path) -> None:
             seen.append(item)
             yield item
 
-    work = task(load_dataset("diorama", write_voc(tmp_path, 3)))
+    work = make_task(load_dataset("diorama", write_voc(tmp_path, 3)))
     list(batches(work, Execution(progress=progress), Log()))
     assert seen == ["diorama", 3, "img_0000", "img_0001", "img_0002"]
 
@@ -55,6 +55,6 @@ def test_progress_sees_every_picture(tmp_path: Path) -> None:
 def test_unknown_names(tmp_path: Path) -> None:
     data = load_dataset("diorama", write_voc(tmp_path, 1))
     with pytest.raises(OvssError, match="did you mean 'oracle'"):
-        task(data, filter="orakel")
+        make_task(data, filter="orakel")
     with pytest.raises(OvssError, match="did you mean 'tcl'"):
-        task(data, protocol="tcll")
+        make_task(data, protocol="tcll")

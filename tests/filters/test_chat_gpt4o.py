@@ -9,7 +9,7 @@ import pytest
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
-from ovsslib.evaluate.task import batches, task
+from ovsslib.evaluate.task import batches, make_task
 from ovsslib.filters import get_filter
 from ovsslib.filters.answers.file import read_answers
 from support.chat_server import ChatServer, chat, green_voc, key
@@ -25,7 +25,7 @@ def test_a_run_asks_first_and_then_reads(chat: ChatServer, key: str, tmp_path: P
     data = load_dataset("diorama", green_voc(tmp_path / "data", 6))
     path = tmp_path / "a.jsonl"
     chat.delay = 0.4
-    work = task(data, filter="gpt4o", filter_settings=settings(chat, path), limit=5)
+    work = make_task(data, filter="gpt4o", filter_settings=settings(chat, path), limit=5)
     bars = []
 
     def progress(items: object, description: str, total: int) -> object:
@@ -71,7 +71,7 @@ def test_an_image_without_an_answer_fails_alone(chat: ChatServer, key: str, tmp_
     data = load_dataset("diorama", green_voc(tmp_path / "data", 3))
     given = settings(chat, tmp_path / "a.jsonl") | {"concurrency": 1}
     chat.script = ["500", "500"]
-    work = task(data, filter="gpt4o", filter_settings=given)
+    work = make_task(data, filter="gpt4o", filter_settings=given)
     log = Log()
     names = [p.name for batch in batches(work, Execution(), log) for p in batch]
     assert names == ["img_0001", "img_0002"]
@@ -83,7 +83,7 @@ def test_a_spent_budget_ends_a_run_before_it_begins(
 ) -> None:
     data = load_dataset("diorama", green_voc(tmp_path / "data", 3))
     given = settings(chat, tmp_path / "a.jsonl") | {"max_images": 2}
-    work = task(data, filter="gpt4o", filter_settings=given)
+    work = make_task(data, filter="gpt4o", filter_settings=given)
     with pytest.raises(OvssError, match=r"budget of 2 images is spent \(2 new answers are kept"):
         list(batches(work, Execution(), {}))
 

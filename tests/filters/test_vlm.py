@@ -50,8 +50,8 @@ def test_a_run_shares_its_model_and_names_the_filter(tmp_path: Path, tiny_blip: 
     data = load_dataset("diorama", write_voc(tmp_path, 2))
     matcher = load_vlm(tiny_blip)
     config = PnPConfig(layer=1, head=1, rounds=1, image_size=96, crf=False)
-    work = benchmark.task(data, filter="vlm", filter_settings={"threshold": 0.0})
-    result = benchmark.ablation(matcher, {"run": config}, work)["run"]
+    work = benchmark.make_task(data, filter="vlm", filter_settings={"threshold": 0.0})
+    result = benchmark.run_configs(matcher, {"run": config}, work)["run"]
     assert work.class_filter.matcher is matcher
     assert result.filter == "vlm"
     assert result.filter_settings == {

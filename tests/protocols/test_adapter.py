@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
 from ovsslib.evaluate.run import run
-from ovsslib.evaluate.task import task
+from ovsslib.evaluate.task import make_task
 from ovsslib.io.images import open_image
 from ovsslib.pnp.refine import peak_scores
 from ovsslib.pnp.result import Segmentation
-from ovsslib.protocols.adapter import Windowed, windowed
-from ovsslib.protocols.planes import Rules
+from ovsslib.protocols.adapter import Rules, Windowed, settle, windowed
 from ovsslib.protocols.protocol import get_protocol
 from ovsslib.protocols.windows import Window
 from support.helpers import write_photo, write_voc
@@ -137,7 +137,7 @@ def test_a_protocol_without_windows_and_rules_leaves_a_method_alone(tmp_path: Pa
     data = load_dataset("voc", write_voc(tmp_path, 1))
     method = Colours()
     assert windowed(method, get_protocol("pnp-fixed"), data) is method
-    seeing = windowed(method, get_protocol("sclip"), data)
+    seeing = windowed(method, get_protocol("sclip").resolved(data.name), data)
     assert isinstance(seeing, Windowed)
     assert (seeing.name, seeing.config) == ("colours", method.config)
     assert seeing.labels["ship"] == 4
@@ -150,7 +150,7 @@ def test_a_protocol_without_windows_and_rules_leaves_a_method_alone(tmp_path: Pa
 def test_a_run_under_every_protocol(name: str, tmp_path: Path) -> None:
     data = load_dataset("voc", write_voc(tmp_path, 3, size=(40, 30)))
     method = Colours("similarity" if name == "sclip" else "probability")
-    result = run(method, task(data, protocol=name, filter="all"))
+    result = run(method, make_task(data, protocol=name, filter="all"))
     assert len(result.ids) == 3
     assert result.protocol == get_protocol(name).resolved("voc21").to_dict()
     shapes = {"tcl": (448, 448), "sclip": (224, 224)}
@@ -158,3 +158,66 @@ def test_a_run_under_every_protocol(name: str, tmp_path: Path) -> None:
     void = 30 * 3 if name != "pnp" else 0
     assert result.counts.truth.sum() + void >= 3 * 30 * 40
     assert result.counts.truth.sum() == result.counts.predicted.sum()
+
+
+# ---- rules for planes, by hand
+
+
+def test_softmax_with_the_scale_decides_what_is_uncertain() -> None:
+    planes = np.float32([[[0.30, 0.25]], [[0.20, 0.25]]])
+    labels, values = settle(planes, [1, 2], Rules(logit_scale=40.0, prob_thd=0.6))
+    assert labels.tolist() == [[0, -1]]
+    assert values[0, 0, 0] == pytest.approx(1 / (1 + np.exp(-4.0)), abs=1e-6)
+    assert settle(planes, [1, 2], Rules(logit_scale=1.0, prob_thd=0.6))[0].tolist() == [[-1, -1]]
+
+
+def test_a_constant_plane_wins_ties() -> None:
+    planes = np.float32([[[0.5, 0.51, 0.2]]])
+    labels, _ = settle(planes, [3], Rules(background_plane=0.5), "probability")
+    assert labels.tolist() == [[-1, 0, -1]]
+
+
+def test_small_classes_give_their_pixels_to_the_next() -> None:
+    """Class 2 has 1 of 11 object pixels, no more than a tenth: its pixel goes to its second."""
+    planes = np.zeros((3, 1, 12), np.float32)
+    planes[0, 0, :10] = 0.9  # class 1
+    planes[1, 0, 10] = 0.8  # class 2
+    planes[2, 0, 11] = 0.7  # a name of background
+    planes[0, 0, 10] = 0.1
+    labels, values = settle(planes, [1, 2, 0], Rules(area_thd=0.1), "probability")
+    assert labels[0].tolist() == [0] * 11 + [2]
+    assert not values[1].any()
+    assert settle(planes, [1, 2, 0], Rules(area_thd=0.05), "probability")[0][0, 10] == 1
+
+
+def test_the_names_of_a_class_share_its_area() -> None:
+    planes = np.zeros((3, 1, 12), np.float32)
+    planes[0, 0, :10] = 0.9
+    planes[1, 0, 10] = planes[2, 0, 11] = 0.8
+    together, _ = settle(planes, [1, 2, 2], Rules(area_thd=0.1), "probability")
+    assert together[0, 10:].tolist() == [1, 2]
+    apart, _ = settle(planes, [1, 2, 3], Rules(area_thd=0.1), "probability")
+    assert apart[0, 10:].tolist() == [0, 0]
+
+
+def test_no_names_and_unchanged_arguments() -> None:
+    assert (settle(np.zeros((0, 2, 3), np.float32), [], Rules())[0] == -1).all()
+    planes = np.float32([[[0.2]], [[0.4]]])
+    before = planes.copy()
+    settle(planes, [1, 2], Rules(logit_scale=5.0, area_thd=0.5, prob_thd=0.9))
+    assert (planes == before).all()
+
+
+def test_wrong_planes() -> None:
+    with pytest.raises(OvssError, match="not 'final'"):
+        settle(np.zeros((1, 1, 1)), [1], Rules(), "final")
+    with pytest.raises(OvssError, match="1 planes but 2 names"):
+        settle(np.zeros((1, 1, 1)), [1, 2], Rules())
+
+
+def test_rules_of_protocols() -> None:
+    sclip, tcl = get_protocol("sclip").resolved("voc21"), get_protocol("tcl").resolved("voc21")
+    assert Rules.of(sclip, background=True) == Rules(65.0, 0.1, 0.1, None)
+    assert Rules.of(tcl, background=True) == Rules(background_plane=0.5)
+    assert Rules.of(tcl, background=False) == Rules()
+    assert Rules.of(get_protocol("pnp-fixed"), background=True) == Rules()

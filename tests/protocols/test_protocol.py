@@ -153,7 +153,7 @@ def test_variants_name_data_sets_and_fields_that_exist() -> None:
 
 def _all(protocol: str, name: str) -> dict[int, list[str]]:
     layout = LAYOUTS[name]
-    told = get_protocol(protocol).expand(layout, range(1, len(layout.classes) + 1))
+    told = get_protocol(protocol).resolved(layout.name).expand(layout, range(1, len(layout.classes) + 1))
     names: dict[int, list[str]] = {}
     for label, word in zip(*told, strict=True):
         names.setdefault(label, []).append(word)
@@ -208,9 +208,12 @@ def test_released_names() -> None:
 def test_no_class_found(name: str) -> None:
     """The released code then looks for the first class; others for none, or for background."""
     layout = LAYOUTS[name]
-    assert get_protocol("pnp").expand(layout, ()) == ((1,), layout.classes[:1])
-    assert PNP.expand(layout, ()) == ((), ())
-    labels, _ = get_protocol("sclip").expand(layout, ())
+    assert get_protocol("pnp").resolved(layout.name).expand(layout, ()) == (
+        (1,),
+        layout.classes[:1],
+    )
+    assert PNP.resolved(layout.name).expand(layout, ()) == ((), ())
+    labels, _ = get_protocol("sclip").resolved(layout.name).expand(layout, ())
     assert labels == ((0,) * 26 if name == "voc21" else ())
 
 
@@ -221,7 +224,7 @@ def test_order_of_the_filter_is_kept() -> None:
 def test_names_without_spaces_stay_different() -> None:
     data = SimpleNamespace(name="toy", background=False, classes=("hot dog", "hotdog"))
     squeezed = dataclasses.replace(PNP, name_spaces=False)
-    assert squeezed.expand(data, (1, 2)) == ((1,), ("hotdog",))
+    assert squeezed.resolved(data.name).expand(data, (1, 2)) == ((1,), ("hotdog",))
 
 
 # --- what is stored ------------------------------------------------------------------------------
@@ -256,15 +259,15 @@ def test_pnp_ovss_runs_under_every_protocol(
     tiny_blip: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    from ovsslib.evaluate.run import ablation
-    from ovsslib.evaluate.task import task
+    from ovsslib.evaluate.run import run_configs
+    from ovsslib.evaluate.task import make_task
     from ovsslib.vlm import load_vlm
 
     config = PnPConfig(layer=1, head=None, rounds=2, patches_per_round=4, crf=False)
-    work = task(load_dataset("voc", write_voc(tmp_path, 2)), protocol=name)
+    work = make_task(load_dataset("voc", write_voc(tmp_path, 2)), protocol=name)
     picture = work.read(work.ids[0])
     assert len(picture.classes) == len(picture.looked_for)
-    result = ablation(load_vlm(tiny_blip, "cpu"), {"run": config}, work)["run"]
+    result = run_configs(load_vlm(tiny_blip, "cpu"), {"run": config}, work)["run"]
     pixels = 2 * 48 * 36
     assert result.counts.predicted.sum() == result.counts.truth.sum()
     assert (result.counts.truth.sum() == pixels) == (name == "pnp")

@@ -10,7 +10,7 @@ import pytest
 from ovsslib.datasets import load_dataset
 from ovsslib.evaluate.run import load_models, open_task, run_many
 from ovsslib.evaluate.spec import Execution, RunSpec
-from ovsslib.evaluate.task import task
+from ovsslib.evaluate.task import make_task
 from ovsslib.filters.base import ClassFilter
 from ovsslib.metrics.counts import COUNT_NAMES, image_counts
 from ovsslib.reports.examples import segment_again
@@ -38,7 +38,7 @@ def test_the_labels_are_those_that_were_counted(tiny: Path, tmp_path: Path, prot
 
 def test_any_method_and_a_filter_with_a_model(tmp_path: Path) -> None:
     data = load_dataset("voc21", write_voc(tmp_path / "data", 2), "val")
-    work = task(data, protocol="pnp-fixed")
+    work = make_task(data, protocol="pnp-fixed")
     calls: list[object] = []
 
     class Recording(ClassFilter):

@@ -14,7 +14,7 @@ import pytest
 
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.task import Task, task
+from ovsslib.evaluate.task import Task, make_task
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.presets import preset
@@ -47,7 +47,7 @@ def matcher() -> Any:
 
 @pytest.fixture(scope="module")
 def work() -> Task:
-    return task("diorama", split="val", limit=PICTURES)
+    return make_task("diorama", split="val", limit=PICTURES)
 
 
 def level(work: Task) -> dict[str, tuple[int, ...]]:
@@ -105,7 +105,7 @@ def test_a_mean_over_heads_is_not_stored(store: LayerMaps) -> None:
 
 
 def test_a_temporary_folder_goes_with_the_result(matcher: Any, store: LayerMaps) -> None:
-    few = task("diorama", split="val", limit=2)
+    few = make_task("diorama", split="val", limit=2)
     found = collect(matcher, few, CONFIG)
     folder = found.folder
     np.testing.assert_allclose(found.maps(1, 2, 1), store.maps(1, 2, 1), rtol=1e-2, atol=1e-6)
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_noted(matcher: Any, tmp_path: Path) -> None:
     write_voc(tmp_path, 4)
     (tmp_path / "JPEGImages" / "img_0001.jpg").write_bytes(b"no picture")
     (tmp_path / "SegmentationClass" / "img_0002.png").unlink()
-    voc = task(load_dataset("voc20", root=tmp_path, split="val"))
+    voc = make_task(load_dataset("voc20", root=tmp_path, split="val"))
     told: list[Any] = []
 
     def progress(names: Iterable[str], title: str, total: int) -> Iterable[str]:

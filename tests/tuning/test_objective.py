@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.task import Task, task
+from ovsslib.evaluate.task import Task, make_task
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.presets import preset
@@ -42,7 +42,7 @@ def matcher() -> Any:
 
 @pytest.fixture(scope="module")
 def work() -> Task:
-    return task("diorama", split="val", limit=PICTURES)
+    return make_task("diorama", split="val", limit=PICTURES)
 
 
 @pytest.fixture(scope="module")

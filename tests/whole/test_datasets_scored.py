@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ovsslib.datasets import LAYOUTS, list_datasets, load_dataset
-from ovsslib.evaluate.task import Picture, task
+from ovsslib.evaluate.task import Sample, make_task
 from ovsslib.protocols.protocol import get_protocol
 from support.helpers import write_voc
 from support.small_data import annotation, rectangle, write_ade, write_coco, write_context
@@ -29,7 +29,7 @@ WRITERS = {
 }
 
 
-def perfect(picture: Picture) -> np.ndarray:
+def perfect(picture: Sample) -> np.ndarray:
     """The label map of a method that is right everywhere, background included."""
     labels = np.full(picture.truth.shape, -1)
     for index, label in enumerate(picture.looked_for):
@@ -44,7 +44,7 @@ def test_every_data_set_is_here() -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_perfect_answer_is_scored_as_such(tmp_path: Path, name: str) -> None:
     data = load_dataset(name, WRITERS[name](tmp_path))
-    work, protocol = task(data), get_protocol("pnp-fixed")
+    work, protocol = make_task(data), get_protocol("pnp-fixed")
     picture = work.read(data.ids[0])
     assert picture.looked_for
     counts = protocol.tally(
@@ -59,7 +59,7 @@ def test_a_perfect_answer_is_scored_as_such(tmp_path: Path, name: str) -> None:
 def test_pixels_of_no_class_are_a_class_or_not_scored(tmp_path: Path, name: str) -> None:
     """A method that sees nothing anywhere is wrong on all classes, and right on background."""
     data = load_dataset(name, WRITERS[name](tmp_path))
-    picture = task(data).read(data.ids[0])
+    picture = make_task(data).read(data.ids[0])
     scored = get_protocol("pnp-fixed").scored_classes(data)
     assert (0 in scored) == LAYOUTS[name].background
     assert len(scored) == len(data.classes) + LAYOUTS[name].background

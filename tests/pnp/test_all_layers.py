@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ovsslib.io.images import open_image
+from ovsslib.pnp.all_layers import layer_maps
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
-from ovsslib.tuning.layer_pass import layer_pass
 from ovsslib.vlm.blip.matcher import load_blip
 from ovsslib.vlm.bridgetower import load_bridgetower
 from support.helpers import tiny_blip, write_photo  # noqa: F401 - a fixture among them
@@ -53,7 +53,7 @@ def test_equals_the_pipeline_for_each_layer_and_head(
     paths = [write_photo(tmp_path / f"{i}.png", (60, 40), seed=i) for i in range(len(NAMES))]
     pictures = [open_image(path) for path in paths]
     base = PnPConfig(layer=1, head=None, rounds=1).replace(**fields)
-    found = layer_pass(matcher, base, pictures, NAMES)
+    found = layer_maps(matcher, base, pictures, NAMES)
     assert found[1].shape[:3] == (matcher.layers, matcher.heads, 0)
     seen = 0.0
     for layer in range(1, matcher.layers + 1):

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ovsslib.vlm.protocol import ImageTextMatcher
 
 
-def layer_pass(
+def layer_maps(
     matcher: ImageTextMatcher,
     config: PnPConfig,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     classes: Sequence[Sequence[str]],
 ) -> list[np.ndarray]:
     """Class maps of every layer and head before any dropout.
@@ -33,7 +33,7 @@ def layer_pass(
     Args:
         matcher: The model.
         config: Its salience, score, prompt and input size are used; layer and head are not.
-        pictures: B images in mode RGB.
+        images: B images in mode RGB.
         classes: Of each image, its K names; none is allowed.
 
     Returns:
@@ -42,15 +42,13 @@ def layer_pass(
     Raises:
         OvssError: The model does not give all layers at once, or a name fits no prompt.
     """
-    asked = [prompts_for(matcher, config, names) for names in classes]
+    prompts = [prompts_for(matcher, config, names) for names in classes]
     side = (config.image_size or matcher.image_size) // matcher.patch_size
-    out = [np.zeros((matcher.layers, matcher.heads, 0, side * side), np.float32)] * len(pictures)
-    active = [index for index, prompts in enumerate(asked) if prompts]
+    out = [np.zeros((matcher.layers, matcher.heads, 0, side * side), np.float32)] * len(images)
+    active = [index for index, each in enumerate(prompts) if each]
     if active:
-        found = _head_maps(
-            matcher, config, [pictures[i] for i in active], [asked[i] for i in active]
-        )
-        for index, maps in zip(active, found, strict=True):
+        chosen = [images[i] for i in active], [prompts[i] for i in active]
+        for index, maps in zip(active, _head_maps(matcher, config, *chosen), strict=True):
             out[index] = maps
     return out
 
@@ -58,12 +56,12 @@ def layer_pass(
 def _head_maps(
     matcher: ImageTextMatcher,
     config: PnPConfig,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     prompts: Sequence[Sequence[Prompt]],
 ) -> list[np.ndarray]:
     """The same for images with the prompts that together hold their classes."""
     rows = [(index, prompt) for index, each in enumerate(prompts) for prompt in each]
-    pixels = matcher.preprocess(pictures, config.image_size)
+    pixels = matcher.preprocess(images, config.image_size)
     owner = torch.tensor([index for index, _ in rows], device=pixels.device)
     tokens = matcher.encode_images(pixels)[owner]
     gradient = config.salience == "gradcam"
@@ -71,12 +69,12 @@ def _head_maps(
     if gradient:
         slopes = salience.layer_gradients(match, config.score)
         pairs = zip(match.attention, slopes, strict=True)
-        layers = [salience.gradcam_heads(looks, slope) for looks, slope in pairs]
+        layers = [salience.gradcam_heads(attention, slope) for attention, slope in pairs]
     else:
-        layers = [salience.attention_heads(looks) for looks in match.attention]
+        layers = [salience.attention_heads(attention) for attention in match.attention]
     # Tokens first, so that the mean over a name's tokens serves all layers and heads at once.
     words = torch.stack(layers).permute(1, 3, 0, 2, 4)  # (R, T, L, A, P)
-    parts: list[list[torch.Tensor]] = [[] for _ in pictures]
+    parts: list[list[torch.Tensor]] = [[] for _ in images]
     for maps, (index, prompt) in zip(words, rows, strict=True):
         parts[index].append(salience.class_maps(maps, prompt.spans, config.last_name))
     return [torch.cat(each).permute(1, 2, 0, 3).float().cpu().numpy() for each in parts]
