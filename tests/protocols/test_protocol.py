@@ -153,7 +153,11 @@ def test_variants_name_data_sets_and_fields_that_exist() -> None:
 
 def _all(protocol: str, name: str) -> dict[int, list[str]]:
     layout = LAYOUTS[name]
-    told = get_protocol(protocol).resolved(layout.name).expand(layout, range(1, len(layout.classes) + 1))
+    told = (
+        get_protocol(protocol)
+        .resolved(layout.name)
+        .expand(layout, range(1, len(layout.classes) + 1))
+    )
     names: dict[int, list[str]] = {}
     for label, word in zip(*told, strict=True):
         names.setdefault(label, []).append(word)
