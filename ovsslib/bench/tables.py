@@ -159,7 +159,7 @@ def tuning_text(record: dict[str, Any]) -> str:
         "rounds and CRF as well; clip: share of the time in the reward",
         f"with the time for the maps, stored is {record['with_collect']:.2f} times as fast as fair",
         f"equal rewards: {100 * same['same']:.2f} %; of values: within {same['largest']:.4f}",
-        f"the race judged {100 * record['looks']:.0f} % of candidates times images and ended "
+        f"the race judged {100 * record['judged']:.0f} % of candidates times images and ended "
         f"with {'the best candidate' if same['winner'] else 'ANOTHER candidate than the best'}",
     ]
     slow = {row["way"]: row["seconds"] for row in record["rows"]}

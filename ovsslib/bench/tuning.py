@@ -32,8 +32,7 @@ from ovsslib.tuning.candidates import Candidate, masks
 from ovsslib.tuning.collect import LayerMaps, collect
 from ovsslib.tuning.objective import Objective
 from ovsslib.tuning.race import Lap, Rules, race
-from ovsslib.tuning.reward import Reward
-from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.reward import Reward, RewardOptions
 from ovsslib.tuning.search import TRIALS, Space, drawn
 
 SPLIT = "tune"
@@ -49,12 +48,12 @@ class _Timed(Reward):
 
     seconds = 0.0
 
-    def scores(self, *args: Any, **more: Any) -> np.ndarray:
-        """As `Reward.scores`."""
+    def wins_by_scope(self, *args: Any, **more: Any) -> np.ndarray:
+        """As `Reward.wins_by_scope`."""
         start = time.perf_counter()
-        found = super().scores(*args, **more)
+        wins = super().wins_by_scope(*args, **more)
         self.seconds += time.perf_counter() - start
-        return found
+        return wins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +105,7 @@ def tuning(  # noqa: PLR0913 - what is measured
         maps; `rows`, one per way: `way`, `candidates`, `seconds` per candidate, `rate`
         in candidates per minute, `clip`, the share of the time that the reward's model takes, and
         `ratio` of its seconds to those of `stored`; `with_collect`, the ratio of `fair` if
-        the one pass counts as well; `looks`, the share of candidates times images that the race
+        the one pass counts as well; `judged`, the share of candidates times images that the race
         judged; `agreement`: `same`, the share of rewards (an image's by a candidate) that are
         equal in `stored` and `fair`, `largest` difference of a candidate's value, `agree`,
         whether that is enough (None for random weights: their maps of all classes are so alike that
@@ -181,7 +180,7 @@ def tuning(  # noqa: PLR0913 - what is measured
         "bytes": store.nbytes,
         "rows": [row | {"ratio": row["seconds"] / stored["seconds"]} for row in rows],
         "with_collect": plain["seconds"] / both,
-        "looks": looks,
+        "judged": looks,
         "agreement": {"same": same, "largest": largest, "agree": agree, "winner": winner},
         "provenance": provenance(**compute_place(model.matcher)),
     }
@@ -243,7 +242,7 @@ def _rerun(setting: _Setting, candidates: Sequence[Candidate], *, whole: bool) -
                 else:
                     seen = masks(maps.maps, one, reward.size, base.background, base)
                 pixels, labels = setting.prepared[index], store.labels[index]
-                found[row, index] = reward.score(pixels, seen[None], labels)[0]
+                found[row, index] = reward.wins(pixels, seen[None], labels).sum()
     return found
 
 

@@ -101,7 +101,7 @@ def tune(
         from ovsslib.evaluate.spec import Execution, RunSpec
         from ovsslib.io.files import check_suffix
         from ovsslib.io.json import dumps
-        from ovsslib.tuning.reward_options import RewardOptions
+        from ovsslib.tuning.reward import RewardOptions
         from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan
         from ovsslib.tuning.tune import Tuning, save_preset
         from ovsslib.tuning.tune import tune as run

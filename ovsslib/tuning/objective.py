@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ovsslib.evaluate.task import Task
     from ovsslib.tuning.collect import LayerMaps
     from ovsslib.tuning.reward import Reward
-    from ovsslib.tuning.reward_options import RewardOptions
 
 _MASK_BYTES = 32 << 20
 """Masks of so many candidates are in memory together."""
@@ -61,7 +60,7 @@ class Objective:
             images: Indices into the store; None for all.
 
         Returns:
-            (C,) float64, at most 1; below 0 where the outside is penalised.
+            (C,) float64 in 0..1.
 
         Raises:
             OvssError: As `per_image`, or no image has a class.
@@ -93,42 +92,43 @@ class Objective:
             OvssError: An image, layer or head does not exist, or an image cannot be read.
         """
         chosen = list(range(len(self.store)) if images is None else images)
-        found = np.zeros((len(candidates), len(chosen)))
+        rewards = np.zeros((len(candidates), len(chosen)))
         for column, image in enumerate(chosen):
-            found[:, column] = self.by_options(candidates, image, [self.reward.options])[0]
-        return found
+            rewards[:, column] = self.by_scope(candidates, image, [self.reward.options.scope])[0]
+        return rewards
 
-    def by_options(
-        self, candidates: Sequence[Candidate], image: int, variants: Sequence[RewardOptions]
+    def by_scope(
+        self, candidates: Sequence[Candidate], image: int, scopes: Sequence[str]
     ) -> np.ndarray:
-        """Rewards of candidates for one image by several options, see `Reward.scores`.
+        """Rewards of candidates for one image, for several values of the option `scope`.
 
         Args:
             candidates: C of them.
             image: Index into the store.
-            variants: V options.
+            scopes: See `ovsslib.tuning.reward.RewardOptions`; they share CLIP's passes.
 
         Returns:
-            (V, C) float64.
+            (scopes, C) float64, 0 to the number of the image's classes.
 
         Raises:
             OvssError: As `per_image`.
         """
-        found, labels = np.zeros((len(variants), len(candidates))), self.labels(image)
+        rewards, labels = np.zeros((len(scopes), len(candidates))), self.labels(image)
         if not labels:
-            return found
-        # Candidates of one layer and head share work.
+            return rewards
+        # Candidates of one layer and head are made together.
         order = sorted(
             range(len(candidates)),
-            key=lambda row: (candidates[row].layer, str(candidates[row].head)),
+            key=lambda row: (candidates[row].layer, candidates[row].head or 0),
         )
         pixels, names = self._prepared(image), len(self.store.labels[image])
         together = max(1, _MASK_BYTES // (4 * names * self.reward.size**2))
         for start in range(0, len(order), together):
             rows = order[start : start + together]
             masks = torch.cat(list(self._masks(image, [candidates[row] for row in rows])))
-            found[:, rows] = self.reward.scores(pixels, masks, labels, variants)
-        return found
+            wins = self.reward.wins_by_scope(pixels, masks, labels, scopes)
+            rewards[:, rows] = wins.sum(2)
+        return rewards
 
     def _masks(self, image: int, candidates: Sequence[Candidate]) -> Iterator[Tensor]:
         """Masks (C, K, S, S) in the candidates' order, those of one layer and head at a time."""

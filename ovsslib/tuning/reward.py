@@ -1,27 +1,121 @@
-"""The reward that tunes PnP-OVSS without a mask: CLIP looks at what a mask leaves of the image.
+"""The reward that tunes PnP-OVSS without a mask: CLIP sees what a mask leaves of the image.
 
 The poster's equations 4 and 5: an image's reward is the number of its classes k for which CLIP is
 surer of k in the image masked for k than in a black image. Which classes the image has must
 be known; where they are is not asked.
+
+Letters: C candidates, K classes of an image, n classes of the data set, S side in pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ovsslib.errors import OvssError
-from ovsslib.tuning.clip_encoder import Tower, fast_bfloat16, unsure
-from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.lookup import check_names, check_types
+from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RewardOptions:
+    """What the reward is made of.
+
+    Attributes:
+        model: As in `ovsslib.filters.clip.Clip`. The paper's is OpenAI's ViT-L/14 at 336 pixels,
+            `"ViT-L-14-336-quickgelu:openai"`; without `-quickgelu` open_clip would build it
+            with another activation than it was trained with.
+        scope: The classes that the softmax goes over: all of the data set (the poster) or those of
+            the image (the authors' code). With one class in the image, the latter's
+            probability is 1 whatever CLIP sees, so that nothing wins.
+        contrast: What takes the place of what is masked, and the image to beat: black, or the
+            mean colour of CLIP's training images, which is 0 once normalised.
+        mask: `"hard"`: 1 where a mask is at least 0.5, else 0 (a mask that is cut out already, as
+            by an arg max over classes, stays as it is); `"soft"`: image and contrast are mixed
+            by the mask.
+        prompt: Words before a class's name.
+
+    Raises:
+        OvssError: A value is unknown (the nearest is named) or of the wrong type.
+    """
+
+    model: str = "micro-clip"
+    scope: Literal["dataset", "image"] = "dataset"
+    contrast: Literal["black", "mean"] = "black"
+    mask: Literal["hard", "soft"] = "hard"
+    prompt: str = "a picture of a"
+
+    def __post_init__(self) -> None:
+        """Check values and types."""
+        check_types(vars(self), get_type_hints(RewardOptions), "the reward's ")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> RewardOptions:
+        """Options from a mapping, such as one read from JSON; what is left out keeps its default.
+
+        Raises:
+            OvssError: A key is unknown (the nearest is named), or as above.
+
+        Example:
+            >>> RewardOptions.from_dict({"mask": "soft"}).mask
+            'soft'
+        """
+        check_names("setting of the reward", fields, get_type_hints(cls))
+        return cls(**fields)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What decides which images CLIP is shown; options that share it share CLIP's passes."""
+        return self.model, self.contrast, self.mask, self.prompt
+
+    @property
+    def label(self) -> str:
+        """What differs from the paper's reward; `"paper"` where nothing does.
+
+        Example:
+            >>> RewardOptions(scope="image", contrast="mean").label
+            'scope=image, contrast=mean'
+        """
+        paper = vars(RewardOptions(model=self.model))
+        changed = [f"{name}={value}" for name, value in vars(self).items() if value != paper[name]]
+        return ", ".join(changed) or "paper"
+
+    def ablated(self, names: Sequence[str]) -> list[RewardOptions]:
+        """All combinations of the values of some options, the others as they are.
+
+        Args:
+            names: Options with a fixed set of values.
+
+        Returns:
+            These options first.
+
+        Raises:
+            OvssError: There is no such option.
+
+        Example:
+            >>> [options.label for options in RewardOptions().ablated(["scope"])]
+            ['paper', 'scope=image']
+        """
+        kinds = get_type_hints(RewardOptions)
+        values = {name: get_args(k) for name, k in kinds.items() if get_origin(k) is Literal}
+        check_names("option of the reward to ablate", names, values)
+        combinations = [
+            dataclasses.replace(self, **dict(zip(names, chosen, strict=True)))
+            for chosen in itertools.product(*(values[name] for name in names))
+        ]
+        return [self, *(options for options in combinations if options != self)]
 
 
 class Reward:
@@ -36,10 +130,12 @@ class Reward:
             on two cores takes 2.2 ms an image at 8 or 16, 2.8 at 64 and 4.1 at 256.
 
     Attributes:
-        size: Side S in pixels of the square that CLIP reads.
+        size: Side S in pixels of the square that CLIP takes.
+        model: The CLIP, of open_clip.
 
     Raises:
-        OvssError: No class, a batch below 1, or a model that cannot be loaded or reads no squares.
+        OvssError: No class, a batch below 1, or a model that cannot be loaded or does not take
+            square input.
 
     Example:
         >>> reward = Reward(["cat", "car"])
@@ -68,38 +164,37 @@ class Reward:
             raise OvssError(f"the reward's batch must be 1 or more, got {batch}")
         options = options or RewardOptions()
         self.classes, self.options, self.batch = tuple(classes), options, batch
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = open_device(device)
         model, _ = load_open_clip(options.model, str(self.device), download=download)
-        known = open_clip.get_model_preprocess_cfg(model)
-        sides = {known["size"]} if isinstance(known["size"], int) else set(known["size"])
+        settings = open_clip.get_model_preprocess_cfg(model)
+        size = settings["size"]
+        sides = {size} if isinstance(size, int) else set(size)
         if len(sides) != 1:
-            raise OvssError(f"CLIP model {options.model!r} reads no squares: {known['size']}")
+            raise OvssError(f"CLIP model {options.model!r} does not take square input: {size}")
         self.size = int(sides.pop())
-        # CLIP's own way would cut off the longer side's ends, which masks speak of too.
+        # CLIP's own preparation would cut off the ends of the longer side, which masks cover too.
         self._prepare = open_clip.image_transform(
             self.size,
             is_train=False,
-            mean=known["mean"],
-            std=known["std"],
+            mean=settings["mean"],
+            std=settings["std"],
             resize_mode="squash",
-            interpolation=known.get("interpolation"),
+            interpolation=settings.get("interpolation"),
         )
-        black = -torch.tensor(known["mean"]) / torch.tensor(known["std"])
+        black = -torch.tensor(settings["mean"]) / torch.tensor(settings["std"])
         colour = black if options.contrast == "black" else torch.zeros(3)
         self._contrast = colour.view(3, 1, 1).to(self.device)
         texts = [f"{options.prompt} {name}".strip() for name in self.classes]
-        found = encode_texts(model, options.model, texts, download=download)
-        self._texts = found.double()
+        features = encode_texts(model, options.model, texts, download=download)
+        self._texts = features.double()
         self._scale = model.logit_scale.exp().item()
-        self._tower = Tower(model)
-        rounded = Tower(model, torch.bfloat16) if fast_bfloat16() else self._tower
-        self._quick = rounded if rounded.own else self._tower
+        self.model = model
         with torch.inference_mode():
             flat = self._contrast.expand(1, 3, self.size, self.size)
-            self._to_beat = self._similarities(flat.contiguous(), self._tower)
+            self._contrast_logits = self._similarities(flat.contiguous())
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """An image as CLIP reads it: (3, S, S) float32, all of it, squashed to the square."""
+        """An image as CLIP takes it: (3, S, S) float32, all of it, squashed to the square."""
         prepared: Tensor = self._prepare(image)
         return prepared
 
@@ -113,70 +208,45 @@ class Reward:
 
         Returns:
             (C, K) bool: Pr(mask * image, k) > Pr(contrast, k). A tie is no win, so neither is a
-            mask that shows nothing.
+            mask that shows nothing. An image's reward is the number of wins.
 
         Raises:
             OvssError: A shape, a mask's value or a label is wrong.
         """
-        checked, scope = self._checked(pixels, masks, labels), self.options.scope
-        return self._wins(pixels, checked, labels, [scope])[scope]
+        wins: np.ndarray = self.wins_by_scope(pixels, masks, labels, [self.options.scope])[0]
+        return wins
 
-    def score(
-        self, pixels: Tensor, masks: np.ndarray | Tensor, labels: Sequence[int]
-    ) -> np.ndarray:
-        """Each candidate's reward for an image.
-
-        Args:
-            pixels: As in `wins`.
-            masks: As in `wins`.
-            labels: As in `wins`.
-
-        Returns:
-            (C,) float64: number of wins, 0..K; with `outside="penalised"` less what the outside
-            wins, -K..K; with `token_contrast` times a factor in 0..1 (1 where the image has a
-            single class).
-
-        Raises:
-            OvssError: As in `wins`.
-        """
-        return np.asarray(self.scores(pixels, masks, labels, [self.options])[0])
-
-    def scores(
+    @torch.inference_mode()
+    def wins_by_scope(
         self,
         pixels: Tensor,
         masks: np.ndarray | Tensor,
         labels: Sequence[int],
-        variants: Sequence[RewardOptions],
+        scopes: Sequence[str],
     ) -> np.ndarray:
-        """Each candidate's reward by several options that show CLIP the same images.
-
-        Args:
-            pixels: As in `wins`.
-            masks: As in `wins`.
-            labels: As in `wins`.
-            variants: V options; their `RewardOptions.sight` is that of this reward.
+        """As `wins`, for several values of the option `scope`, which share CLIP's passes.
 
         Returns:
-            (V, C) float64, rows as in `score`.
-
-        Raises:
-            OvssError: As in `wins`, or a variant needs other images.
+            (scopes, C, K) bool.
         """
-        for one in variants:
-            if one.sight != self.options.sight:
-                raise OvssError(f"a reward that shows {self.options.sight} cannot give {one}")
         checked = self._checked(pixels, masks, labels)
-        inside = self._wins(pixels, checked, labels, {one.scope for one in variants})
-        both = {one.scope for one in variants if one.outside == "penalised"}
-        outside = self._wins(pixels, 1 - checked, labels, both) if both else {}
-        contrast = token_contrast(checked) if any(v.token_contrast for v in variants) else None
-        found = np.stack([inside[one.scope].sum(1) for one in variants]).astype(np.float64)
-        for number, one in enumerate(variants):
-            if one.outside == "penalised":
-                found[number] -= outside[one.scope].sum(1)
-            if one.token_contrast and contrast is not None:
-                found[number] *= contrast
-        return found
+        count, k = checked.shape[:2]
+        if not checked.numel():
+            return np.zeros((len(scopes), count, k), bool)
+        distinct, index = _distinct(checked.flatten(0, 1))
+        logits = self._masked_logits(pixels, distinct)
+        own = torch.as_tensor([label - 1 for label in labels])
+        chosen = index.view(count, k), torch.arange(k)
+        wins = []
+        for scope in scopes:
+            rivals = own if scope == "image" else slice(None)
+            # Logarithms of probabilities tell apart what would both round to 1.
+            masked, contrast = (
+                f[:, own] - f[:, rivals].logsumexp(1, keepdim=True)
+                for f in (logits, self._contrast_logits)
+            )
+            wins.append((masked > contrast)[chosen].numpy())
+        return np.stack(wins)
 
     def _checked(self, pixels: Tensor, masks: np.ndarray | Tensor, labels: Sequence[int]) -> Tensor:
         """Masks (C, K, S, S) as they are used: float32 in 0..1, 0 or 1 where they are hard."""
@@ -190,111 +260,43 @@ class Reward:
             )
         if not all(1 <= label <= n for label in labels) or len(set(labels)) != len(labels):
             raise OvssError(f"an image's labels must be 1 to {n}, each once, got {list(labels)}")
-        found = given.to(torch.float32)
+        values = given.to(torch.float32)
         # Written so that NaN fails too.
-        if found.numel() and not (found.min() >= 0 and found.max() <= 1):
+        if values.numel() and not (values.min() >= 0 and values.max() <= 1):
             raise OvssError("the reward's masks must lie between 0 and 1")
-        return (found >= 0.5).float() if self.options.mask == "hard" else found
+        return (values >= 0.5).float() if self.options.mask == "hard" else values
 
-    @torch.inference_mode()
-    def _wins(
-        self, pixels: Tensor, masks: Tensor, labels: Sequence[int], scopes: Collection[str]
-    ) -> dict[str, np.ndarray]:
-        """As `wins`, of checked masks, for each scope."""
-        count, k = masks.shape[:2]
-        if not masks.numel():
-            return {scope: np.zeros((count, k), bool) for scope in scopes}
-        distinct, place = _distinct(masks.flatten(0, 1))
-        place = place.view(count, k)
-        logits = self._looks(pixels, distinct, self._quick)
-        margins = self._margins(logits, place, labels, scopes)
-        if self._quick is not self._tower:
-            # A single class has probability 1 among its own: there is no doubt about it.
-            asked = [m for scope, m in margins.items() if k > 1 or scope != "image"]
-            doubts = [place[unsure(one, self._scale)] for one in asked]
-            again = torch.cat([*doubts, place[:0, 0]]).unique()
-            logits[again] = self._looks(pixels, distinct[again], self._tower)
-            margins = self._margins(logits, place, labels, scopes)
-        return {scope: np.asarray((one > 0).numpy()) for scope, one in margins.items()}
-
-    def _margins(
-        self, logits: Tensor, place: Tensor, labels: Sequence[int], scopes: Collection[str]
-    ) -> dict[str, Tensor]:
-        """Scope -> log Pr(mask * image, k) - log Pr(contrast, k), (C, K).
-
-        `logits` are (U, n), of the images seen; `place` (C, K) says which are a candidate's.
-        """
-        asked = torch.as_tensor([label - 1 for label in labels])
-        found = {}
-        for scope in scopes:
-            rivals = asked if scope == "image" else slice(None)
-            # Logarithms of probabilities tell apart what would both round to 1.
-            seen, beat = (
-                one[:, asked] - one[:, rivals].logsumexp(1, keepdim=True)
-                for one in (logits, self._to_beat)
-            )
-            found[scope] = (seen - beat)[place, torch.arange(len(labels))]
-        return found
-
-    def _looks(self, pixels: Tensor, masks: Tensor, tower: Tower) -> Tensor:
+    def _masked_logits(self, pixels: Tensor, masks: Tensor) -> Tensor:
         """Logits (U, n) of an image under U masks (U, S, S), batch by batch."""
-        picture = pixels.to(self.device, torch.float32)
+        image = pixels.to(self.device, torch.float32)
         parts = []
         for part in masks.split(self.batch):
             # `lerp` gives either end exactly.
-            mixed = torch.lerp(self._contrast, picture, part.to(self.device).unsqueeze(1))
-            shows = (mixed != self._contrast).flatten(1).any(1)
-            logits = self._to_beat.repeat(len(part), 1)
-            # The contrast image again would tie, but for rounding: it is not looked at twice.
-            if shows.any():
-                logits[shows.cpu()] = self._similarities(mixed[shows], tower)
+            mixed = torch.lerp(self._contrast, image, part.to(self.device).unsqueeze(1))
+            differs = (mixed != self._contrast).flatten(1).any(1)
+            logits = self._contrast_logits.repeat(len(part), 1)
+            # The contrast image itself would tie, but for rounding: it is not encoded again.
+            if differs.any():
+                logits[differs.cpu()] = self._similarities(mixed[differs])
             parts.append(logits)
-        return torch.cat(parts) if parts else self._to_beat[:0]
+        return torch.cat(parts)
 
-    def _similarities(self, pictures: Tensor, tower: Tower) -> Tensor:
+    def _similarities(self, images: Tensor) -> Tensor:
         """Equation 5's f: (N, n) float64 cosines of images (N, 3, S, S), scaled by CLIP."""
-        features = F.normalize(tower(pictures).float(), dim=-1).double()
+        features = F.normalize(self.model.encode_image(images).float(), dim=-1).double()
         logits: Tensor = self._scale * (features @ self._texts.T)
         return logits.cpu()
 
 
-def token_contrast(masks: Tensor) -> np.ndarray:
-    """How different the masks of an image's classes are.
-
-    Args:
-        masks: (C, K, S, S) float32 in 0..1.
-
-    Returns:
-        (C,) float64 in 0..1: 1 - the mean over pairs of classes of their masks' cosine similarity;
-        1 where there is no pair. An empty mask is like no other.
-
-    Example:
-        >>> one, other = torch.eye(2), 1 - torch.eye(2)
-        >>> token_contrast(torch.stack([torch.stack([one, one]), torch.stack([one, other])]))
-        array([0., 1.])
-    """
-    count, k = masks.shape[:2]
-    if k < 2 or not count:
-        return np.ones(count)
-    # One candidate at a time: all of them in float64 would be large.
-    products = torch.stack([flat @ flat.T for flat in (one.flatten(1).double() for one in masks)])
-    squares = products.diagonal(dim1=1, dim2=2)
-    lengths = (squares.unsqueeze(2) * squares.unsqueeze(1)).sqrt()
-    cosines = products / lengths.clamp_min(torch.finfo(torch.float64).tiny)
-    first, second = torch.triu_indices(k, k, offset=1)
-    mean = cosines[:, first, second].mean(1)
-    return np.asarray((1 - mean).clamp(0, 1).numpy(force=True))
-
-
 def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:
     """The different ones (U, S, S) among N masks (N, S, S), and which of them each is, (N,)."""
-    seen: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     firsts: list[int] = []
-    places: list[int] = []
-    for number, mask in enumerate(masks.numpy(force=True)):
+    index: list[int] = []
+    for row, mask in enumerate(masks.numpy(force=True)):
         key = hashlib.blake2b(np.ascontiguousarray(mask).data, digest_size=16).digest()
-        if key not in seen:
-            seen[key] = len(firsts)
-            firsts.append(number)
-        places.append(seen[key])
-    return masks[firsts], torch.as_tensor(places)
+        if key not in numbers:
+            numbers[key] = len(firsts)
+            firsts.append(row)
+        index.append(numbers[key])
+    return masks[firsts], torch.as_tensor(index)

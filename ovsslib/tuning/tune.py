@@ -23,8 +23,7 @@ from ovsslib.pnp.config import PnPConfig
 from ovsslib.tuning.collect import LayerMaps, collect
 from ovsslib.tuning.objective import Objective
 from ovsslib.tuning.race import Rules
-from ovsslib.tuning.reward import Reward
-from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.reward import Reward, RewardOptions
 from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan, Search, Space, Trial, search
 
 if TYPE_CHECKING:

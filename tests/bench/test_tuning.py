@@ -34,7 +34,7 @@ def test_record_and_table(tmp_path: Path) -> None:
     assert 0 < record["with_collect"] < rows["fair"]["ratio"]
     assert record["agreement"]["agree"]
     assert record["agreement"]["winner"]
-    assert 0 < record["looks"] <= 1
+    assert 0 < record["judged"] <= 1
     settings = record["settings"]
     assert (settings["split"], settings["images"]) == ("tune", 12), "nothing is chosen on val"
     assert record["bytes"] > 0

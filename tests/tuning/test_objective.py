@@ -20,8 +20,7 @@ from ovsslib.pnp.refine import refine_maps
 from ovsslib.tuning.candidates import Candidate, masks
 from ovsslib.tuning.collect import LayerMaps, collect
 from ovsslib.tuning.objective import Objective
-from ovsslib.tuning.reward import Reward
-from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.reward import Reward, RewardOptions
 from ovsslib.vlm import load_vlm
 
 BASE = PnPConfig(max_side=None)
@@ -75,7 +74,7 @@ def test_rewards_are_those_of_the_pipeline(
             kinds = np.arange(len(seen.classes))[:, None, None]
             given = (seen.labels == kinds) if hard else seen.planes
             pixels = reward.prepare(pictures[index])
-            wanted.append(reward.score(pixels, given[None], store.labels[index])[0])
+            wanted.append(reward.wins(pixels, given[None], store.labels[index]).sum())
         # A mask at the edge of a win may differ by the rounding of the maps.
         assert np.abs(row - wanted).sum() <= 1
     assert len(set(found.sum(1))) > 1
@@ -136,12 +135,12 @@ class Recorder:
     def prepare(self, image: Image.Image) -> torch.Tensor:
         return torch.zeros(3, self.size, self.size)
 
-    def scores(
-        self, pixels: torch.Tensor, masks: torch.Tensor, labels: list[int], variants: list[Any]
+    def wins_by_scope(
+        self, pixels: torch.Tensor, masks: torch.Tensor, labels: list[int], scopes: list[str]
     ) -> np.ndarray:
-        assert variants == [self.options]
+        assert scopes == ["dataset"]
         self.given.append((masks.numpy(), labels))
-        return np.ones((1, len(masks)))
+        return np.ones((1, len(masks), len(labels)), bool)
 
 
 MAPS = np.random.default_rng(3).random((4, 7, 7), np.float32)
@@ -165,24 +164,19 @@ def test_names_of_a_class_are_one_mask_and_background_is_none(work: Task) -> Non
     objective = Objective(Names(), reward, work, BASE)  # type: ignore[arg-type]
     objective._pixels = {0: torch.zeros(3, 24, 24)}
     found = objective.per_image([one])
-    assert found.tolist() == [[1, 0]]
+    assert found.tolist() == [[2, 0]]
     ((given, labels),) = reward.given
     plain = masks(MAPS, one, 24, "always", BASE).numpy()
     assert labels == [3, 1]
     np.testing.assert_array_equal(given[0], [plain[1] + plain[2], plain[3]])
-    assert objective.values([one]).tolist() == [0.5]
+    assert objective.values([one]).tolist() == [1]
 
 
-def test_several_options_at_once_are_each_alone(work: Task, store: LayerMaps) -> None:
-    names = RewardOptions().ablated(["scope", "outside"])
-    rewards = [Reward(work.dataset.classes, one, device="cpu") for one in names]
-    base = preset("micro-blip")
-    found = Objective(store, rewards[0], work, base).by_options(CANDIDATES, 1, names)
-    for row, reward in zip(found, rewards, strict=True):
+def test_several_scopes_at_once_are_each_alone(work: Task, store: LayerMaps) -> None:
+    base, scopes = preset("micro-blip"), ["dataset", "image"]
+    rewards = [Reward(work.dataset.classes, RewardOptions(scope=s), device="cpu") for s in scopes]
+    both = Objective(store, rewards[0], work, base).by_scope(CANDIDATES, 1, scopes)
+    for row, reward in zip(both, rewards, strict=True):
         alone = Objective(store, reward, work, base).per_image(CANDIDATES, [1])[:, 0]
         np.testing.assert_array_equal(row, alone)
-    assert len({row.tobytes() for row in found}) > 2
-    with pytest.raises(OvssError, match="cannot give"):
-        Objective(store, rewards[0], work, base).by_options(
-            CANDIDATES, 1, [RewardOptions(contrast="mean")]
-        )
+    assert len({row.tobytes() for row in both}) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.datasets.diorama import diorama
 from ovsslib.errors import OvssError
 from ovsslib.filters.captions import image_labels
-from ovsslib.tuning.reward import Reward, token_contrast
-from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.reward import Reward, RewardOptions
 from support.helpers import ROOT
 
 FOLDER = ROOT / "data/checkpoints/micro-clip"
@@ -56,38 +54,28 @@ class Plain:
             texts = self.model.encode_text(tokenize([f"{prompt} {name}" for name in classes]))
         self.texts = texts.double().numpy()
 
-    def chances(self, picture: np.ndarray, labels: tuple[int, ...], scope: str) -> np.ndarray:
+    def chances(self, image: np.ndarray, labels: tuple[int, ...], scope: str) -> np.ndarray:
         with torch.no_grad():
-            image = self.model.encode_image(torch.tensor(picture).float()[None])[0]
-        image = image.double().numpy()
-        cosines = self.texts @ image / np.linalg.norm(self.texts, axis=1) / np.linalg.norm(image)
+            features = (
+                self.model.encode_image(torch.tensor(image).float()[None])[0].double().numpy()
+            )
+        lengths = np.linalg.norm(self.texts, axis=1) * np.linalg.norm(features)
+        cosines = self.texts @ features / lengths
         f = np.exp(self.model.logit_scale.item()) * cosines
         asked = np.array(labels) - 1
         rivals = f[asked] if scope == "image" else f
         return np.exp(f[asked]) / np.exp(rivals).sum()
 
-    def score(self, picture, masks, labels, options) -> tuple[np.ndarray, np.ndarray]:
+    def wins(self, image, masks, labels, options) -> np.ndarray:
         fill = (-MEAN / STD if options.contrast == "black" else np.zeros(3))[:, None, None]
-        bare = self.chances(np.broadcast_to(fill, picture.shape), labels, options.scope)
+        bare = self.chances(np.broadcast_to(fill, image.shape), labels, options.scope)
         wins = np.zeros(masks.shape[:2], bool)
-        scores = np.zeros(len(masks))
         for c, candidate in enumerate(masks):
             used = (candidate >= 0.5) * 1.0 if options.mask == "hard" else candidate
             for k, mask in enumerate(used):
-                seen = self.chances(mask * picture + (1 - mask) * fill, labels, options.scope)
-                wins[c, k] = seen[k] > bare[k] and mask.any()
-            total = wins[c].sum()
-            if options.outside == "penalised":
-                for k, mask in enumerate(1 - used):
-                    seen = self.chances(mask * picture + (1 - mask) * fill, labels, options.scope)
-                    total -= seen[k] > bare[k] and mask.any()
-            pairs = [
-                (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
-                for a, b in combinations(used.astype(float), 2)
-            ]
-            factor = 1 - np.mean(pairs) if options.token_contrast and pairs else 1
-            scores[c] = total * factor
-        return wins, scores
+                masked = self.chances(mask * image + (1 - mask) * fill, labels, options.scope)
+                wins[c, k] = masked[k] > bare[k] and mask.any()
+        return wins
 
 
 @pytest.mark.parametrize(
@@ -97,11 +85,8 @@ class Plain:
         {"scope": "image"},
         {"contrast": "mean"},
         {"mask": "soft"},
-        {"token_contrast": True},
         {"prompt": "a photo of"},
-        {"outside": "penalised"},
-        {"outside": "penalised", "scope": "image", "contrast": "mean", "mask": "soft"},
-        {"scope": "image", "contrast": "mean", "mask": "soft", "token_contrast": True},
+        {"scope": "image", "contrast": "mean", "mask": "soft"},
     ],
     ids=str,
 )
@@ -113,18 +98,16 @@ def test_equals_the_plain_computation(data, fields) -> None:
     for name in data.ids[:4]:
         labels = image_labels(data, name)
         squashed = data.image(name).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        picture = ((np.asarray(squashed) / 255 - MEAN) / STD).transpose(2, 0, 1)
+        image = ((np.asarray(squashed) / 255 - MEAN) / STD).transpose(2, 0, 1)
         pixels = ours.prepare(data.image(name))
-        np.testing.assert_allclose(pixels, picture, atol=1e-5)
+        np.testing.assert_allclose(pixels, image, atol=1e-5)
         masks = blobs(rng, (3, len(labels)))
         masks[0] = true_masks(data, name, labels)
         masks[1, 0] = 0
-        wins, scores = plain.score(picture, masks, labels, options)
-        found = ours.wins(pixels, masks, labels)
-        assert found.dtype == bool
-        np.testing.assert_array_equal(found, wins)
-        assert ours.score(pixels, masks, labels).dtype == np.float64
-        np.testing.assert_allclose(ours.score(pixels, masks, labels), scores, rtol=1e-6)
+        expected = plain.wins(image, masks, labels, options)
+        wins = ours.wins(pixels, masks, labels)
+        assert wins.dtype == bool
+        np.testing.assert_array_equal(wins, expected)
         decided += wins.ravel().tolist()
     assert 0.2 < np.mean(decided) < 0.95  # both answers occur
 
@@ -141,8 +124,8 @@ def test_true_masks_win_more_often_than_moved_ones_and_than_what_they_leave_out(
         true = true_masks(data, name, labels)
         moved = np.stack([np.roll(mask, rng.integers(SIDE, size=2), (0, 1)) for mask in true])
         masks = np.stack([true, moved, ~true])
-        for rule, one in (("dataset", dataset), ("image", image)):
-            share[rule] += one.wins(one.prepare(data.image(name)), masks, labels).sum(1)
+        for scope, reward in (("dataset", dataset), ("image", image)):
+            share[scope] += reward.wins(reward.prepare(data.image(name)), masks, labels).sum(1)
         count += len(labels)
     for total in share.values():
         true, moved, inverse = total / count
@@ -151,13 +134,13 @@ def test_true_masks_win_more_often_than_moved_ones_and_than_what_they_leave_out(
         assert inverse < true - 0.4
 
 
-def test_the_only_class_of_a_picture_cannot_win_among_its_own(data, reward) -> None:
+def test_the_only_class_of_an_image_cannot_win_among_its_own(data, reward) -> None:
     name = data.ids[0]
     label = image_labels(data, name)[:1]
     masks = true_masks(data, name, label)[None]
     pixels = reward.prepare(data.image(name))
     own = Reward(data.classes, RewardOptions(scope="image"))
-    assert own.score(pixels, masks, label).tolist() == [0]
+    assert own.wins(pixels, masks, label).tolist() == [[False]]
 
 
 def test_no_mask_of_the_data_set_is_read(data, reward, tmp_path, monkeypatch) -> None:
@@ -180,26 +163,11 @@ def test_no_mask_of_the_data_set_is_read(data, reward, tmp_path, monkeypatch) ->
     few = data.ids[:3]
     expected = [reward.wins(reward.prepare(data.image(n)), masks[:, :2], (1, 2)) for n in few]
     monkeypatch.setattr(Image, "open", noted)
-    mine = Reward(bare.classes, RewardOptions(token_contrast=True))
+    mine = Reward(bare.classes)
     for name, wins in zip(few, expected, strict=True):
-        labels = image_labels(bare, name)
         pixels = mine.prepare(bare.image(name))
-        assert np.isfinite(mine.score(pixels, masks[:, : len(labels)], labels)).all()
         assert np.array_equal(mine.wins(pixels, masks[:, :2], (1, 2)), wins)
     assert all(Path(path).parent == root / "JPEGImages" for path in opened)
-
-
-def test_token_contrast_by_hand() -> None:
-    left, right = torch.zeros(2, 4), torch.zeros(2, 4)
-    left[:, :2], right[:, 2:] = 1, 1
-    whole, none = torch.ones(2, 4), torch.zeros(2, 4)
-    masks = torch.stack(
-        [torch.stack(m) for m in [(left, right), (left, left), (left, whole), (left, none)]]
-    )
-    assert token_contrast(masks) == pytest.approx([1, 0, 1 - np.sqrt(0.5), 1])
-    assert token_contrast(masks[:, :1]).tolist() == [1] * 4
-    three = torch.stack([left, right, whole])[None]
-    assert token_contrast(three) == pytest.approx([1 - 2 * np.sqrt(0.5) / 3])
 
 
 def test_wrong_options() -> None:
@@ -209,8 +177,8 @@ def test_wrong_options() -> None:
         RewardOptions(contrast="blck")
     with pytest.raises(OvssError, match="setting of the reward 'masks'; did you mean 'mask'"):
         RewardOptions.from_dict({"masks": "soft"})
-    with pytest.raises(OvssError, match="token_contrast must be bool, got 1"):
-        RewardOptions(token_contrast=1)
+    with pytest.raises(OvssError, match="prompt must be str, got 1"):
+        RewardOptions(prompt=1)
     assert RewardOptions.from_dict({}) == RewardOptions()
 
 
@@ -228,7 +196,7 @@ def test_what_cannot_be_made(tmp_path, monkeypatch) -> None:
     with pytest.raises(OvssError, match="batch must be 1 or more, got 0"):
         Reward(["cat"], batch=0)
     monkeypatch.setattr(open_clip, "get_model_preprocess_cfg", lambda _: {"size": (96, 64)})
-    with pytest.raises(OvssError, match="reads no squares"):
+    with pytest.raises(OvssError, match="does not take square input"):
         Reward(["cat"])
 
 
@@ -239,10 +207,91 @@ def test_wrong_arguments(data, reward) -> None:
         with pytest.raises(OvssError, match="must be 1 to 20, each once"):
             reward.wins(pixels, masks, labels)
     with pytest.raises(OvssError, match=r"must be \(C, 1, 96, 96\) for 1 labels, got \(1, 2, 96"):
-        reward.score(pixels, masks, [1])
+        reward.wins(pixels, masks, [1])
     with pytest.raises(OvssError, match=r"image must be \(3, 96, 96\); use prepare"):
         reward.wins(pixels[:, :90], masks, [1, 2])
     for value in (1.5, -0.1, np.nan):
         masks[0, 0, 5, 5] = value
         with pytest.raises(OvssError, match="between 0 and 1"):
             reward.wins(pixels, masks, [1, 2])
+
+
+def count_encoded(reward: Reward, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the batches that CLIP's image encoder gets from here on."""
+    sizes: list[int] = []
+    encode = reward.model.encode_image
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(reward.model, "encode_image", counted)
+    return sizes
+
+
+def test_equal_masks_are_encoded_once_and_batches_change_nothing(data, reward, monkeypatch) -> None:
+    name = data.ids[1]
+    labels = image_labels(data, name)
+    pixels = reward.prepare(data.image(name))
+    some = blobs(np.random.default_rng(1), (5, len(labels)))
+    some[4] = some[1]
+    some[2, 1] = some[0, 0]  # of another class
+    some[3, 0] = 0.4  # nothing, once it is cut at 0.5
+    one_by_one = np.concatenate([reward.wins(pixels, mask[None], labels) for mask in some])
+    sizes = count_encoded(reward, monkeypatch)
+    assert np.array_equal(reward.wins(pixels, some, labels), one_by_one)
+    distinct = 4 * len(labels) - 2
+    assert sum(sizes) == distinct
+    assert max(sizes) <= reward.batch == 16
+    for batch in (1, 3, 64):
+        other = Reward(data.classes, batch=batch)
+        sizes = count_encoded(other, monkeypatch)
+        assert np.array_equal(other.wins(pixels, torch.as_tensor(some), labels), one_by_one)
+        assert max(sizes) == min(batch, distinct)
+        assert sum(sizes) == distinct
+    assert np.array_equal(reward.wins(pixels, some >= 0.5, labels), one_by_one)
+
+
+def test_what_shows_nothing_costs_nothing_and_wins_nothing(data, reward, monkeypatch) -> None:
+    pixels = reward.prepare(data.image(data.ids[0]))
+    sizes = count_encoded(reward, monkeypatch)
+    nothing = np.zeros((2, 3, SIDE, SIDE), bool)
+    assert not reward.wins(pixels, nothing, [1, 2, 3]).any()
+    black = reward.prepare(Image.new("RGB", (50, 30)))
+    assert not reward.wins(black, ~nothing, [1, 2, 3]).any()
+    assert reward.wins(pixels, np.zeros((2, 0, SIDE, SIDE)), []).shape == (2, 0)
+    assert reward.wins(pixels, nothing[:0], [1, 2, 3]).shape == (0, 3)
+    assert sizes == []
+
+
+def test_scopes_that_share_the_passes_are_each_alone(data, monkeypatch) -> None:
+    labels = image_labels(data, data.ids[1])
+    masks = blobs(np.random.default_rng(2), (4, len(labels)))
+    rewards = {s: Reward(data.classes, RewardOptions(scope=s)) for s in ("dataset", "image")}
+    pixels = rewards["image"].prepare(data.image(data.ids[1]))
+    alone = [reward.wins(pixels, masks, labels) for reward in rewards.values()]
+    sizes = count_encoded(rewards["image"], monkeypatch)
+    both = rewards["image"].wins_by_scope(pixels, masks, labels, list(rewards))
+    np.testing.assert_array_equal(both, alone)
+    assert sum(sizes) == 4 * len(labels)
+
+
+def test_the_label_names_what_differs_from_the_paper() -> None:
+    assert RewardOptions(model="another").label == "paper"
+    assert RewardOptions(mask="soft", scope="image").label == "scope=image, mask=soft"
+
+
+def test_all_combinations_once_and_its_own_first() -> None:
+    own = RewardOptions(scope="image")
+    found = own.ablated(["scope", "contrast", "mask"])
+    assert found[0] == own
+    assert len(set(found)) == len(found) == 8
+    assert own.ablated([]) == [own]
+    with pytest.raises(OvssError, match="did you mean 'contrast'"):
+        own.ablated(["contrat"])
+
+
+def test_options_that_show_clip_the_same_images() -> None:
+    plain = RewardOptions()
+    assert plain.shown == RewardOptions(scope="image").shown
+    assert plain.shown != RewardOptions(contrast="mean").shown

@@ -18,7 +18,7 @@ from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.filters import clip as filters_clip
 from ovsslib.pnp.presets import preset
-from ovsslib.tuning.reward_options import RewardOptions
+from ovsslib.tuning.reward import RewardOptions
 from ovsslib.tuning.search import Plan
 from ovsslib.tuning.tune import Tuning, save_preset, tune
 from support.helpers import one_error
@@ -82,7 +82,7 @@ def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: ob
     from ovsslib.tuning import tune as tuned
 
     class Silent(tuned.Reward):
-        def scores(self, *_: object) -> np.ndarray:
+        def wins_by_scope(self, *_: object) -> np.ndarray:
             raise AssertionError("nothing is left to judge")
 
     monkeypatch.setattr(tuned, "Reward", Silent)  # type: ignore[attr-defined]

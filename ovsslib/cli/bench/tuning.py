@@ -52,7 +52,7 @@ def tuning(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.bench.tuning import tuning as measure
-        from ovsslib.tuning.reward_options import RewardOptions
+        from ovsslib.tuning.reward import RewardOptions
 
         record = measure(
             vlm,

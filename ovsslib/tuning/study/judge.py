@@ -102,11 +102,11 @@ def study(
     variants = named if rewarded else []
     model, work, base, store = opened(tuning, execution, maps)
     # Those that show CLIP the same images share its passes.
-    sights: dict[tuple[str, ...], list[int]] = {tuning.reward.sight: []}
+    alike: dict[tuple[str, ...], list[int]] = {tuning.reward.shown: []}
     for row, one in enumerate(variants):
-        sights.setdefault(one.sight, []).append(row)
+        alike.setdefault(one.shown, []).append(row)
     objectives = []
-    for rows in sights.values():
+    for rows in alike.values():
         options = variants[rows[0]] if rows else tuning.reward
         reward = Reward(
             work.dataset.classes, options, device=execution.device, download=execution.download
@@ -126,8 +126,8 @@ def study(
     for image in numbers:
         for rows, judge in objectives:
             if rows:
-                few = [variants[row] for row in rows]
-                rewards[rows, :, image] = judge.by_options(every, image, few)
+                scopes = [variants[row].scope for row in rows]
+                rewards[rows, :, image] = judge.by_scope(every, image, scopes)
         label = work.dataset.label(store.ids[image])
         looked_for = store.labels[image]
         for (layer, head), places in _groups(every):
