@@ -13,16 +13,16 @@ from ovsslib.cli._common import new_app, note, progress
 from ovsslib.errors import OvssError
 
 if TYPE_CHECKING:
-    from ovsslib.datasets.verify import Report
+    from ovsslib.datasets.verify import Verification
 
 app = new_app(group=True)
-_ROOT = typer.Option(None, help="The data set's folder; without it, looked for in $OVSS_DATA.")
+_ROOT = typer.Option(None, help="The data set's folder; by default, looked for in $OVSS_DATA.")
 _SPLIT = typer.Option("val", help="Split of the data set.")
 
 
 @app.callback()
 def group() -> None:
-    r"""List, check, download and convert data sets; they lie in $OVSS_DATA or where --root says.
+    r"""List, check, download and convert data sets in $OVSS_DATA or the folder given by --root.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def group() -> None:
 
 @app.command("list")
 def list_() -> None:
-    r"""The data sets, their classes, and what becomes of pixels of no class.
+    r"""List the data sets, their classes, and what pixels without a class are.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def list_() -> None:
     for name, layout in sorted(LAYOUTS.items()):
         rest = "background is a class" if layout.background else "no background"
         if layout.zero_is_void:
-            rest = "pixels of no class are void"
+            rest = "pixels without a class are void"
         count = len(layout.classes) + layout.background
         also = f", also called {short[name]}" if name in short else ""
         typer.echo(f"{name:<23}{count:>4} classes, {rest}{also}")
@@ -58,9 +58,9 @@ def verify(
     *,
     root: Path | None = _ROOT,
     split: str = _SPLIT,
-    deep: bool = typer.Option(False, help="Decode every image, not only its head and end."),
+    deep: bool = typer.Option(False, help="Decode every image, not only its header and end."),
     show: int = typer.Option(3, min=0, help="Faults of each kind to print."),
-    workers: int | None = typer.Option(None, min=1, help="Threads; without it, one a processor."),
+    workers: int | None = typer.Option(None, min=1, help="Threads; by default one per processor."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
     r"""Check all files of a split: counts, sizes, label values, modes.
@@ -86,26 +86,20 @@ def verify(
         raise typer.Exit(1)
 
 
-def _text(report: Report, classes: tuple[str, ...], show: int) -> str:
-    """The report in lines.
-
-    Args:
-        report: What was found.
-        classes: Names of labels 1..C.
-        show: How many faults of each kind to name.
-    """
-    lines = [f"{report.dataset} {report.split}: {report.pictures} images in {report.root}"]
-    for kind, found in report.faults.items():
-        lines.append(f"  {kind}: {len(found)}")
-        lines += [f"    {what}" for what in found[:show]]
-        if len(found) > show:
-            lines.append(f"    … and {len(found) - show} more (--show)")
-    never = [name for name, n in zip(classes, report.pictures_with[1:], strict=True) if not n]
-    if never and report.pictures:
-        some = ", ".join(never[:5]) + (", …" if len(never) > 5 else "")
-        lines.append(f"  {len(never)} of {len(classes)} classes are in no image: {some}")
+def _text(report: Verification, classes: tuple[str, ...], show: int) -> str:
+    """The report as text, with up to `show` faults of each kind."""
+    lines = [f"{report.dataset} {report.split}: {report.images} images in {report.root}"]
+    for kind, faults in report.faults.items():
+        lines.append(f"  {kind}: {len(faults)}")
+        lines += [f"    {fault}" for fault in faults[:show]]
+        if len(faults) > show:
+            lines.append(f"    … and {len(faults) - show} more (--show)")
+    absent = [name for name, n in zip(classes, report.images_with[1:], strict=True) if not n]
+    if absent and report.images:
+        some = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+        lines.append(f"  {len(absent)} of {len(classes)} classes are in no image: {some}")
     lines.append(f"  {100 * report.void:.1f} % of all pixels are void")
-    lines.append("nothing is wrong" if report.ok else "NOT as it should be")
+    lines.append("no problems found" if report.ok else "problems found (see above)")
     return "\n".join(lines)
 
 
@@ -114,15 +108,15 @@ def download(
     name: str = typer.Argument(help="voc, context, coco-object, coco-stuff, ade20k, …"),
     *,
     root: Path | None = typer.Option(
-        None, help="Folder of data sets to write to; without it, $OVSS_DATA."
+        None, help="Folder of data sets to write to; by default $OVSS_DATA."
     ),
     mirror: str | None = typer.Option(
         None, help="Address of a folder with the same files, instead of the official ones."
     ),
-    keep: bool = typer.Option(False, help="Keep the archives after they were unpacked."),
-    again: bool = typer.Option(False, help="Also what was downloaded before."),
+    keep: bool = typer.Option(False, help="Keep the archives after unpacking."),
+    again: bool = typer.Option(False, help="Download again what was downloaded before."),
 ) -> None:
-    r"""Fetch a data set from its official addresses and unpack it.
+    r"""Download a data set from its official addresses and unpack it.
 
     Checksums are compared where one is published. After an interruption the same command starts
     the interrupted file again and skips those that are complete. Each data set has its own terms
@@ -134,7 +128,7 @@ def download(
       ovss data download context && ovss data convert context
       ovss data download coco-stuff --mirror http://files.example.org/coco
     """
-    from ovsslib.datasets import DATASETS
+    from ovsslib.datasets import LAYOUTS
     from ovsslib.datasets.download import SOURCES
     from ovsslib.datasets.download import download as fetch
 
@@ -142,7 +136,7 @@ def download(
     if shelf is None:
         raise OvssError("no folder to write to: set OVSS_DATA, or give one with --root")
     # Variants share their files: voc for voc20.
-    variant = name in DATASETS and name not in SOURCES
+    variant = name in LAYOUTS and name not in SOURCES
     key = name.rstrip("0123456789") if variant else name
     if key in SOURCES:
         note(f"downloading and unpacking {key}; this may take long")
@@ -161,12 +155,14 @@ def convert(
     source: str | None = typer.Option(
         None,
         help="context: trainval_merged.json, or the folder of .mat files or of 59_context_labels; "
-        "without it, what there is. coco-object: maps or instances.",
+        "by default the first of these that is there. coco-object: maps or instances.",
     ),
     out: Path | None = typer.Option(None, help="coco-object: folder to write annotations/ in."),
     split: str = _SPLIT,
 ) -> None:
-    r"""Make label files of official forms that are not read as they are. Sources stay unchanged.
+    r"""Convert official annotation formats that ovsslib cannot read directly.
+
+    Sources stay unchanged.
 
     context: SegmentationClassContext, in mmsegmentation's order, and the lists of both splits.
     coco-object: GroupViT's …_instanceTrainIds.png for other programs (ovss reads the official
@@ -186,11 +182,9 @@ def convert(
         folder, count = convert_context(root, Path(source) if source else None, progress=progress)
     elif name == "coco-object":
         if source not in (None, "maps", "instances"):
-            raise OvssError(f"--source {source}: coco-object is made of maps or instances")
+            raise OvssError(f"--source {source}: coco-object is made from maps or instances")
         kind: Literal["maps", "instances"] = "instances" if source == "instances" else "maps"
         folder, count = convert_coco_object(root, kind, out, split=split, progress=progress)
     else:
-        raise OvssError(
-            f"{name} is read as it is; there is a conversion of context and coco-object"
-        )
+        raise OvssError(f"{name} is read directly; only context and coco-object are converted")
     typer.echo(f"{count} labels are in {folder}")

@@ -13,15 +13,15 @@ app = new_app(group=True)
 
 @app.callback()
 def group() -> None:
-    """Make images, exact masks and captions of the miniature world."""
+    """Draw images, exact masks and captions of Diorama, the miniature world."""
 
 
 @app.command()
 def make(
     split: str = typer.Option("val", help="val, tune, heldout, novel or train."),
     n: int = typer.Option(200, min=1, help="Number of images."),
-    seed: int = typer.Option(0, min=0, help="Another seed gives other images."),
-    out: Path = typer.Option(Path("diorama"), help="Folder, in Pascal VOC's layout."),
+    seed: int = typer.Option(0, min=0, help="Seed of the random scenes."),
+    out: Path = typer.Option(Path("diorama"), help="Folder to write to."),
 ) -> None:
     r"""Draw a split: images, masks and captions, in Pascal VOC's directory layout.
 

@@ -1,14 +1,15 @@
-"""Data sets in their official layouts, behind one small protocol.
+"""Data sets in their official layouts; `load_dataset` opens them by name.
 
-A number in a name is the field's: `voc21`, `context60` and `coco-object81` have background
-as a class, `voc20`, `context59` and `coco-object80` leave its pixels out. A name without a
-number stands for the variant with background.
+Names have the numbers usual in the field: `voc21`, `context60` and `coco-object81` count background
+as a class, `voc20`, `context59` and `coco-object80` leave its pixels out. A name without a number
+stands for the variant with background.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from ovsslib.datasets.ade20k import ADE20K, ADE20KDataset
 from ovsslib.datasets.base import Dataset
@@ -16,53 +17,38 @@ from ovsslib.datasets.coco_object import (
     COCO_INSTANCES,
     COCO_OBJECT80,
     COCO_OBJECT81,
-    coco_instances,
-    coco_object80,
-    coco_object81,
+    CocoInstances,
+    coco_object,
 )
 from ovsslib.datasets.coco_stuff import COCO_STUFF, coco_stuff
-from ovsslib.datasets.context import CONTEXT59, CONTEXT60, context59, context60
-from ovsslib.datasets.diorama import DIORAMA, diorama
+from ovsslib.datasets.context import CONTEXT59, CONTEXT60, ContextDataset
+from ovsslib.datasets.diorama import DIORAMA
 from ovsslib.datasets.folder import FolderDataset, Layout
-from ovsslib.datasets.voc import VOC20, VOC21, voc20, voc21
+from ovsslib.datasets.voc import VOC20, VOC21, VOCDataset
 from ovsslib.lookup import pick
 
-__all__ = [
-    "ALIASES",
-    "DATASETS",
-    "FILES",
-    "LAYOUTS",
-    "Dataset",
-    "list_datasets",
-    "load_dataset",
-]
+__all__ = ["ALIASES", "FILES", "LAYOUTS", "Dataset", "list_datasets", "load_dataset"]
 
-DATASETS: dict[str, Callable[..., FolderDataset]] = {
-    "ade20k": ADE20KDataset,
-    "coco-object-instances": coco_instances,
-    "coco-object80": coco_object80,
-    "coco-object81": coco_object81,
-    "coco-stuff": coco_stuff,
-    "context59": context59,
-    "context60": context60,
-    "diorama": diorama,
-    "voc20": voc20,
-    "voc21": voc21,
-}
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout
-    for layout in (
-        *(ADE20K, COCO_INSTANCES, COCO_OBJECT80, COCO_OBJECT81, COCO_STUFF),
-        *(CONTEXT59, CONTEXT60, DIORAMA, VOC20, VOC21),
-    )
-}
-"""What each is, without opening it."""
+_DATASETS: tuple[tuple[Layout, Callable[..., FolderDataset]], ...] = (
+    (ADE20K, ADE20KDataset),
+    (COCO_INSTANCES, CocoInstances),
+    (COCO_OBJECT80, partial(coco_object, layout=COCO_OBJECT80)),
+    (COCO_OBJECT81, coco_object),
+    (COCO_STUFF, coco_stuff),
+    (CONTEXT59, partial(ContextDataset, layout=CONTEXT59)),
+    (CONTEXT60, ContextDataset),
+    (DIORAMA, partial(VOCDataset, layout=DIORAMA)),
+    (VOC20, partial(VOCDataset, layout=VOC20)),
+    (VOC21, VOCDataset),
+)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout, _ in _DATASETS}
+"""Name -> what the data set is, without opening it."""
 ALIASES: dict[str, str] = {
     "coco-object": "coco-object81",
     "context": "context60",
     "voc": "voc21",
 }
-"""Name without a number -> the variant with background, whose labels are the stored ones."""
+"""Name without a number -> the variant with background."""
 FILES: tuple[str, ...] = (
     "diorama",
     "voc",
@@ -72,7 +58,7 @@ FILES: tuple[str, ...] = (
     "coco-stuff",
     "ade20k",
 )
-"""One name per set of files on the disk: variants that differ in what 0 means share theirs."""
+"""One name per set of files on the disk, which variants with and without background share."""
 
 
 def list_datasets() -> list[str]:
@@ -82,7 +68,7 @@ def list_datasets() -> list[str]:
         >>> list_datasets()[-3:]
         ['diorama', 'voc20', 'voc21']
     """
-    return sorted(DATASETS)
+    return sorted(LAYOUTS)
 
 
 def load_dataset(
@@ -92,14 +78,15 @@ def load_dataset(
 
     Args:
         name: See `list_datasets`, or a name in `ALIASES`.
-        root: Its folder; None looks below `$OVSS_DATA`, and for diorama at the shipped images.
+        root: Its folder; None looks below `$OVSS_DATA`, and for Diorama also among shipped files.
         split: Name of the split.
 
     Returns:
-        The data set; nothing is read yet but the list of images.
+        The data set; only the list of its images has been read.
 
     Raises:
         OvssError: Unknown name, missing folder or split.
     """
-    known = DATASETS | {alias: DATASETS[meant] for alias, meant in ALIASES.items()}
-    return pick("data set", name, known)(root, split)
+    openers = {layout.name: opener for layout, opener in _DATASETS}
+    openers |= {alias: openers[full] for alias, full in ALIASES.items()}
+    return pick("data set", name, openers)(root, split)

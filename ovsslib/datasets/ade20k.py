@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ovsslib.datasets.base import find_root, list_pictures, stems
+from ovsslib.datasets.base import find_root, list_images, stems
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
 from ovsslib.errors import OvssError
 from ovsslib.io.class_names import class_names
@@ -59,10 +59,9 @@ class ADE20KDataset(FolderDataset):
             raise OvssError(f"ade20k has no split {split!r}; there are {', '.join(_FOLDERS)}")
         folder = _FOLDERS[split]
         holds = (f"annotations/{folder}",)
-        found = find_root(root, layout.below, holds=holds, hint="ovss data download ade20k gets it")
-        ids = list_pictures(found / "images" / folder)
-        table = plain_table(layout, void=False)
-        super().__init__(layout, found, split, ids, table)
+        base = find_root(root, layout.below, holds=holds, hint="ovss data download ade20k gets it")
+        ids = list_images(base / "images" / folder)
+        super().__init__(layout, base, split, ids, plain_table(layout, void=False))
         self._folder = folder
 
     def image_path(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What a data set is: images with label maps, in one small protocol."""
+"""The protocol of a data set, and how its folder and its split are found."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Dataset(Protocol):
         classes: Names; the pixels of `classes[k - 1]` have label `k`.
         things: Labels of countable objects; the other classes are stuff.
         ids: Names of the images, in the order of the split's file.
-        covered: Whether labels are meant to cover the image, so that what they leave out is
-            left-over clutter; not so where classes are objects before a background.
-        background: Whether label 0 is a class of its own that counts in the mean (VOC: 21 classes;
-            Context: 60; COCO-Object: 81). Where it is none, either the data set ignores such pixels
-            and they are void (VOC 20, Context 59, ADE20K), or 0 is clutter that counts against
-            the method but not as a class (Diorama).
+        covered: Whether the classes are meant to cover the image, so that only clutter is left;
+            false where classes are objects in front of a background.
+        background: Whether label 0 is a class that counts in the mean (VOC: 21 classes; Context:
+            60; COCO-Object: 81). Where it is not, either such pixels are void (VOC 20, Context 59,
+            ADE20K), or 0 is clutter, which is not a class, but where every predicted class is an
+            error (Diorama).
     """
 
     name: str
@@ -46,32 +46,28 @@ class Dataset(Protocol):
         ...
 
 
-MASKS = ("SegmentationClass",)
-"""What the folder of a data set in VOC's layout holds."""
-
-
 def find_root(
     root: str | os.PathLike[str] | None,
     below: tuple[str, ...],
     *,
+    holds: tuple[str, ...],
     shipped: Path | None = None,
-    holds: tuple[str, ...] = MASKS,
     hint: str = "",
 ) -> Path:
     """The data set's folder: the argument, else below `$OVSS_DATA`, else the shipped one.
 
     Args:
-        root: The user's choice, or None: the folder itself or one that holds it.
-        below: Where the data set usually lies within a folder of data sets.
-        shipped: The copy in this repository, if there is one.
-        holds: Names of folders or files one of which tells the data set's folder.
+        root: The folder itself, one that holds it, or None.
+        below: Where the data set usually lies below a folder of data sets.
+        holds: Folders or files; the data set's folder is recognised by one of them.
+        shipped: The shipped copy, if there is one.
         hint: What else to do when it is not found.
 
     Returns:
         A folder that holds one of `holds`.
 
     Raises:
-        OvssError: There is none; says what to give.
+        OvssError: There is none.
     """
 
     def fits(path: Path) -> bool:
@@ -82,19 +78,19 @@ def find_root(
         path = Path(root)
         if not path.is_dir():
             raise OvssError(f"{path}: no such folder; give the data set's folder with --root")
-        for found in (path, *(path / name for name in below)):
-            if fits(found):
-                return found
+        for folder in (path, *(path / name for name in below)):
+            if fits(folder):
+                return folder
         raise OvssError(
             f"{path}: holds no {' nor '.join(holds)}; give the folder that does with --root"
             f"{or_else}"
         )
     shelf = os.environ.get("OVSS_DATA")
-    # Only by name: any of the data sets on the shelf may have this layout.
+    # Only by name: other data sets there may have the same layout.
     candidates = [Path(shelf) / name for name in below] if shelf else []
-    for found in [*candidates, *([shipped] if shipped else [])]:
-        if fits(found):
-            return found
+    for folder in [*candidates, *([shipped] if shipped else [])]:
+        if fits(folder):
+            return folder
     what = below[0] if len(holds) > 1 else f"{below[0]} with {holds[0]}"
     where = f"OVSS_DATA={shelf} holds no {what}" if shelf else "OVSS_DATA is not set"
     raise OvssError(f"the data set is not found ({where}); give its folder with --root{or_else}")
@@ -104,12 +100,11 @@ def read_split(path: Path) -> tuple[str, ...]:
     """Names in a split file, one per line; blank lines are skipped.
 
     Raises:
-        OvssError: The file is missing (names the splits that are there), empty, or repeats a name.
+        OvssError: The file is missing (the error lists the others), empty, or repeats a name.
     """
     if not path.is_file():
         others = sorted(p.stem for p in path.parent.glob("*.txt")) if path.parent.is_dir() else []
-        there = f"there are {', '.join(others)}" if others else "there is none"
-        raise OvssError(f"{path}: no such split; {there}")
+        raise OvssError(f"{path}: no such split; there are {', '.join(others) or 'none'}")
     ids = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
     if not ids:
         raise OvssError(f"{path}: the split is empty; put one image name per line")
@@ -120,14 +115,14 @@ def read_split(path: Path) -> tuple[str, ...]:
 
 
 def stems(folder: Path, ending: str) -> list[str]:
-    """Names of the files in a folder that end so, without that ending, sorted; none without one."""
+    """Names of the files in a folder with an ending, without it, sorted; empty without a folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
         return sorted(e.name.removesuffix(ending) for e in entries if e.name.endswith(ending))
 
 
-def list_pictures(folder: Path) -> tuple[str, ...]:
+def list_images(folder: Path) -> tuple[str, ...]:
     """Names of the JPEGs in a folder, sorted: the split of a data set without a split file.
 
     Raises:

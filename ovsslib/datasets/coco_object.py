@@ -1,6 +1,6 @@
 """COCO-Object: COCO's 80 things; everything else is background.
 
-Two ground truths go by this name. The field's (GroupViT's conversion) comes out of COCO-Stuff's
+Two ground truths go by this name. The field's (GroupViT's conversion) comes from COCO-Stuff's
 pixel maps: stuff and unlabelled pixels are background and no pixel is void. The released PnP-OVSS
 code paints the masks of `instances_val2017.json` instead, where the first annotation wins.
 """
@@ -24,7 +24,7 @@ from ovsslib.datasets.coco_stuff import (
     STUFF_IDS,
     THING_IDS,
     CocoPixelMaps,
-    picture_folder,
+    image_folder,
     year_of,
 )
 from ovsslib.datasets.folder import (
@@ -53,7 +53,7 @@ COCO_OBJECT80 = dataclasses.replace(
 )
 """Pixels of background are void."""
 COCO_INSTANCES = dataclasses.replace(COCO_OBJECT81, name="coco-object-instances")
-"""Ground truth out of `instances_val2017.json`."""
+"""Ground truth from `instances_val2017.json`."""
 
 
 def object_tables(layout: Layout) -> dict[str, np.ndarray]:
@@ -66,72 +66,62 @@ def object_tables(layout: Layout) -> dict[str, np.ndarray]:
         End of the file's name -> (256,) uint8 table: COCO-Stuff's official maps, GroupViT's
         converted ones, mmsegmentation's converted ones. 255 is background as all stuff is.
     """
-    none = zero(layout)
-    stuff = dict.fromkeys((number - 1 for number in STUFF_IDS), none)
+    rest = zero(layout)
+    stuff = dict.fromkeys((number - 1 for number in STUFF_IDS), rest)
     things = {number - 1: k for k, number in enumerate(THING_IDS, 1)}
-    trained = {k: k + 1 if k < 80 else none for k in range(171)}
+    trained = {k: k + 1 if k < 80 else rest for k in range(171)}
     return {
-        "": label_table(stuff | things | {VOID: none}),
+        "": label_table(stuff | things | {VOID: rest}),
         "_instanceTrainIds": plain_table(layout, void=False),
-        "_labelTrainIds": label_table(trained | {VOID: none}),
+        "_labelTrainIds": label_table(trained | {VOID: rest}),
     }
 
 
-def coco_object81(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoPixelMaps:
-    """COCO-Object with background as a class; arguments and errors as in `CocoPixelMaps`."""
-    return CocoPixelMaps(root, split, COCO_OBJECT81, object_tables(COCO_OBJECT81))
-
-
-def coco_object80(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoPixelMaps:
-    """COCO-Object without background; arguments and errors as in `CocoPixelMaps`."""
-    return CocoPixelMaps(root, split, COCO_OBJECT80, object_tables(COCO_OBJECT80))
+def coco_object(
+    root: str | os.PathLike[str] | None = None, split: str = "val", layout: Layout = COCO_OBJECT81
+) -> CocoPixelMaps:
+    """COCO-Object from pixel maps; arguments and errors as in `CocoPixelMaps`."""
+    return CocoPixelMaps(root, split, layout, object_tables(layout))
 
 
 class CocoInstances(FolderDataset):
     """COCO's images with labels painted from `instances_val2017.json` (a `Dataset`).
 
-    Where objects overlap, the one listed first wins. Every image of the file counts: one without
+    As in the released code, where objects overlap the one listed first wins, and regions of many
+    objects (`iscrowd`) count as their class. Every image of the file counts: one without
     annotations is background. Needs pycocotools.
 
     Args:
         root: COCO's folder (with `annotations/instances_val2017.json`) or one that holds it;
             None looks below `$OVSS_DATA`.
         split: `"val"` or `"train"`.
-        crowd: What regions of many objects (`iscrowd`) are: `"object"`, their class, as in the
-            released code; or `"void"` where no single object covers them.
 
     Raises:
-        OvssError: Root or split is missing, the file is no COCO file, or pycocotools is missing.
+        OvssError: Root or split is missing, the file is not COCO's, or pycocotools is missing.
     """
 
-    def __init__(
-        self,
-        root: str | os.PathLike[str] | None = None,
-        split: str = "val",
-        crowd: Literal["object", "void"] = "object",
-    ) -> None:
+    def __init__(self, root: str | os.PathLike[str] | None = None, split: str = "val") -> None:
         _masks()
         layout, year = COCO_INSTANCES, year_of(split, COCO_INSTANCES.name)
         file = f"annotations/instances_{year}.json"
         hint = f"ovss data download {layout.name} gets it"
-        found = find_root(root, BELOW, holds=(file,), hint=hint)
-        self._sizes, self._objects = _read_instances(found / file)
+        folder = find_root(root, BELOW, holds=(file,), hint=hint)
+        self._sizes, self._objects = _read_instances(folder / file)
         table = plain_table(layout, void=True)
-        super().__init__(layout, found, split, tuple(sorted(self._sizes)), table)
-        self._pictures = picture_folder(found, year)
-        self._crowd = crowd
-        self.file = found / file
+        super().__init__(layout, folder, split, tuple(sorted(self._sizes)), table)
+        self.image_folder = image_folder(folder, year)
+        self.file = folder / file
 
     def image_path(self, name: str) -> Path:
         """`images/val2017/<name>.jpg`."""
-        return self._pictures / f"{name}.jpg"
+        return self.image_folder / f"{name}.jpg"
 
     def label_path(self, name: str) -> None:
         """None: labels are in one JSON file."""
         del name
 
     def label(self, name: str) -> np.ndarray:
-        """(H, W) uint8: 0 background, 1..80, 255 void (crowds, if asked for).
+        """(H, W) uint8: 0 background, 1..80.
 
         Raises:
             LabelError: The image is not in the file, or a mask of it is damaged.
@@ -139,19 +129,14 @@ class CocoInstances(FolderDataset):
         if name not in self._sizes:
             raise LabelError("label missing", f"{self.file}: lists no image {name}")
         label = np.zeros(self._sizes[name], np.uint8)
-        # Single objects first where crowds are void, so that a crowd hides no object.
-        order = self._objects.get(name, [])
-        if self._crowd == "void":
-            order = sorted(order, key=lambda one: one["iscrowd"])
-        for one in order:
-            value = VOID if one["iscrowd"] and self._crowd == "void" else one["label"]
+        for category, segmentation in self._objects.get(name, []):
             try:
-                mask = decode(one["segmentation"], *label.shape)
+                mask = decode(segmentation, *label.shape)
             except (TypeError, ValueError, KeyError, IndexError) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 message = f"{self.file}: a mask of {name} is damaged ({reason})"
                 raise LabelError("label unreadable", message) from error
-            label[(label == 0) & mask] = value
+            label[(label == 0) & mask] = category
         return label
 
 
@@ -179,8 +164,8 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
         code = segmentation
     if tuple(code["size"]) != (height, width):
         raise ValueError(f"made for {code['size']}, the image has {[height, width]}")
-    found: np.ndarray = masks.decode(code).astype(bool)
-    return found
+    mask: np.ndarray = masks.decode(code).astype(bool)
+    return mask
 
 
 def _masks() -> Any:
@@ -193,8 +178,10 @@ def _masks() -> Any:
     return mask
 
 
-def _read_instances(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, list[Any]]]:
-    """Sizes (H, W) of all images, and the annotations of those that have some."""
+def _read_instances(
+    path: Path,
+) -> tuple[dict[str, tuple[int, int]], dict[str, list[tuple[int, Any]]]]:
+    """Sizes (H, W) of all images; label and segmentation of each object of those that have some."""
     try:
         content = json.loads(path.read_text("utf-8"))
         stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
@@ -203,31 +190,18 @@ def _read_instances(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, l
         }
         labels = {number: k for k, number in enumerate(THING_IDS, 1)}
         objects = defaultdict(list)
-        for one in content["annotations"]:
-            objects[stems[one["image_id"]]].append(
-                {
-                    "segmentation": one["segmentation"],
-                    "iscrowd": one.get("iscrowd", 0),
-                    "label": labels[one["category_id"]],
-                }
-            )
+        for annotation in content["annotations"]:
+            label = labels[annotation["category_id"]]
+            objects[stems[annotation["image_id"]]].append((label, annotation["segmentation"]))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise OvssError(f"{path}: cannot be read ({reason}); is it complete?") from error
     except KeyError as error:
         raise OvssError(
-            f"{path}: not COCO's instances: {error} is missing, or no id of its images and 80 "
-            "things"
+            f"{path}: not COCO's instances: {error} is missing, or is not an id of an image or "
+            "of one of the 80 things"
         ) from error
     return sizes, dict(objects)
-
-
-def coco_instances(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoInstances:
-    """The paper's COCO-Object: masks of single objects and crowds, the first annotation wins.
-
-    Arguments and errors as in `CocoInstances`.
-    """
-    return CocoInstances(root, split)
 
 
 def load_object_labels(

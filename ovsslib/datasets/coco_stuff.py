@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ovsslib.datasets.base import find_root, list_pictures, stems
+from ovsslib.datasets.base import find_root, list_images, stems
 from ovsslib.datasets.folder import FolderDataset, Layout, label_table
 from ovsslib.errors import OvssError
 from ovsslib.io.class_names import class_names
 from ovsslib.io.palette import VOID
 
 ABSENT_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
-"""Official ids that no image has: street sign, hat, shoe, eye glasses, plate, mirror, window,
+"""Official ids that occur in no image: street sign, hat, shoe, eye glasses, plate, mirror, window,
 desk, door, blender, hair brush."""
 THING_IDS: tuple[int, ...] = tuple(sorted(set(range(1, 91)) - ABSENT_IDS))
 """Official ids of the 80 things; the label is the position, counted from 1."""
@@ -47,8 +47,8 @@ COCO_STUFF = Layout(
 
 def official_table() -> np.ndarray:
     """From a pixel of an official map (id less one) to labels 1..171; 255 is void."""
-    pairs = {number - 1: k for k, number in enumerate((*THING_IDS, *STUFF_IDS), 1)}
-    return label_table(pairs | {VOID: VOID})
+    labels = {number - 1: k for k, number in enumerate((*THING_IDS, *STUFF_IDS), 1)}
+    return label_table(labels | {VOID: VOID})
 
 
 def train_id_table() -> np.ndarray:
@@ -58,7 +58,13 @@ def train_id_table() -> np.ndarray:
 
 @dataclass(frozen=True)
 class MapFiles:
-    """Which pixel maps there are: their folder, the end of their names, what their pixels mean."""
+    """Pixel maps of one kind.
+
+    Attributes:
+        folder: Where they lie.
+        suffix: End of their names before `.png`.
+        table: Stored number -> label; see `label_table`.
+    """
 
     folder: Path
     suffix: str
@@ -93,16 +99,14 @@ class CocoPixelMaps(FolderDataset):
         year = year_of(split, layout.name)
         holds = tuple(f"{folder}/{year}" for folder in _MAPS)
         hint = f"ovss data download {layout.name} gets it"
-        found = find_root(root, layout.below, holds=holds, hint=hint)
-        maps = _find_maps(found, year, tables)
-        ids = list_pictures(picture_folder(found, year))
-        super().__init__(layout, found, split, ids, maps.table)
-        self.maps = maps
-        self._pictures = picture_folder(found, year)
+        folder = find_root(root, layout.below, holds=holds, hint=hint)
+        self.maps = _find_maps(folder, year, tables)
+        self.image_folder = image_folder(folder, year)
+        super().__init__(layout, folder, split, list_images(self.image_folder), self.maps.table)
 
     def image_path(self, name: str) -> Path:
         """`images/val2017/<name>.jpg`."""
-        return self._pictures / f"{name}.jpg"
+        return self.image_folder / f"{name}.jpg"
 
     def label_path(self, name: str) -> Path:
         """`stuffthingmaps/val2017/<name>.png`, or whatever kind there is."""
@@ -111,8 +115,8 @@ class CocoPixelMaps(FolderDataset):
     def strays(self) -> list[str]:
         """Maps of this kind without an image."""
         suffix = self.maps.suffix
-        found = stems(self.maps.folder, ".png")
-        names = {stem.removesuffix(suffix) for stem in found if _is(stem, suffix)}
+        labels = stems(self.maps.folder, ".png")
+        names = {stem.removesuffix(suffix) for stem in labels if _is(stem, suffix)}
         return sorted(names - set(self.ids))
 
 
@@ -127,23 +131,23 @@ def year_of(split: str, name: str) -> str:
     return f"{split}2017"
 
 
-def picture_folder(root: Path, year: str) -> Path:
+def image_folder(root: Path, year: str) -> Path:
     """`images/val2017` or, as the official archive has it, `val2017`."""
     inside = root / "images" / year
     return inside if inside.is_dir() or not (root / year).is_dir() else root / year
 
 
 def _is(stem: str, suffix: str) -> bool:
-    """Whether a file's stem is of this kind; a converted name is no official one."""
+    """Whether a file's stem has this suffix; without one, it must not be a converted map's."""
     return stem.endswith(suffix) if suffix else "_" not in stem
 
 
 def _find_maps(root: Path, year: str, tables: Mapping[str, np.ndarray]) -> MapFiles:
     best: tuple[int, MapFiles] | None = None
     for folder in (root / name / year for name in _MAPS):
-        found = stems(folder, ".png")
+        labels = stems(folder, ".png")
         for suffix, table in tables.items():
-            count = sum(_is(stem, suffix) for stem in found)
+            count = sum(_is(stem, suffix) for stem in labels)
             if count and (best is None or count > best[0]):
                 best = count, MapFiles(folder, suffix, table)
     if best is None:

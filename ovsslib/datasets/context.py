@@ -2,19 +2,17 @@
 
 Layout as in mmsegmentation: `SegmentationClassContext` holds mode L PNGs, 0 background and 1..59
 in ALPHABETICAL order. The data set's own images of 59 labels have another order (VOC's 20 first);
-`ovsslib.datasets.convert` translates them and the official `.mat` and JSON files.
+`ovsslib.datasets.convert` converts them, and the official `.mat` and JSON files.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 
 import numpy as np
 
-from ovsslib.datasets.base import find_root, read_split
-from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
+from ovsslib.datasets.folder import Layout
+from ovsslib.datasets.voc import VOCDataset
 from ovsslib.io.class_names import class_names, vocabulary
 
 CONTEXT_CLASSES: tuple[str, ...] = class_names("context59")
@@ -51,7 +49,7 @@ CONTEXT59 = dataclasses.replace(CONTEXT60, name="context59", background=False, z
 """Pixels of background are void."""
 
 
-class ContextDataset(FolderDataset):
+class ContextDataset(VOCDataset):
     """Pascal Context's images and labels (a `Dataset`).
 
     Images are VOC 2010's own, not those of the same name in VOC 2012.
@@ -61,35 +59,22 @@ class ContextDataset(FolderDataset):
             `ImageSets/SegmentationContext`, or one that holds it under its official name; None
             looks below `$OVSS_DATA`.
         split: Name of a file in `ImageSets/SegmentationContext`.
-        layout: With or without background.
+        layout: With or without background; None takes that with it.
 
     Raises:
         OvssError: Root or split is missing.
     """
 
-    def __init__(
-        self,
-        root: str | os.PathLike[str] | None = None,
-        split: str = "val",
-        layout: Layout = CONTEXT60,
-    ) -> None:
-        hint = "its labels are made by: ovss data download context, ovss data convert context"
-        found = find_root(root, layout.below, holds=("SegmentationClassContext",), hint=hint)
-        ids = read_split(found / "ImageSets" / "SegmentationContext" / f"{split}.txt")
-        super().__init__(layout, found, split, ids, plain_table(layout, void=False))
-
-    def image_path(self, name: str) -> Path:
-        """`JPEGImages/<name>.jpg`."""
-        return self.root / "JPEGImages" / f"{name}.jpg"
-
-    def label_path(self, name: str) -> Path:
-        """`SegmentationClassContext/<name>.png`."""
-        return self.root / "SegmentationClassContext" / f"{name}.png"
+    usual = CONTEXT60
+    masks = "SegmentationClassContext"
+    lists = "SegmentationContext"
+    void = False
+    hint = "its labels are made by: ovss data download context, ovss data convert context"
 
     def doubts(self, share: np.ndarray) -> list[str]:
-        """Notices the order with VOC's classes first, in which grass has the number of "mouse".
+        """Notice the order with VOC's classes first, in which grass has the number of "mouse".
 
-        Computer mice are in about one picture of a hundred, grass in one of three.
+        About one image in a hundred holds a computer mouse, one in three grass.
         """
         mouse = CONTEXT_CLASSES.index("mouse") + 1
         if share[mouse] <= 0.1:
@@ -124,13 +109,3 @@ def ids_table() -> np.ndarray:
     table = np.zeros(1 << 16, np.uint8)
     table[list(CONTEXT_IDS)] = np.arange(len(CONTEXT_IDS))
     return table
-
-
-def context60(root: str | os.PathLike[str] | None = None, split: str = "val") -> ContextDataset:
-    """Context with background as a class; arguments and errors as in `ContextDataset`."""
-    return ContextDataset(root, split, CONTEXT60)
-
-
-def context59(root: str | os.PathLike[str] | None = None, split: str = "val") -> ContextDataset:
-    """Context without background; arguments and errors as in `ContextDataset`."""
-    return ContextDataset(root, split, CONTEXT59)

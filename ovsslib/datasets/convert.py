@@ -1,7 +1,7 @@
-"""Label files made of official forms that are not read as they are. Sources are never changed.
+"""Convert official annotation formats that ovsslib cannot read directly; sources stay unchanged.
 
 Pascal Context comes as `.mat` files of 459 classes, as run-length codes in one JSON file
-(PASCAL in Detail) or as images of 59 classes in another order; all become the PNGs that
+(PASCAL in Detail) or as PNGs of 59 classes in another order; all become the PNGs that
 mmsegmentation reads. COCO-Object is read from COCO-Stuff's maps directly; its converted form is for
 other programs.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from ovsslib.io.files import write_atomic
 from ovsslib.types import Progress
 
 FORMS = ("trainval_merged.json", "trainval", "59_context_labels")
-"""Where the official forms of Context's labels are looked for, in VOC2010's folder."""
+"""Official forms of Context's labels, by their names in VOC 2010's folder."""
 
 
 def convert_context(
@@ -36,34 +36,34 @@ def convert_context(
     """Make `SegmentationClassContext` and the split files of Pascal Context.
 
     Args:
-        root: VOC2010's folder, or one that holds it; None looks below `$OVSS_DATA`.
+        root: VOC 2010's folder, or one that holds it; None looks below `$OVSS_DATA`.
         source: `trainval_merged.json` (needs pycocotools), the folder of the official `.mat`
             files, or that of the official images in the order with VOC's classes first
-            (`59_context_labels`); None takes the first of `FORMS` in VOC2010's folder.
-        progress: Wraps the iteration over images: items, what is done, how many there are.
+            (`59_context_labels`); None takes the first of `FORMS` in VOC 2010's folder.
+        progress: Wraps the iteration over images.
 
     Returns:
         The folder of labels, and how many were written.
 
     Raises:
-        OvssError: There is no source, it is damaged or of another data set, or the labels cannot be
-            written.
+        OvssError: There is no source, it is damaged or another data set's, or the labels cannot
+            be written.
     """
-    found = find_root(root, CONTEXT60.below, holds=("JPEGImages",))
-    there = [found / name for name in FORMS if (found / name).exists()]
-    if source is None and not there:
+    folder = find_root(root, CONTEXT60.below, holds=("JPEGImages",))
+    forms = [folder / name for name in FORMS if (folder / name).exists()]
+    if source is None and not forms:
         raise OvssError(
-            f"{found}: holds none of {', '.join(FORMS)}; ovss data download context gets the first"
+            f"{folder}: holds none of {', '.join(FORMS)}; ovss data download context gets the first"
         )
-    source = source or there[0]
-    target = found / "SegmentationClassContext"
+    source = source or forms[0]
+    target = folder / "SegmentationClassContext"
     if source.resolve() == target.resolve():
         raise OvssError(f"{source}: would be overwritten by its own conversion; move it elsewhere")
-    splits, names, label_of = _context_source(source, found)
+    splits, names, label_of = _context_source(source, folder)
     count = _write(target, names, "", label_of, progress)
     for split, ids in splits.items():
         text = "".join(f"{name}\n" for name in ids)
-        write_atomic(found / "ImageSets" / "SegmentationContext" / f"{split}.txt", text)
+        write_atomic(folder / "ImageSets" / "SegmentationContext" / f"{split}.txt", text)
     return target, count
 
 
@@ -74,30 +74,25 @@ def _context_source(source: Path, root: Path) -> _Labels:
     """Ids of the splits, ids of all labels, and the function that gives a label."""
     if source.suffix == ".json":
         return _from_detail(source)
-    for ending, read in ((".mat", _read_mat), (".png", _read_voc_first)):
-        if names := stems(source, ending):
-            # These forms tell no split: it is VOC 2010's own, of its main challenge.
-            lists = root / "ImageSets" / "Main"
-            have = set(names)
-            splits = {
-                split: [name for name in read_split(lists / f"{split}.txt") if name in have]
-                for split in ("train", "val")
-            }
-            return splits, names, partial(_read_in, source, ending, read)
-    raise OvssError(
-        f"{source}: neither trainval_merged.json nor a folder of .mat files or of PNGs "
-        "(59_context_labels); give one of them with --source"
-    )
-
-
-def _read_in(
-    folder: Path, ending: str, read: Callable[[Path], np.ndarray], name: str
-) -> np.ndarray:
-    return read(folder / f"{name}{ending}")
+    readers = {".mat": _read_mat, ".png": _read_voc_first}
+    ending = next((ending for ending in readers if stems(source, ending)), None)
+    if ending is None:
+        raise OvssError(
+            f"{source}: neither trainval_merged.json nor a folder of .mat files or of PNGs "
+            "(59_context_labels); give one of them with --source"
+        )
+    # These forms have no splits: take those of VOC 2010's main challenge.
+    names, read = stems(source, ending), readers[ending]
+    labelled = set(names)
+    splits = {}
+    for split in ("train", "val"):
+        ids = read_split(root / "ImageSets" / "Main" / f"{split}.txt")
+        splits[split] = [name for name in ids if name in labelled]
+    return splits, names, lambda name: read(source / f"{name}{ending}")
 
 
 def _read_mat(path: Path) -> np.ndarray:
-    """Label of an official `.mat` file: what is none of the 59 classes becomes background."""
+    """Label of an official `.mat` file; classes outside the 59 become background."""
     from scipy.io import loadmat
 
     try:
@@ -106,7 +101,7 @@ def _read_mat(path: Path) -> np.ndarray:
     except Exception as error:  # scipy raises whatever a damaged file leads to
         reason = " ".join(str(error).split())
         raise OvssError(
-            f"{path}: no label map can be read ({reason}); is it Pascal Context's?"
+            f"{path}: the label map cannot be read ({reason}); is it Pascal Context's?"
         ) from error
     return label
 
@@ -123,21 +118,20 @@ def _read_voc_first(path: Path) -> np.ndarray:
 
 
 def _from_detail(path: Path) -> _Labels:
-    """PASCAL in Detail's file. It has only the 59 classes: another id means another file."""
+    """Splits and labels of PASCAL in Detail's file, which has the 59 classes only."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        pictures = {one["image_id"]: one for one in content["images"]}
-        masks: dict[str, list[tuple[int, Any]]] = defaultdict(list)
-        for one in content["annos_segmentation"]:
-            name = Path(pictures[one["image_id"]]["file_name"]).stem
-            masks[name].append((one["category_id"], one["segmentation"]))
-        sizes = {
-            Path(one["file_name"]).stem: (one["height"], one["width"]) for one in pictures.values()
-        }
+        names: dict[int, str] = {}
+        sizes: dict[str, tuple[int, int]] = {}
         splits: dict[str, list[str]] = {"train": [], "val": []}
-        for one in pictures.values():
-            if one["phase"] in splits:
-                splits[one["phase"]].append(Path(one["file_name"]).stem)
+        for image in content["images"]:
+            name = names[image["image_id"]] = Path(image["file_name"]).stem
+            sizes[name] = image["height"], image["width"]
+            if image["phase"] in splits:
+                splits[image["phase"]].append(name)
+        masks: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+        for mask in content["annos_segmentation"]:
+            masks[names[mask["image_id"]]].append((mask["category_id"], mask["segmentation"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise OvssError(
@@ -147,12 +141,12 @@ def _from_detail(path: Path) -> _Labels:
     strange = {number for pairs in masks.values() for number, _ in pairs} - label_of_id.keys()
     if strange:
         raise OvssError(
-            f"{path}: has category {min(strange)}, which is none of the 59 classes of "
+            f"{path}: has category {min(strange)}, which is not one of the 59 classes of "
             "trainval_merged.json; is it another file?"
         )
 
     def label_of(name: str) -> np.ndarray:
-        label = np.zeros(sizes[name], np.uint8)  # of overlapping masks the last one stays
+        label = np.zeros(sizes[name], np.uint8)  # where masks overlap, the last one wins
         for number, code in masks.get(name, []):
             try:
                 label[decode(code, *label.shape)] = label_of_id[number]
@@ -160,8 +154,7 @@ def _from_detail(path: Path) -> _Labels:
                 raise OvssError(f"{path}: a mask of {name} is damaged ({error})") from error
         return label
 
-    names = [name for ids in splits.values() for name in ids]
-    return splits, names, label_of
+    return splits, [*splits["train"], *splits["val"]], label_of
 
 
 def convert_coco_object(
@@ -172,15 +165,15 @@ def convert_coco_object(
     split: str = "val",
     progress: Progress | None = None,
 ) -> tuple[Path, int]:
-    """Write COCO-Object's labels as GroupViT's form: `…_instanceTrainIds.png`, 0..80.
+    """Write COCO-Object's labels in GroupViT's form: `…_instanceTrainIds.png`, 0..80.
 
     Args:
         root: COCO's folder, or one that holds it; None looks below `$OVSS_DATA`.
         source: `"maps"`: COCO-Stuff's pixel maps, as GroupViT does; `"instances"`: the masks of
             `instances_val2017.json`, as the released PnP-OVSS code does.
         out: Folder in which `annotations/val2017` is written; None takes COCO's own for
-            `"maps"` and its subfolder `instances` for `"instances"`, so that the two ground
-            truths never replace each other.
+            `"maps"` and its subfolder `instances` for `"instances"`, so that neither ground
+            truth overwrites the other.
         split: `"val"` or `"train"`.
         progress: As for `convert_context`.
 
@@ -198,19 +191,14 @@ def convert_coco_object(
 
 def _write(
     target: Path,
-    names: Iterable[str],
+    names: Sequence[str],
     suffix: str,
     label_of: Callable[[str], np.ndarray],
     progress: Progress | None,
 ) -> int:
     """Write a mode L PNG per name; returns how many."""
-    names = list(names)
-    count = 0
-    items: Iterable[str] = names
-    if progress:
-        items = progress(names, f"writing {target.name}", len(names))
+    items = progress(names, f"writing {target.name}", len(names)) if progress else names
     for name in items:
         image = Image.fromarray(label_of(name))
         write_atomic(target / f"{name}{suffix}.png", partial(image.save, format="PNG"))
-        count += 1
-    return count
+    return len(names)

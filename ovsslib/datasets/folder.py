@@ -1,4 +1,4 @@
-"""Data sets of image files and label PNGs, and the table from stored numbers to labels."""
+"""Data sets of image files and label PNGs, and tables from stored numbers to labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ovsslib.io.images import open_image
 from ovsslib.io.palette import VOID
 
 ILLEGAL = 254
-"""What a table gives for numbers that no label file may hold; no data set has 254 classes."""
+"""Marks numbers in a table that a label file must not hold; no data set has 254 classes."""
 
 
 class LabelError(OvssError):
@@ -33,7 +33,7 @@ class LabelError(OvssError):
 
 @dataclass(frozen=True)
 class Layout:
-    """What tells one data set from another, wherever its files lie.
+    """What a data set is, wherever its files lie.
 
     Attributes:
         name: The data set's name.
@@ -41,12 +41,12 @@ class Layout:
         things: Labels of countable objects.
         covered: See `Dataset`.
         background: See `Dataset`.
-        below: Where it usually lies within a folder of data sets.
+        below: Where it usually lies below a folder of data sets.
         zero_is_void: Whether pixels without a class are void and not background; then
             `background` is false.
         shipped: Folder used when neither `root` nor `$OVSS_DATA` gives one.
-        expected: Split -> numbers of images that its publications name; no entry where a split
-            has no fixed size.
+        expected: Split -> numbers of images that publications name; no entry for a split without
+            a fixed size.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Layout:
 
 
 class FolderDataset(ABC):
-    """Images and label PNGs in folders (a `Dataset`); a subclass says which files they are.
+    """Images and label PNGs in folders (a `Dataset`); a subclass says where they lie.
 
     Args:
         layout: Which data set it is.
@@ -91,9 +91,9 @@ class FolderDataset(ABC):
 
     @abstractmethod
     def label_path(self, name: str) -> Path | None:
-        """Where the label PNG is, or should be; None where labels are in no file of their own.
+        """Where the label PNG is, or should be.
 
-        A class that gives None has a `label` of its own.
+        None where images have no label files of their own; then the class has its own `label`.
         """
 
     def image(self, name: str) -> Image.Image:
@@ -108,36 +108,36 @@ class FolderDataset(ABC):
         """(H, W) uint8: 0 background, 1..C, 255 void.
 
         Raises:
-            LabelError: Missing, damaged, not a label PNG, or with a value that is no class.
+            LabelError: Missing, damaged, not a label PNG, or with a value that is not a class.
         """
         path = self.label_path(name)
         if path is None:
             raise OvssError(f"{self.name} has no label files of its own; its class must read them")
         stored = read_label(path)
-        # A look-up into a new array: renaming ids one after another in place would let them chain.
-        # (`take` and not an index: it needs no wide copy of the indices.)
+        # A look-up table, since ids renamed in place one after another would be renamed again.
+        # (`take` instead of an index: it makes no 64-bit copy of the indices.)
         label: np.ndarray = self.table.take(stored)
         if (label == ILLEGAL).any():
             strange = int(stored[label == ILLEGAL].min())
             raise LabelError(
                 "label values",
                 f"{path}: holds {strange}, but the label files of {self.name} hold "
-                f"{legal_values(self.table)}; is it this data set's, and not converted?",
+                f"{legal_values(self.table)}; is it a converted file, or another data set's?",
             )
         return label
 
     def strays(self) -> list[str]:
-        """Labels in the split's folder without an image; where a file lists the split, none."""
+        """Labels in the split's folder without an image; empty where a file lists the split."""
         return []
 
     def doubts(self, share: np.ndarray) -> list[str]:
-        """What the whole set says about its labels that no single file does.
+        """Faults that only show in the whole data set.
 
         Args:
             share: (C + 1,) share of the images that hold each label, 0..1.
 
         Returns:
-            Sentences; none where all is as expected.
+            Sentences; empty where all is as expected.
         """
         del share
         return []
@@ -164,7 +164,7 @@ def label_table(pairs: Mapping[int, int] | Iterable[tuple[int, int]]) -> np.ndar
 
 
 def legal_values(table: np.ndarray) -> str:
-    """The numbers that a table has labels for, in words.
+    """The numbers that a table has labels for, as text.
 
     Example:
         >>> legal_values(label_table({0: 0, 1: 1, 2: 2, 4: 3, 255: 255}))
@@ -189,7 +189,7 @@ def plain_table(layout: Layout, *, void: bool) -> np.ndarray:
         void: Whether files may hold 255.
 
     Returns:
-        (256,) uint8, see `label_table`. Nothing is shifted, so that 255 cannot run over.
+        (256,) uint8, see `label_table`. Nothing is shifted, so 255 cannot overflow to 0.
     """
     pairs = {k: k for k in range(1, len(layout.classes) + 1)} | {0: zero(layout)}
     return label_table(pairs | ({VOID: VOID} if void else {}))
@@ -199,7 +199,7 @@ _STRETCHED = {"L;2": 85, "L;4": 17}
 
 
 def read_label(path: Path) -> np.ndarray:
-    """Label values of a palette (P) or greyscale (L) PNG: the stored numbers, no colours.
+    """Label values of a palette (P) or greyscale (L) PNG: the stored numbers, not colours.
 
     Args:
         path: PNG.
@@ -221,11 +221,11 @@ def read_label(path: Path) -> np.ndarray:
             if image.mode not in ("P", "L", "1"):
                 raise LabelError(
                     "label in colours",
-                    f"{path}: a label PNG stores class numbers (mode P or L), this one colours "
-                    f"(mode {image.mode}); convert it back to indices",
+                    f"{path}: a label PNG stores class numbers (mode P or L), this one stores "
+                    f"colours (mode {image.mode}); convert it back to indices",
                 )
-            # Programs that make PNGs smaller pack grey of few values into 1, 2 or 4 bits; Pillow
-            # stretches 2 and 4 bits to 0..255, which would make other class numbers of them.
+            # Programs that shrink PNGs pack grey of few values into 1, 2 or 4 bits. Pillow
+            # stretches 2 and 4 bits to 0..255, which would change the class numbers.
             return np.array(image, np.uint8) // np.uint8(_STRETCHED.get(packed, 1))
     except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())

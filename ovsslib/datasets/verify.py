@@ -1,15 +1,16 @@
-"""Is a data set whole? Every label is read, every image's size compared, counts are checked."""
+"""Is a data set complete? Reads every label, compares every image's size, checks counts."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,36 +18,35 @@ from PIL import Image
 from ovsslib.datasets.folder import FolderDataset, LabelError
 from ovsslib.errors import OvssError
 from ovsslib.io.images import open_image
+from ovsslib.io.json import plain
 from ovsslib.types import Progress
 
-T = TypeVar("T")
-
 _ORIENTATION, _SIDEWAYS = 0x0112, 5  # EXIF: from 5 on, width and height change places
-_SOME = 20  # a share of fewer images says nothing about a data set
+_ENOUGH = 20  # shares of fewer images say nothing about a data set
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What `verify` found.
 
     Attributes:
         dataset: Name of the data set.
         split: Name of the split.
         root: Its folder.
-        pictures: How many the split has.
+        images: How many the split has.
         expected: How many it should have; empty where that is not fixed.
-        faults: Kind -> what is wrong, one sentence per image (or per split); empty when whole.
-        pictures_with: (C + 1,) number of images that hold each label, background first.
-        void: Share of all pixels that are void.
+        faults: Kind -> what is wrong, one sentence per image (or per split); empty when complete.
+        images_with: (C + 1,) number of images that hold each label, background first.
+        void: Share of all pixels that are void, 0..1.
     """
 
     dataset: str
     split: str
     root: Path
-    pictures: int
+    images: int
     expected: tuple[int, ...]
     faults: dict[str, tuple[str, ...]]
-    pictures_with: np.ndarray
+    images_with: np.ndarray
     void: float
 
     @property
@@ -55,26 +55,9 @@ class Report:
         return not self.faults
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON holds it."""
-        return {
-            "dataset": self.dataset,
-            "split": self.split,
-            "root": str(self.root),
-            "ok": self.ok,
-            "pictures": self.pictures,
-            "expected": list(self.expected),
-            "faults": {kind: list(found) for kind, found in self.faults.items()},
-            "pictures_with": self.pictures_with.tolist(),
-            "void": self.void,
-        }
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What one image has: faults, and how many of its pixels have each label 0..255."""
-
-    faults: tuple[tuple[str, str], ...]
-    pixels: np.ndarray
+        """The same for JSON, and `ok`."""
+        more = {"root": str(self.root), "images_with": self.images_with.tolist(), "ok": self.ok}
+        return plain(dataclasses.asdict(self) | more)
 
 
 def verify(
@@ -83,112 +66,106 @@ def verify(
     deep: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Report:
+) -> Verification:
     """Check every file of a split.
 
-    Looked at: how many images there are; whether each has its image and its label, and of one
-    size; whether the label stores class numbers (mode P or L) and only legal ones; labels without a
-    image; and what the numbers as a whole say (`FolderDataset.doubts`). Each label is read once;
-    of an image only its head and its end are, unless `deep`.
+    Checked are: the number of images; whether each has its image and its label, of the same size;
+    whether the label stores class numbers (mode P or L) and only legal ones; labels without an
+    image; and what shows in the numbers as a whole (`FolderDataset.doubts`). Each label is read
+    once; of an image only its header and its end are read, unless `deep`.
 
     Args:
         dataset: An opened data set.
         deep: Whether to decode every image.
         workers: Threads; None takes one per processor, eight at most.
-        progress: Wraps the iteration: items, what is done, how many there are.
+        progress: Wraps the iteration over images.
 
     Returns:
-        The report. Faults are of the kinds `count`, `picture missing`, `picture unreadable`,
+        The result. Faults are of the kinds `count`, `image missing`, `image unreadable`,
         `label missing`, `label unreadable`, `label in colours`, `label values`, `size`,
-        `label without picture` and `doubtful`.
+        `label without image` and `doubtful`.
     """
     faults: dict[str, list[str]] = defaultdict(list)
     count, expected = len(dataset.ids), dataset.layout.expected.get(dataset.split, ())
     if expected and count not in expected:
-        words = " or ".join(map(str, expected))
-        faults["count"].append(f"split {dataset.split} has {count} images, {words} are expected")
+        usual = " or ".join(map(str, expected))
+        faults["count"].append(f"split {dataset.split} has {count} images, {usual} are expected")
     pixels = np.zeros(256, np.int64)
-    holding = np.zeros(256, np.int64)
-    found: Iterable[_Found] = _in_threads(
-        partial(_check, dataset, deep=deep), dataset.ids, workers or min(8, os.cpu_count() or 1)
-    )
-    for one in progress(found, f"verifying {dataset.name}", count) if progress else found:
-        for kind, what in one.faults:
-            faults[kind].append(what)
-        pixels += one.pixels
-        holding += one.pixels > 0
+    images_with = np.zeros(256, np.int64)
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    try:  # Pillow decodes without holding Python's lock
+        checks: Iterable[Any] = pool.map(partial(_check, dataset, deep=deep), dataset.ids)
+        if progress:
+            checks = progress(checks, f"verifying {dataset.name}", count)
+        for own_faults, own_pixels in checks:
+            for kind, fault in own_faults:
+                faults[kind].append(fault)
+            pixels += own_pixels
+            images_with += own_pixels > 0
+    finally:  # after Ctrl-C, too, nothing that is queued begins
+        pool.shutdown(cancel_futures=True)
     for name in dataset.strays():
         faults["label without image"].append(f"{name}: the label has no image")
-    with_label = holding[: len(dataset.classes) + 1]
-    if count >= _SOME:
-        faults["doubtful"] += dataset.doubts(with_label / count)
-    return Report(
+    images_with = images_with[: len(dataset.classes) + 1]
+    if count >= _ENOUGH:
+        faults["doubtful"] += dataset.doubts(images_with / count)
+    return Verification(
         dataset.name,
         dataset.split,
         dataset.root,
         count,
         tuple(expected),
-        {kind: tuple(what) for kind, what in faults.items() if what},
-        with_label,
+        {kind: tuple(sentences) for kind, sentences in faults.items() if sentences},
+        images_with,
         float(pixels[255] / max(1, pixels.sum())),
     )
 
 
-def _in_threads(check: Callable[[str], _Found], ids: Iterable[str], n: int) -> Iterator[_Found]:
-    """Results in the order of ids. Pillow decodes without holding Python's lock."""
-    pool = ThreadPoolExecutor(n)
-    try:
-        yield from pool.map(check, ids)
-    finally:  # also when the user has had enough: what is queued is not begun
-        pool.shutdown(cancel_futures=True)
-
-
-def _check(dataset: FolderDataset, name: str, *, deep: bool) -> _Found:
+def _check(
+    dataset: FolderDataset, name: str, *, deep: bool
+) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Faults of one image (kind, sentence), and how many of its pixels have each label 0..255."""
     faults: list[tuple[str, str]] = []
-    size = shape = None
+    size = label_size = None
     pixels = np.zeros(256, np.int64)
     path = dataset.image_path(name)
     try:
-        size = picture_size(path, deep=deep)
+        size = image_size(path, deep=deep)
     except OvssError as error:
         kind = "image unreadable" if path.is_file() else "image missing"
         faults.append((kind, str(error)))
     try:
         label = dataset.label(name)
-        shape = label.shape[::-1]
+        label_size = label.shape[::-1]
         pixels = np.bincount(label.ravel(), minlength=256)
     except LabelError as error:
         faults.append((error.kind, str(error)))
-    if size and shape and size != shape:
-        faults.append(
-            ("size", f"{name}: image {size[0]} x {size[1]}, label {shape[0]} x {shape[1]}")
-        )
-    return _Found(tuple(faults), pixels)
+    if size and label_size and size != label_size:
+        sizes = (f"{width} x {height}" for width, height in (size, label_size))
+        faults.append(("size", f"{name}: image {next(sizes)}, label {next(sizes)}"))
+    return faults, pixels
 
 
-def picture_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
+def image_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
     """Width and height of an image as `open_image` gives it: upright.
 
     Args:
         path: The image.
-        deep: Whether to decode it; otherwise a JPEG that has its end mark is taken for whole, and
-            only others are decoded.
+        deep: Whether to decode it. Otherwise a JPEG with its end mark is taken to be complete, and
+            only other images are decoded.
 
     Raises:
         OvssError: Missing or damaged.
     """
-    if deep or not path.is_file():
-        return open_image(path).size
-    try:
-        with Image.open(path) as image:
-            if image.format != "JPEG" or not _ends(path):
-                return open_image(path).size
-            sideways = image.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS
-            return image.size[::-1] if sideways else image.size
-    except OvssError:
-        raise
-    except (OSError, SyntaxError, ValueError, TypeError):
-        return open_image(path).size  # fails as reading it would, with the same words
+    if not deep and path.is_file():
+        try:
+            with Image.open(path) as image:
+                if image.format == "JPEG" and _ends(path):
+                    sideways = image.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS
+                    return image.size[::-1] if sideways else image.size
+        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+            pass  # open_image says what is wrong
+    return open_image(path).size
 
 
 def _ends(path: Path) -> bool:

@@ -10,13 +10,10 @@ from ovsslib.datasets.base import find_root, read_split
 from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
 from ovsslib.io.class_names import class_names
 
-VOC_CLASSES: tuple[str, ...] = class_names("voc20")
-"""The 20 classes; the official `diningtable`, `pottedplant`, `tvmonitor` are spelt as words,
-because a model reads them as text."""
-
 VOC21 = Layout(
     name="voc21",
-    classes=VOC_CLASSES,
+    # The official `diningtable`, `pottedplant`, `tvmonitor` are spelt as words: models read text.
+    classes=class_names("voc20"),
     things=frozenset(range(1, 21)),
     covered=False,
     background=True,
@@ -37,22 +34,30 @@ class VOCDataset(FolderDataset):
         root: Folder with `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation`, or
             one that holds it under its official name; None looks below `$OVSS_DATA`.
         split: Name of a file in `ImageSets/Segmentation`.
-        layout: Which data set it is.
+        layout: Which data set it is; None takes VOC with background.
 
     Raises:
         OvssError: Root or split is missing.
     """
 
+    usual = VOC21
+    masks = "SegmentationClass"
+    lists = "Segmentation"
+    void = True
+    hint = ""
+
     def __init__(
         self,
         root: str | os.PathLike[str] | None = None,
         split: str = "val",
-        layout: Layout = VOC21,
+        layout: Layout | None = None,
     ) -> None:
-        found = find_root(root, layout.below, shipped=layout.shipped)
-        ids = read_split(found / "ImageSets" / "Segmentation" / f"{split}.txt")
-        table = plain_table(layout, void=True)
-        super().__init__(layout, found, split, ids, table)
+        layout = layout or self.usual
+        folder = find_root(
+            root, layout.below, shipped=layout.shipped, holds=(self.masks,), hint=self.hint
+        )
+        ids = read_split(folder / "ImageSets" / self.lists / f"{split}.txt")
+        super().__init__(layout, folder, split, ids, plain_table(layout, void=self.void))
 
     def image_path(self, name: str) -> Path:
         """`JPEGImages/<name>.jpg`."""
@@ -60,14 +65,4 @@ class VOCDataset(FolderDataset):
 
     def label_path(self, name: str) -> Path:
         """`SegmentationClass/<name>.png`."""
-        return self.root / "SegmentationClass" / f"{name}.png"
-
-
-def voc21(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
-    """VOC 2012 with background as a class; arguments and errors as in `VOCDataset`."""
-    return VOCDataset(root, split, VOC21)
-
-
-def voc20(root: str | os.PathLike[str] | None = None, split: str = "val") -> VOCDataset:
-    """VOC 2012 without background; arguments and errors as in `VOCDataset`."""
-    return VOCDataset(root, split, VOC20)
+        return self.root / self.masks / f"{name}.png"

@@ -126,9 +126,9 @@ def canonical(dataset: str, more: Iterable[str] = ()) -> str:
         >>> canonical("coco-object")
         'coco-object81'
     """
-    from ovsslib.datasets import ALIASES, DATASETS
+    from ovsslib.datasets import ALIASES, LAYOUTS
 
-    known = {*ALIASES, *DATASETS, *more}
+    known = {*ALIASES, *LAYOUTS, *more}
     if dataset not in known:
         raise unknown("data set", dataset, known)
     return ALIASES.get(dataset, dataset)

@@ -58,12 +58,12 @@ def test_list_names_every_data_set() -> None:
     }
 
 
-def test_the_shipped_pictures_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_images_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OVSS_DATA", raising=False)
     done = ovss("verify", "diorama", "--split", "tune")
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[0].startswith("diorama tune: 100 images in ")
-    assert done.output.splitlines()[-1] == "nothing is wrong"
+    assert done.output.splitlines()[-1] == "no problems found"
 
 
 def test_what_is_wrong_is_counted_and_shown(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_counted_and_shown(tmp_path: Path) -> None:
     assert sum("holds 200" in line for line in lines) == 2
     assert "count: 1" in lines
     assert "148 of 150 classes are in no image: building, sky, floor, tree, ceiling, …" in lines
-    assert lines[-1] == "NOT as it should be"
+    assert lines[-1] == "problems found (see above)"
 
 
 def test_report_as_json(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_report_as_json(tmp_path: Path) -> None:
     done = ovss("verify", "voc", "--root", tmp_path, "--json", "--workers", 1, "--deep")
     assert done.exit_code == 1
     report = json.loads(done.output)
-    assert (report["dataset"], report["pictures"], report["expected"]) == ("voc21", 2, [1449])
+    assert (report["dataset"], report["images"], report["expected"]) == ("voc21", 2, [1449])
     assert list(report["faults"]) == ["count"]
-    assert len(report["pictures_with"]) == 21
+    assert len(report["images_with"]) == 21
 
 
 def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     one_error(ovss("verify", "coco-stuff"), 2, "OVSS_DATA is not set")
     one_error(ovss("download", "voc"), 2, "set OVSS_DATA, or give one with --root")
     one_error(ovss("download", "vok", "--root", tmp_path), 2, "did you mean 'voc'")
-    one_error(ovss("convert", "voc"), 2, "voc is read as it is")
+    one_error(ovss("convert", "voc"), 2, "voc is read directly")
     one_error(ovss("convert", "context", "--out", tmp_path), 2, "--out is for coco-object")
     one_error(ovss("convert", "coco-object", "--source", "x"), 2, "maps or instances")
     assert list(tmp_path.iterdir()) == []

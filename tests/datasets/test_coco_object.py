@@ -93,15 +93,12 @@ def test_the_first_annotation_wins(tmp_path: Path) -> None:
     assert second.label(ONE)[7, 7] == 2
 
 
-def test_crowds_are_objects_or_void(tmp_path: Path) -> None:
-    """The released code paints crowds as their class; as void they hide no single object."""
+def test_crowds_are_objects(tmp_path: Path) -> None:
+    """The released code paints crowds as their class."""
     everywhere = {"size": [HEIGHT, WIDTH], "counts": [0, HEIGHT * WIDTH]}
     single = rectangle(0, 0, 5, 5)
     write_coco(tmp_path, [annotation(1, 1, everywhere, 1), annotation(1, 3, [single])])
     assert (load_dataset("coco-object-instances", tmp_path).label(ONE) == 1).all()
-    void = CocoInstances(tmp_path, crowd="void").label(ONE)
-    assert (void[:5, :5] == 3).all()
-    assert (void == 255).sum() == HEIGHT * WIDTH - 25
 
 
 def test_damaged_files(tmp_path: Path) -> None:

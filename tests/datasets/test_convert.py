@@ -109,7 +109,7 @@ def test_run_length_codes(root: Path) -> None:
 
 def test_a_class_outside_the_59_is_another_file(root: Path) -> None:
     detail(root, category=3)
-    with pytest.raises(OvssError, match="has category 3, which is none of the 59"):
+    with pytest.raises(OvssError, match="has category 3, which is not one of the 59"):
         convert_context(root)
     assert not (root / "SegmentationClassContext").exists()
 
@@ -148,7 +148,7 @@ def test_what_is_missing_or_damaged(root: Path) -> None:
         convert_context(root, root / "empty")
     folder = write_mats(root, [2])
     (folder / f"{TRAIN}.mat").write_bytes(b"MATLAB 5.0 and no more")
-    with pytest.raises(OvssError, match=rf"{TRAIN}\.mat: no label map can be read"):
+    with pytest.raises(OvssError, match=rf"{TRAIN}\.mat: the label map cannot be read"):
         convert_context(root)
     path = detail(root)
     path.write_text(path.read_text()[:-9])

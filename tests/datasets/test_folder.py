@@ -121,3 +121,15 @@ def test_a_label_is_a_new_array(tmp_path: Path) -> None:
     first[:] = 3
     assert (data.label("img_0000") == copy).all()
     assert data.table[0] == 0
+
+
+def test_palette_and_grey_labels_are_the_same(tmp_path: Path) -> None:
+    """Both store the class number; converting a palette PNG to grey would give its luminance."""
+    values = np.array([[0, 1, 15, 20, 255]], np.uint8)
+    grey = Image.fromarray(values)
+    grey.save(tmp_path / "l.png")
+    grey.putpalette(voc_palette().tobytes())
+    grey.save(tmp_path / "p.png")
+    assert Image.open(tmp_path / "p.png").mode == "P"
+    for name in ("l.png", "p.png"):
+        assert (read_label(tmp_path / name) == values).all()
