@@ -60,7 +60,7 @@ def verify(
     split: str = _SPLIT,
     deep: bool = typer.Option(False, help="Decode every image, not only its header and end."),
     show: int = typer.Option(3, min=0, help="Faults of each kind to print."),
-    workers: int | None = typer.Option(None, min=1, help="Threads; by default one per processor."),
+    threads: int | None = typer.Option(None, min=1, help="By default one per CPU, at most 8."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
     r"""Check all files of a split: counts, sizes, label values, modes.
@@ -77,7 +77,7 @@ def verify(
     from ovsslib.datasets.verify import verify as check
 
     data = load_dataset(name, root, split)
-    report = check(data, deep=deep, workers=workers, progress=progress)
+    report = check(data, deep=deep, threads=threads, progress=progress)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:

@@ -64,7 +64,7 @@ def verify(
     dataset: FolderDataset,
     *,
     deep: bool = False,
-    workers: int | None = None,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Check every file of a split.
@@ -77,7 +77,7 @@ def verify(
     Args:
         dataset: An opened data set.
         deep: Whether to decode every image.
-        workers: Threads; None takes one per processor, eight at most.
+        threads: How many; None takes one per processor, eight at most.
         progress: Wraps the iteration over images.
 
     Returns:
@@ -92,7 +92,7 @@ def verify(
         faults["count"].append(f"split {dataset.split} has {count} images, {usual} are expected")
     pixels = np.zeros(256, np.int64)
     images_with = np.zeros(256, np.int64)
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
     try:  # Pillow decodes without holding Python's lock
         checks: Iterable[Any] = pool.map(partial(_check, dataset, deep=deep), dataset.ids)
         if progress:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from ovsslib.errors import OvssError
+from ovsslib.lookup import unknown
 
 
 def vocabulary(name: str) -> tuple[tuple[str, ...], ...]:
@@ -18,8 +18,8 @@ def vocabulary(name: str) -> tuple[tuple[str, ...], ...]:
             `ovsslib/vocab` without its ending.
 
     Returns:
-        One tuple per class, in the order of its labels 1, 2, …: first the name that data sets use
-        here, then other names for the same class.
+        One tuple per class, in the order of labels 1, 2, …: first the name that data sets here
+        use, then other names for the same class.
 
     Raises:
         OvssError: There is no such list.
@@ -28,16 +28,9 @@ def vocabulary(name: str) -> tuple[tuple[str, ...], ...]:
         >>> vocabulary("voc20")[10]
         ('dining table', 'diningtable', 'table')
     """
-    folder = resources.files("ovsslib") / "vocab"
-    file = folder / f"{name}.txt"
-    if not file.is_file():
-        known = sorted(p.name.removesuffix(".txt") for p in folder.iterdir() if p.is_file())
-        raise OvssError(f"no list of classes is called {name!r}; there are {', '.join(known)}")
-    lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(
         tuple(word.strip() for word in line.split(";"))
-        for line in lines
-        if line.strip() and not line.startswith("#")
+        for line in _lines("vocab", name, "list of classes")
     )
 
 
@@ -56,11 +49,10 @@ def protocol_names(name: str) -> dict[str, tuple[str, ...]]:
 
     Args:
         name: A file in `ovsslib/vocab/protocols` without its ending; its lines are
-            `class: name; name; …`, the class by its first name in the data set, or
-            `background`.
+            `class: name; name; …`, with the class's first name in the data set, or `background`.
 
     Returns:
-        Class to its names; classes that keep their own are left out.
+        Class -> its names; classes that keep their own are left out.
 
     Raises:
         OvssError: There is no such file.
@@ -69,14 +61,19 @@ def protocol_names(name: str) -> dict[str, tuple[str, ...]]:
         >>> protocol_names("pnp-voc")
         {'dining table': ('table',)}
     """
-    folder = resources.files("ovsslib") / "vocab" / "protocols"
-    file = folder / f"{name}.txt"
-    if not file.is_file():
-        known = sorted(p.name.removesuffix(".txt") for p in folder.iterdir())
-        raise OvssError(f"no protocol has names called {name!r}; there are {', '.join(known)}")
-    found = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            own, _, words = line.partition(":")
-            found[own.strip()] = tuple(word.strip() for word in words.split(";"))
-    return found
+    names = {}
+    for line in _lines("vocab/protocols", name, "list of a protocol's names"):
+        own, _, words = line.partition(":")
+        names[own.strip()] = tuple(word.strip() for word in words.split(";"))
+    return names
+
+
+def _lines(folder: str, name: str, kind: str) -> list[str]:
+    """Lines of a list, without comments and blank ones."""
+    files = resources.files("ovsslib") / folder
+    path = files / f"{name}.txt"
+    if not path.is_file():
+        known = [f.name.removesuffix(".txt") for f in files.iterdir() if f.is_file()]
+        raise unknown(kind, name, known)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]

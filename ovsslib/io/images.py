@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 )
-"""File name endings a folder is searched for."""
+"""Endings of image files in a folder."""
 
 
 def open_image(source: ImageLike) -> Image.Image:
@@ -30,7 +30,7 @@ def open_image(source: ImageLike) -> Image.Image:
     greyscale and palette images are converted; transparent pixels are laid over white.
 
     Args:
-        source: A file's path, a Pillow image (left as it is), or an (H, W, 3) uint8 array.
+        source: A file's path, a Pillow image (not changed), or an (H, W, 3) uint8 array.
 
     Returns:
         A new image in mode RGB, at least 1 x 1.
@@ -75,7 +75,7 @@ def open_image(source: ImageLike) -> Image.Image:
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Upright 8-bit RGB copy of any Pillow image."""
     if image.width < 1 or image.height < 1:
-        raise OvssError(f"{name}: has no pixels; give a picture of at least 1 x 1")
+        raise OvssError(f"{name}: has no pixels; give an image of at least 1 x 1")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow's own conversion clips at 255. 16-bit PNGs use 0..65535, and 65535 / 257 = 255.
@@ -114,34 +114,34 @@ def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
 
 
 def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files meant by a list of files, folders and glob patterns, in order, each once.
+    """Expand files, folders and glob patterns into paths, in order and without duplicates.
 
     A folder stands for the images directly in it (by file name ending), sorted by name; a pattern
-    with `*`, `?` or `[` for what it matches. Other names are passed on, so that a missing
-    file is reported where it is opened.
+    with `*`, `?` or `[` for the files it matches. Other names are kept, so that a missing file is
+    reported where it is opened.
 
     Raises:
         OvssError: A folder holds no image or a pattern matches nothing.
     """
     import glob
 
-    found: list[Path] = []
+    paths: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
             matches = [p for p in sorted(path.iterdir()) if _is_image(p)]
             if not matches:
                 raise OvssError(f"{path}: the folder holds no image; give image files")
-            found += matches
+            paths += matches
         elif glob.has_magic(str(pattern)) and not path.exists():
-            names = sorted(glob.glob(str(pattern), recursive=True))
-            matches = [Path(name) for name in names if Path(name).is_file()]
+            matches = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
+            matches = [match for match in matches if match.is_file()]
             if not matches:
                 raise OvssError(f"{pattern}: the pattern matches no file; check it")
-            found += matches
+            paths += matches
         else:
-            found.append(path)
-    return list(dict.fromkeys(found))
+            paths.append(path)
+    return list(dict.fromkeys(paths))
 
 
 def _is_image(path: Path) -> bool:

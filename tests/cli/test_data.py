@@ -83,7 +83,7 @@ def test_what_is_wrong_is_counted_and_shown(tmp_path: Path) -> None:
 
 def test_report_as_json(tmp_path: Path) -> None:
     write_voc(tmp_path, 2)
-    done = ovss("verify", "voc", "--root", tmp_path, "--json", "--workers", 1, "--deep")
+    done = ovss("verify", "voc", "--root", tmp_path, "--json", "--threads", 1, "--deep")
     assert done.exit_code == 1
     report = json.loads(done.output)
     assert (report["dataset"], report["images"], report["expected"]) == ("voc21", 2, [1449])

@@ -48,7 +48,7 @@ def test_things_and_stuff() -> None:
     assert not things & {"wall", "sky", "lake", "shower", "crt screen", "path"}
 
 
-def test_the_split_is_all_pictures(tmp_path: Path) -> None:
+def test_the_split_is_all_images(tmp_path: Path) -> None:
     write_ade(tmp_path, n=3)
     (tmp_path / "annotations/validation/ADE_val_00000002.png").unlink()
     save_label(tmp_path / "annotations/validation/ADE_val_00000009.png", [1])

@@ -51,7 +51,7 @@ def test_converted_maps_give_the_same_labels(tmp_path: Path, suffix: str, values
     assert data.strays() == []
 
 
-def test_polygons_runs_and_empty_pictures(tmp_path: Path) -> None:
+def test_polygons_runs_and_empty_images(tmp_path: Path) -> None:
     """The three ways to write a mask; an image without annotations is background, and counts."""
     from pycocotools import mask
 
@@ -86,10 +86,13 @@ def test_sparse_ids_become_labels(tmp_path: Path) -> None:
 
 
 def test_the_first_annotation_wins(tmp_path: Path) -> None:
-    one, two = rectangle(0, 0, 10, 10), rectangle(5, 5, 15, 15)
-    first = CocoInstances(write_coco(tmp_path, [annotation(1, 3, [one]), annotation(1, 2, [two])]))
+    car, bike = (
+        annotation(1, 3, [rectangle(0, 0, 10, 10)]),
+        annotation(1, 2, [rectangle(5, 5, 15, 15)]),
+    )
+    first = CocoInstances(write_coco(tmp_path, [car, bike]))
     assert first.label(ONE)[7, 7] == 3
-    second = CocoInstances(write_coco(tmp_path, [annotation(1, 2, [two]), annotation(1, 3, [one])]))
+    second = CocoInstances(write_coco(tmp_path, [bike, car]))
     assert second.label(ONE)[7, 7] == 2
 
 

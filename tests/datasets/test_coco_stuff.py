@@ -81,7 +81,7 @@ def test_converted_maps_give_the_same_labels(tmp_path: Path) -> None:
     assert (train_id_table()[171:255] == ILLEGAL).all()
 
 
-def test_map_without_picture_and_picture_without_map(tmp_path: Path) -> None:
+def test_map_without_image_and_image_without_map(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "val2017" / f"{NAME}.jpg").unlink()
     (tmp_path / "stuffthingmaps/val2017/000000000003.png").unlink()

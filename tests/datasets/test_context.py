@@ -79,7 +79,7 @@ def test_sizes_of_both_published_lists() -> None:
     assert CONTEXT60.expected["val"] == (5104, 5105)
 
 
-def test_pictures_are_those_of_voc_2010(tmp_path: Path) -> None:
+def test_images_are_those_of_voc_2010(tmp_path: Path) -> None:
     write_context(tmp_path / "VOCdevkit" / "VOC2010")
     data = load_dataset("context60", tmp_path)
     assert data.image_path("2008_000000").parent == tmp_path / "VOCdevkit/VOC2010/JPEGImages"
@@ -106,9 +106,9 @@ def test_palette_and_grey_are_the_same(tmp_path: Path) -> None:
     path = data.label_path("2008_000000")
     assert path is not None
     with Image.open(path) as stored:
-        picture = stored.copy()
-    picture.putpalette(bytes(range(256)) * 3)
-    picture.save(path)
+        image = stored.copy()
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(path)
     assert (data.label("2008_000000") == grey).all()
     save_label(path, [60])
     with pytest.raises(OvssError, match="holds 60"):

@@ -114,7 +114,7 @@ def test_a_class_outside_the_59_is_another_file(root: Path) -> None:
     assert not (root / "SegmentationClassContext").exists()
 
 
-def test_pictures_in_the_other_order(root: Path) -> None:
+def test_images_in_the_other_order(root: Path) -> None:
     """The same names before and after, under other numbers; not one after another in place."""
     folder = root / "59_context_labels"
     for name in (TRAIN, VAL):

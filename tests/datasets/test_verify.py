@@ -145,7 +145,7 @@ def test_progress_and_order(tmp_path: Path) -> None:
     write_ade(tmp_path, n=5)
     for number in range(1, 6):
         (tmp_path / "annotations" / "validation" / f"ADE_val_{number:08d}.png").unlink()
-    report = verify(load_dataset("ade20k", tmp_path), workers=4, progress=progress)
+    report = verify(load_dataset("ade20k", tmp_path), threads=4, progress=progress)
     assert calls == [("verifying ade20k", 5)]
     assert len(report.faults["label missing"]) == 5
     assert report.faults["label missing"] == tuple(sorted(report.faults["label missing"]))

@@ -34,7 +34,7 @@ def test_write_below_a_file_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_a_full_disk_is_one_line() -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     """`/dev/full` refuses every byte as a full disk does."""
 
     def fill(out: object) -> None:
@@ -42,7 +42,8 @@ def test_a_full_disk_is_one_line() -> None:
             full.write(b"x")
 
     with pytest.raises(OvssError, match="No space left"):
-        write_atomic(Path(os.environ.get("TMPDIR", "/tmp")) / "ovss-full-disk-test", fill)
+        write_atomic(tmp_path / "a.txt", fill)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_refused_by_its_name(tmp_path: Path) -> None:

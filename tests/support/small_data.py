@@ -79,11 +79,11 @@ def write_coco(
     return root
 
 
-def annotation(picture: int, category: int, segmentation: Any, iscrowd: int = 0) -> dict[str, Any]:
+def annotation(image: int, category: int, segmentation: Any, iscrowd: int = 0) -> dict[str, Any]:
     """One object of an instances file."""
     return {
-        "id": picture * 1000 + category,
-        "image_id": picture,
+        "id": image * 1000 + category,
+        "image_id": image,
         "category_id": category,
         "segmentation": segmentation,
         "iscrowd": iscrowd,
