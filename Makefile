@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
+# cuda: PyTorch as the package index has it, with CUDA on Linux. cpu: its build without, from PyTorch's own index.
+TORCH ?= cuda
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
@@ -23,10 +26,11 @@ export PYTHONHASHSEED ?= 0
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-install: $(STAMP) ## make the virtual environment (the other targets do it by themselves)
+install: $(STAMP) ## make the virtual environment (the other targets do it too); TORCH=cpu: without CUDA
 
 # Installed once; again when the pins or the project file change.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
+	@case "$(TORCH)" in cuda|cpu) ;; *) echo "error: TORCH=$(TORCH) is unknown; use cuda or cpu"; exit 1;; esac
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11; say which to use: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,8 +38,13 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
 	  { $(PIP) -r <(grep -iE '^(cython|setuptools)==' requirements.lock) wheel; \
 	    $(PIP) --no-build-isolation --no-deps -r <(grep -i '^pydensecrf2==' requirements.lock); }
-	$(PIP) -r requirements.lock
+	@echo "Installing the pinned packages into $(VENV) (PyTorch for $(TORCH)): \
+	$(if $(filter cpu,$(TORCH)),about 2.2 GB,about 6.8 GB; TORCH=cpu needs a third of that), 3 to 10 minutes without output."
+	@# PyTorch first: what the lock asks for is there then, and not taken from the usual index.
+	$(if $(filter cpu,$(TORCH)),$(PIP) --index-url $(TORCH_CPU_INDEX) -r <(grep -E '^(torch|torchvision)==' requirements.lock))
+	$(PIP) -r requirements.lock $(if $(filter cuda,$(TORCH)),-r requirements-cuda.lock)
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "Installed."
 	@touch $@
 
 book: $(STAMP) ## run every notebook, build the book, say where it is

@@ -14,7 +14,7 @@ from ovsslib.evaluate.task import make_task
 from ovsslib.filters.base import ClassFilter
 from ovsslib.metrics.counts import COUNT_NAMES, image_counts
 from ovsslib.reports.examples import segment_again
-from protocols.test_adapter import Colours
+from support.colours import Colours
 from support.helpers import write_voc
 
 QUICK = {"layer": 1, "head": None, "rounds": 2, "patches_per_round": 5}
