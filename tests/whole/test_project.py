@@ -80,9 +80,6 @@ TESTED_WITH = {
     "cli/doctor/command.py": "cli/test_doctor_machine.py",
     "cli/localise.py": "cli/test_train.py",
     "cli/tune.py": "tuning/test_tune.py",
-    "datasets/base.py": "datasets/test_init.py",
-    "datasets/diorama.py": "datasets/test_init.py",
-    "datasets/voc.py": "datasets/test_init.py",
     # A scene is drawn by all of these together.
     **{
         f"miniature/diorama/{name}.py": "miniature/test_diorama_scene.py"
