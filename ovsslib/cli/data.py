@@ -34,7 +34,7 @@ def group() -> None:
 
 @app.command("list")
 def list_() -> None:
-    r"""List the data sets, their classes, and what pixels without a class are.
+    r"""List the data sets: classes, background, other names.
 
     \b
     Examples:
@@ -160,13 +160,11 @@ def convert(
     out: Path | None = typer.Option(None, help="coco-object: folder to write annotations/ in."),
     split: str = _SPLIT,
 ) -> None:
-    r"""Convert official annotation formats that ovsslib cannot read directly.
-
-    Sources stay unchanged.
+    r"""Convert official annotation formats; the sources stay unchanged.
 
     context: SegmentationClassContext, in mmsegmentation's order, and the lists of both splits.
     coco-object: GroupViT's …_instanceTrainIds.png for other programs (ovss reads the official
-    pixel maps and instances_val2017.json directly).
+    pixel maps and instances_val2017.json directly, as all other data sets).
 
     \b
     Examples:

@@ -149,8 +149,10 @@ def _failure(error: Exception, address: str, path: Path) -> str:
     while cause.__context__ is not None:
         cause = cause.__context__
     reason = " ".join((str(cause) or type(cause).__name__).split())
-    by_hand = f"curl -fL -C - -o {shlex.quote(str(path))} {shlex.quote(address)}"
-    return f"the download failed ({reason}); try again, or resume where it stops with: {by_hand}"
+    return (
+        f"the download failed ({reason}); try again, or download it so that it can be resumed: "
+        f"curl -fL -C - -o {shlex.quote(str(path))} {shlex.quote(address)}"
+    )
 
 
 def hub_snapshot(repo: str) -> Path | None:

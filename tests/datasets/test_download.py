@@ -96,7 +96,7 @@ def test_cut_connection(server: FileServer, tmp_path: Path) -> None:
     """Nothing is left; the file that the error's command resumes is taken by the next call."""
     root = tmp_path / "root"
     server.cut = [1000]
-    with pytest.raises(OvssError, match=r"resume where it stops with: curl ") as error:
+    with pytest.raises(OvssError, match=r"so that it can be resumed: curl ") as error:
         download("voc", root, mirror=server.url)
     assert [path for path in root.rglob("*") if path.is_file()] == []
     path, address = map(Path, str(error.value).split()[-2:])
