@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("ovsslib.cli.train", "Train the micro models."),
     "localise": ("ovsslib.cli.localise", "Show which layers and heads attend to the right places."),
     "bench": ("ovsslib.cli.bench.command", "Measure speed and memory on this machine."),
-    "doctor": ("ovsslib.cli.doctor.command", "Show what is installed, found and missing."),
+    "doctor": ("ovsslib.cli.doctor", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),
 }
 """Command -> module (which holds a typer `app`) and what it does."""

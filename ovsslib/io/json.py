@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 from typing import Any
-
-import numpy as np
 
 from ovsslib.redact import redacted
 
@@ -45,6 +44,7 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
-    if isinstance(value, np.generic):
+    # No value is numpy's where nobody has imported it: settings alone must not wait for it.
+    if "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -38,7 +38,7 @@ def provenance(*, device: str = "cpu", dtype: str = "float32") -> dict[str, Any]
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "cpus": _cpus(),
+        "cpus": cpus(),
         "device": device_name(device),
         "dtype": dtype,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -85,7 +85,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpus() -> int:
+def cpus() -> int:
     """Processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

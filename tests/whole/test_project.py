@@ -77,7 +77,6 @@ TESTED_WITH = {
     "cli/bench/tuning.py": "bench/test_tuning.py",
     "cli/deviations.py": "evaluate/test_departures.py",
     "cli/diorama.py": "miniature/test_diorama_scene.py",
-    "cli/doctor/command.py": "cli/test_doctor_machine.py",
     "cli/localise.py": "cli/test_train.py",
     "cli/tune.py": "tuning/test_tune.py",
     # A scene is drawn by all of these together.
