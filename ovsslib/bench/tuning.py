@@ -9,9 +9,9 @@ rounds and CRF, as one would without a search in mind.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,16 +22,16 @@ from PIL import Image
 from ovsslib.bench.random_models import SHAPES, open_model
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.task import Task, make_task
-from ovsslib.filters.captions import image_labels
+from ovsslib.filters.captions import Captions
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.pipeline import PnPOVSS, build
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps
-from ovsslib.tuning.candidates import Candidate, masks
-from ovsslib.tuning.collect import LayerMaps, collect
+from ovsslib.protocols.protocol import get_protocol
+from ovsslib.tuning.candidates import Candidate, masks_of
+from ovsslib.tuning.collect import Images, LayerMaps, collect
 from ovsslib.tuning.objective import Objective
-from ovsslib.tuning.race import Lap, Rules, race
+from ovsslib.tuning.race import Lap, race
 from ovsslib.tuning.reward import Reward, RewardOptions
 from ovsslib.tuning.search import TRIALS, Space, drawn
 
@@ -39,11 +39,10 @@ SPLIT = "tune"
 ALIKE = 0.99
 """Least share of rewards, of an image by a candidate, that must be the same on both ways."""
 
+Judged = TypeVar("Judged")
 
-Found = TypeVar("Found")
 
-
-class _Timed(Reward):
+class _TimedReward(Reward):
     """A reward that knows how long it took."""
 
     seconds = 0.0
@@ -56,14 +55,14 @@ class _Timed(Reward):
         return wins
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Setting:
     """What all ways share: images are read, and prepared for the reward, before the clock."""
 
     model: PnPOVSS
     store: LayerMaps
-    reward: _Timed
-    pictures: list[Image.Image]
+    reward: _TimedReward
+    images: list[Image.Image]
     prepared: list[torch.Tensor]
     batch: int
 
@@ -103,7 +102,7 @@ def tuning(  # noqa: PLR0913 - what is measured
     Returns:
         `settings`; `collect`, seconds of the one pass over all images, and `bytes` of its
         maps; `rows`, one per way: `way`, `candidates`, `seconds` per candidate, `rate`
-        in candidates per minute, `clip`, the share of the time that the reward's model takes, and
+        in candidates per minute, `clip`, the share of the time that the reward takes, and
         `ratio` of its seconds to those of `stored`; `with_collect`, the ratio of `fair` if
         the one pass counts as well; `judged`, the share of candidates times images that the race
         judged; `agreement`: `same`, the share of rewards (an image's by a candidate) that are
@@ -123,43 +122,41 @@ def tuning(  # noqa: PLR0913 - what is measured
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        known = open_model(vlm, "float32", device) if vlm in SHAPES else vlm
-        model = build(known, device=device)
-        work = make_task(load_dataset("diorama", split=split, root=root), limit=images)
-        _store(model, dataclasses.replace(work, limit=1), batch)  # warms up
+        model = build(open_model(vlm, "float32", device) if vlm in SHAPES else vlm, device=device)
+        dataset = load_dataset("diorama", split=split, root=root)
+        _collect(model, dataset, 1, batch)  # warms up
         start = time.perf_counter()
-        store = _store(model, work, batch)
+        store = _collect(model, dataset, images, batch)
         collected = time.perf_counter() - start
-        reward = _Timed(work.dataset.classes, options, device=device)
-        pictures = [work.dataset.image(name) for name in store.ids]
-        prepared = [reward.prepare(picture) for picture in pictures]
-        setting = _Setting(model, store, reward, pictures, prepared, batch)
+        reward = _TimedReward(dataset.classes, options, device=device)
+        read = [dataset.image(name) for name in store.ids]
+        prepared = [reward.prepare(image) for image in read]
+        setting = _Setting(model, store, reward, read, prepared, batch)
         chosen = drawn(Space.of(store.layers, store.heads, mean=mean), candidates, 0)
-        objective = Objective(store, reward, work, model.config)
+        objective = Objective(store, reward, dataset, model.config)
         objective.values(chosen[:1])  # warms up, and prepares the images
         stored, first = _clocked(reward, chosen, objective.per_image)
         # Another objective: nothing that the first one keeps may help the race.
-        runner = Objective(store, reward, work, model.config)
-        runner.values(chosen[:1])
-        raced, lap = _clocked(reward, chosen, lambda few: _race(runner, few))
-        sample = chosen[:fair]
-        plain, second = _clocked(reward, sample, lambda few: _rerun(setting, few, whole=False))
+        racing = Objective(store, reward, dataset, model.config)
+        racing.values(chosen[:1])
+        raced, lap = _clocked(reward, chosen, lambda few: _last_lap(racing, few))
+        plain, second = _clocked(
+            reward, chosen[:fair], lambda few: _rerun(setting, few, whole=False)
+        )
         rows = [{"way": "stored", **stored}, {"way": "race", **raced}, {"way": "fair", **plain}]
         if usual:
-            few = chosen[:usual]
-            whole, _ = _clocked(reward, few, lambda few: _rerun(setting, few, whole=True))
+            whole, _ = _clocked(
+                reward, chosen[:usual], lambda few: _rerun(setting, few, whole=True)
+            )
             rows.append({"way": "usual", **whole})
         used = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
     count = sum(map(len, store.labels))
     winner = int(lap.left[lap.values[lap.left].argmax()]) == int(first.sum(1).argmax())
-    looks = lap.looks / (len(chosen) * len(store))
     first = first[: len(second)]
     same = float((first == second).mean())
-    agree = None if vlm in SHAPES else same >= ALIKE
     largest = float(np.abs(first.sum(1) - second.sum(1)).max() / count)
-    both = stored["seconds"] + collected / len(chosen)
     return {
         "kind": "bench-tuning",
         "settings": {
@@ -179,21 +176,22 @@ def tuning(  # noqa: PLR0913 - what is measured
         "collect": collected,
         "bytes": store.nbytes,
         "rows": [row | {"ratio": row["seconds"] / stored["seconds"]} for row in rows],
-        "with_collect": plain["seconds"] / both,
-        "judged": looks,
-        "agreement": {"same": same, "largest": largest, "agree": agree, "winner": winner},
+        "with_collect": plain["seconds"] / (stored["seconds"] + collected / len(chosen)),
+        "judged": lap.evaluations / (len(chosen) * len(store)),
+        "agreement": {
+            "same": same,
+            "largest": largest,
+            "agree": None if vlm in SHAPES else same >= ALIKE,
+            "winner": winner,
+        },
         "provenance": provenance(**compute_place(model.matcher)),
     }
 
 
-def _store(model: PnPOVSS, work: Task, batch: int) -> LayerMaps:
-    store = collect(
-        model.matcher,
-        work,
-        model.config,
-        labels=lambda name: image_labels(work.dataset, name),
-        batch=batch,
-    )
+def _collect(model: PnPOVSS, dataset: Any, limit: int, batch: int) -> LayerMaps:
+    protocol = get_protocol("pnp-fixed").resolved(dataset.name)
+    images = Images(dataset, protocol, Captions(), limit)
+    store = collect(model.matcher, images, model.config, batch=batch)
     if store.failed:
         reason = next(iter(store.failed.values()))
         raise OvssError(f"{len(store.failed)} images cannot be read: {reason}")
@@ -201,52 +199,51 @@ def _store(model: PnPOVSS, work: Task, batch: int) -> LayerMaps:
 
 
 def _clocked(
-    reward: _Timed,
+    reward: _TimedReward,
     candidates: Sequence[Candidate],
-    judge: Callable[[Sequence[Candidate]], Found],
-) -> tuple[dict[str, Any], Found]:
-    """Times of judging candidates, and what comes of it."""
+    judge: Callable[[Sequence[Candidate]], Judged],
+) -> tuple[dict[str, Any], Judged]:
+    """Times of judging candidates, and what `judge` returns."""
     reward.seconds, start = 0.0, time.perf_counter()
-    found = judge(candidates)
-    spent = time.perf_counter() - start
-    count = len(candidates)
+    judged = judge(candidates)
+    seconds, count = time.perf_counter() - start, len(candidates)
     row = {
         "candidates": count,
-        "seconds": spent / count,
-        "rate": 60 * count / spent,
-        "clip": reward.seconds / spent,
+        "seconds": seconds / count,
+        "rate": 60 * count / seconds,
+        "clip": reward.seconds / seconds,
     }
-    return row, found
+    return row, judged
 
 
-def _race(objective: Objective, candidates: Sequence[Candidate]) -> Lap:
+def _last_lap(objective: Objective, candidates: Sequence[Candidate]) -> Lap:
     """How a race of candidates ends."""
-    pairs = [len(objective.labels(image)) for image in range(len(objective.store))]
-    *_, last = race(Rules(objective.per_image, pairs), candidates)
+    *_, last = race(objective, candidates)
     return last
 
 
 def _rerun(setting: _Setting, candidates: Sequence[Candidate], *, whole: bool) -> np.ndarray:
     """Rewards (C, B) by a run of the model for each candidate; `whole` is the usual way."""
     store, reward, base = setting.store, setting.reward, setting.model.config
-    found = np.zeros((len(candidates), len(store)))
-    for row, one in enumerate(candidates):
-        config = base.replace(**vars(one)) if whole else one.config(base)
+    rewards = np.zeros((len(candidates), len(store)))
+    for row, candidate in enumerate(candidates):
+        config = base.replace(**vars(candidate)) if whole else candidate.config(base)
         model = PnPOVSS(setting.model.matcher, config)
         for start in range(0, len(store), setting.batch):
             part = slice(start, start + setting.batch)
-            pictures, classes = setting.pictures[part], store.classes[part]
-            for index, maps in enumerate(model.maps(pictures, classes), start=start):
+            results = model.maps(setting.images[part], store.classes[part])
+            for index, maps in enumerate(results, start=start):
                 if whole:
-                    seen = _small_masks(refine_maps(maps, config).labels, maps, reward.size)
+                    masks = _small_masks(refine_maps(maps, config).labels, maps, reward.size)
                 else:
-                    seen = masks(maps.maps, one, reward.size, base.background, base)
-                pixels, labels = setting.prepared[index], store.labels[index]
-                found[row, index] = reward.wins(pixels, seen[None], labels).sum()
-    return found
+                    masks = masks_of(maps.maps, [candidate], reward.size, base.background, base)
+                wins = reward.wins(setting.prepared[index], masks, store.labels[index])
+                rewards[row, index] = wins.sum()
+    return rewards
 
 
 def _small_masks(labels: np.ndarray, maps: Maps, size: int) -> torch.Tensor:
-    """Masks (K, S, S) of labels (H, W)."""
+    """Masks (1, K, S, S) of labels (H, W)."""
     square = Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST)
-    return torch.from_numpy(np.asarray(square) == np.arange(len(maps.classes))[:, None, None])
+    kinds = np.arange(len(maps.classes))[None, :, None, None]
+    return torch.from_numpy(np.asarray(square) == kinds)

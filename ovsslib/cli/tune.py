@@ -42,9 +42,6 @@ def tune(
         False, "--race", help="Dismiss candidates that fall far behind (not with tpe)."
     ),
     mean_head: bool = typer.Option(False, "--mean-head", help="Search the mean over heads too."),
-    several_heads: int = typer.Option(
-        1, min=1, help="With --study: the mean over up to N heads of a layer too."
-    ),
     thresholds: str = typer.Option("", help="Such as 0.05,0.15; else Table 2's."),
     blurs: str = typer.Option("", help="Such as 0.01,0.03; else Table 2's."),
     reward: list[str] = typer.Option(
@@ -82,7 +79,7 @@ def tune(
         Path("ovss-preset.json"), "--out", "-o", help="Preset file for ovss run --preset."
     ),
 ) -> None:
-    r"""Find layer, head, threshold and blur whose masks CLIP likes best; no mask is read.
+    r"""Find layer, head, threshold and blur with the highest reward by CLIP; no mask is read.
 
     The model runs once per image and gives the maps of all layers and heads; candidates are
     judged from those.
@@ -121,7 +118,6 @@ def tune(
             Plan(sampler, trials, seed, race),
             RewardOptions.from_dict(settings(reward, "--reward")),
             mean_head,
-            several_heads,
             fractions(thresholds, "--thresholds") or THRESHOLDS,
             fractions(blurs, "--blurs") or BLURS,
         )
@@ -139,13 +135,11 @@ def tune(
         try:
             tuned = run(tuning, execution, storage=storage, maps=maps)
         except KeyboardInterrupt:
-            kept = (
-                f"; the trials in {storage} are kept, the same command goes on" if storage else ""
-            )
+            kept = f"; {storage} keeps the trials, the same command goes on" if storage else ""
             note(f"interrupted{kept}")
             raise typer.Exit(130) from None
         written = save_preset(tuned, out)
-    _warn(tuned.record["found"]["failed"])
+    _warn(tuned.record["search"]["failed"])
     if as_json:
         typer.echo(dumps(tuned.record).rstrip())
         return
@@ -163,9 +157,9 @@ def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
     if tuning.plan.race:
         raise OvssError("a study judges all candidates on all images; leave --race out")
     check_suffix(path, ".parquet")
-    found = study(tuning, execution, **how)
-    written = save_study(found, path)
-    _warn(found.facts["failed"])
+    result = study(tuning, execution, **how)
+    written = save_study(result, path)
+    _warn(result.facts["failed"])
     typer.echo(f"written: {written}")
 
 
@@ -177,16 +171,13 @@ def _warn(failed: dict[str, str]) -> None:
 
 def text(record: dict[str, Any]) -> str:
     """A preset file's content in a few lines."""
-    found, config = record["found"], record["config"]
+    result, config = record["search"], record["config"]
     head = "mean of heads" if config["head"] is None else f"head {config['head']}"
-    out = f" ({found['dismissed']} dismissed)" if found["dismissed"] else ""
-    return "\n".join(
-        [
-            f"{found['vlm']} on {found['dataset']} {found['split']}: {found['trials']} candidates"
-            f"{out}, "
-            f"{found['pictures']} images, {found['pairs']} classes in them",
-            f"  best: layer {config['layer']}, {head}, threshold {config['threshold']}, "
-            f"blur {config['blur']}",
-            f"  reward: {found['reward']:.3f} for each class of an image; the most is 1",
-        ]
+    dismissed = f" ({result['dismissed']} dismissed)" if result["dismissed"] else ""
+    return (
+        f"{result['vlm']} on {result['dataset']} {result['split']}: {result['trials']} candidates"
+        f"{dismissed}, {result['images']} images, {result['pairs']} classes in them\n"
+        f"  best: layer {config['layer']}, {head}, threshold {config['threshold']}, "
+        f"blur {config['blur']}\n"
+        f"  reward: {result['reward']:.3f} for each class of an image; the most is 1"
     )

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovsslib.errors import OvssError
+from ovsslib.filters.base import ClassFilter
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
+
+
+class Captions(ClassFilter):
+    """The classes that an image's captions name; `ovss tune` takes it, a run does not."""
+
+    def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
+        """As `image_labels`."""
+        return image_labels(dataset, name)
 
 
 def image_labels(dataset: Dataset, name: str) -> tuple[int, ...]:

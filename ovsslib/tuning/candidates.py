@@ -22,19 +22,6 @@ from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.refine import needs_background, threshold
 from ovsslib.pnp.resample import line_filter, line_weights
 
-Heads = int | tuple[int, ...] | None
-"""One head, several of a layer, or all of them."""
-
-
-def written_head(head: Heads) -> int | str:
-    """Heads as tables and files have them: 0 is the mean over all.
-
-    Example:
-        >>> written_head((1, 3)), written_head(2), written_head(None)
-        ('1+3', 2, 0)
-    """
-    return "+".join(map(str, head)) if isinstance(head, tuple) else head or 0
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -42,13 +29,13 @@ class Candidate:
 
     Attributes:
         layer: From 1.
-        head: From 1; None takes the mean over heads, several numbers the mean over those.
+        head: From 1; None takes the mean over heads.
         threshold: See `ovsslib.pnp.config.PnPConfig`.
         blur: The same.
     """
 
     layer: int
-    head: Heads
+    head: int | None
     threshold: float
     blur: float
 
@@ -60,19 +47,6 @@ class Candidate:
             1
         """
         return base.replace(**vars(self), rounds=1, crf=False)
-
-
-def masks(
-    maps: np.ndarray,
-    candidate: Candidate,
-    size: int,
-    background: str,
-    config: PnPConfig,
-    *,
-    hard: bool = True,
-) -> Tensor:
-    """Masks (K, S, S) of one candidate; see `masks_of`."""
-    return masks_of(maps, [candidate], size, background, config, hard=hard)[0]
 
 
 def masks_of(
@@ -101,42 +75,44 @@ def masks_of(
         (C, K, S, S) float32; hard masks hold 0 and 1.
 
     Example:
-        >>> one = Candidate(1, 1, 0.5, 0.0)
-        >>> masks_of(np.float32([[[0, 1]]]), [one], 2, "always", PnPConfig())[0, 0].tolist()
+        >>> half = Candidate(1, 1, 0.5, 0.0)
+        >>> masks_of(np.float32([[[0, 1]]]), [half], 2, "always", PnPConfig())[0, 0].tolist()
         [[0.0, 1.0], [0.0, 1.0]]
     """
     if not len(maps) or not candidates:
         return torch.zeros(len(candidates), len(maps), size, size)
     other = needs_background(len(maps), background)
     raw = maps.astype(np.float32)
-    kept = {one.threshold: torch.from_numpy(threshold(raw, one.threshold)) for one in candidates}
-    rows: dict[float, dict[float, list[int]]] = {}  # blur -> threshold -> candidates
-    for row, one in enumerate(candidates):
-        rows.setdefault(one.blur, {}).setdefault(one.threshold, []).append(row)
+    levels = dict.fromkeys(candidate.threshold for candidate in candidates)
+    thresholded = {level: torch.from_numpy(threshold(raw, level)) for level in levels}
+    by_blur: dict[float, dict[float, list[int]]] = {}  # blur -> threshold -> rows of candidates
+    for row, candidate in enumerate(candidates):
+        by_blur.setdefault(candidate.blur, {}).setdefault(candidate.threshold, []).append(row)
     out = torch.empty(len(candidates), len(maps), size, size)
-    for blur, levels in rows.items():
-        planes = _planes(torch.stack([kept[level] for level in levels]), blur, size, other, config)
-        found = _decide(planes, other) if hard else planes[:, int(other) :]
-        for one_of, places in zip(found, levels.values(), strict=True):
-            out[places] = one_of
+    for blur, rows in by_blur.items():
+        stacked = torch.stack([thresholded[level] for level in rows])
+        planes = _planes(stacked, blur, size, other, config)
+        masks = _decide(planes, other) if hard else planes[:, int(other) :]
+        for mask, same in zip(masks, rows.values(), strict=True):
+            out[same] = mask
     return out
 
 
-def _planes(kept: Tensor, blur: float, size: int, other: bool, config: PnPConfig) -> Tensor:
+def _planes(maps: Tensor, blur: float, size: int, other: bool, config: PnPConfig) -> Tensor:
     """Thresholded maps (C, K, h, w) to planes (C, N, S, S) of one blur."""
-    aligned = config.align_corners
-    before = kept.flatten(2)
-    ends = torch.stack([before.amin(2), before.amax(2)])
+    aligned, sides = config.align_corners, maps.shape[2:]
+    flat = maps.flatten(2)
+    ends = torch.stack([flat.amin(2), flat.amax(2)])
     stretched = bool(blur) or config.normalise
     if stretched:
         # Classes of which only one and the same patch is left tie; rounding must not decide.
-        kept = kept / torch.where(ends[1] > 0, ends[1], 1)[..., None, None]
-    planes = _spread(kept, *(_weights(count, size, blur, aligned) for count in kept.shape[2:]))
+        maps = maps / torch.where(ends[1] > 0, ends[1], 1)[..., None, None]
+    planes = _spread(maps, *(_weights(count, size, blur, aligned) for count in sides))
     if other:
-        # A pixel is empty where no patch with salience has a say in it.
-        seen = (kept > 0).any(1, keepdim=True).float()
-        reach = [(_weights(count, size, 0, aligned) > 0).float() for count in kept.shape[2:]]
-        empty = (_spread(seen, *reach) == 0).float()
+        # A pixel is background where no patch with salience contributes to it.
+        salient = (maps > 0).any(1, keepdim=True).float()
+        reach = [(_weights(count, size, 0, aligned) > 0).float() for count in sides]
+        empty = (_spread(salient, *reach) == 0).float()
         ends = torch.cat([torch.stack([empty.amin((2, 3)), empty.amax((2, 3))]), ends], dim=2)
         if blur:
             empty = _spread(empty, _smoothing(size, blur), _smoothing(size, blur))
@@ -160,11 +136,10 @@ def _normalise(planes: Tensor, ends: Tensor, constant: str) -> Tensor:
 
 def _decide(planes: Tensor, other: bool) -> Tensor:
     """Masks (C, K, S, S) of the strongest of planes (C, N, S, S); none where all are 0."""
-    peak, place = planes.max(1, keepdim=True)
-    place[peak == 0] = -1
-    first = int(other)
-    kinds = torch.arange(first, planes.shape[1])[:, None, None]
-    return (place == kinds).float()
+    peak, strongest = planes.max(1, keepdim=True)
+    strongest[peak == 0] = -1
+    numbers = torch.arange(int(other), planes.shape[1])[:, None, None]
+    return (strongest == numbers).float()
 
 
 def _spread(maps: Tensor, down: Tensor, across: Tensor) -> Tensor:

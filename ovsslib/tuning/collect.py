@@ -3,9 +3,12 @@
 A candidate for layer, head, threshold and blur then costs no pass of the model. Maps are those of
 round 0: nothing is dropped. No label map is read here.
 
-A folder holds `maps.u16`, one record per image (`ovsslib.tuning.store`), and `index.json`.
+A folder holds `maps.u16`, one record per image, and `index.json`. A record is a float32 step per
+map, then (L, A, K, h, w) uint16, the number of steps. Thresholds are shares of a map's largest
+value, and so is the error: 1/131070 of it. Half precision has the same size, but an error of up to
+1/4096 of each value, which puts more patches on the other side.
 
-Letters: B images, R prompts, L layers, A heads, K classes, T text tokens, h x w = P patches.
+Letters: B images, L layers, A heads, K classes, h x w patches.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,22 +27,55 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.io.files import make_folder, write_atomic
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.tuning.candidates import Heads
-from ovsslib.tuning.store import pack, record_bytes, unpack
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ovsslib.evaluate.task import Task
+    from ovsslib.datasets.base import Dataset
+    from ovsslib.filters.base import ClassFilter
+    from ovsslib.protocols.protocol import Protocol
+    from ovsslib.types import Progress
     from ovsslib.vlm.protocol import ImageTextMatcher
 
 MAPS, INDEX = "maps.u16", "index.json"
-_FORMAT = 1
+MAX_BYTES = 2 << 30
+"""Most bytes of maps that are written."""
+_FORMAT = 2
+_MOST = 65535
+_ALIGN = 64
+_LEAST = 1e-38
+"""The smallest step: float32 has fewer digits for smaller numbers."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images, and which classes are asked for in them.
+
+    Attributes:
+        dataset: Where the images are; label maps are not read.
+        protocol: Resolved for the data set; says by which names classes are asked for.
+        class_filter: Says which classes an image has.
+        limit: The first so many images; None for all.
+    """
+
+    dataset: Dataset
+    protocol: Protocol
+    class_filter: ClassFilter
+    limit: int | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the images."""
+        return self.dataset.ids[: self.limit]
+
+    def reason(self, error: OvssError) -> str:
+        """An error's message without the path of the machine."""
+        return str(error).replace(f"{getattr(self.dataset, 'root', '')}/", "")
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One picture of a store; labels and classes in the same order, one per plane."""
+    """An image of the store; labels and classes in the same order, one per plane."""
 
     name: str
     labels: tuple[int, ...]
@@ -75,7 +111,7 @@ class LayerMaps:
     ) -> None:
         self.folder = folder
         self._temporary = temporary
-        rows = index["pictures"]
+        rows = index["images"]
         self.ids = tuple(str(row["name"]) for row in rows)
         self.labels = tuple(tuple(int(k) for k in row["labels"]) for row in rows)
         self.classes = tuple(tuple(str(k) for k in row["classes"]) for row in rows)
@@ -120,13 +156,13 @@ class LayerMaps:
         """Size of the maps in bytes."""
         return int(self._data.size)
 
-    def maps(self, picture: int, layer: int, head: Heads) -> np.ndarray:
+    def maps(self, image: int, layer: int, head: int | None) -> np.ndarray:
         """One image's maps.
 
         Args:
-            picture: 0 to B-1.
+            image: 0 to B-1.
             layer: 1 to L.
-            head: 1 to A, several of them for their mean, or None for the mean over all.
+            head: 1 to A, or None for the mean over all.
 
         Returns:
             (K, h, w) float32, not negative.
@@ -134,55 +170,46 @@ class LayerMaps:
         Raises:
             OvssError: There is no such image, layer or head.
         """
-        heads = range(1, self.heads + 1) if head is None else np.atleast_1d(head).tolist()
-        for what, values, low, high in (
-            ("image", [picture], 0, len(self) - 1),
-            ("layer", [layer], 1, self.layers),
-            ("head", heads, 1, self.heads),
+        for what, value, low, high in (
+            ("image", image, 0, len(self) - 1),
+            ("layer", layer, 1, self.layers),
+            ("head", 1 if head is None else head, 1, self.heads),
         ):
-            for value in values:
-                if not low <= value <= high:
-                    raise OvssError(f"{what} {value} does not exist; there are {low} to {high}")
-        record = self._data[self._starts[picture] : self._starts[picture + 1]]
-        shape = (self.layers, self.heads, len(self.classes[picture]), *self.grid)
-        # One head is a slice of the file; of several all are read.
-        first = slice(heads[0] - 1, heads[0]) if len(heads) == 1 else slice(None)
-        found = unpack(record, shape, layer, first)
-        if 1 < len(heads) < self.heads:
-            found = found[[value - 1 for value in heads]]
-        return found.mean(axis=0)
+            if not low <= value <= high:
+                raise OvssError(f"{what} {value} does not exist; there are {low} to {high}")
+        record = self._data[self._starts[image] : self._starts[image + 1]]
+        shape = (self.layers, self.heads, len(self.classes[image]), *self.grid)
+        # One head is a slice of the file; for the mean all are read.
+        heads = slice(None) if head is None else slice(head - 1, head)
+        return unpack(record, shape, layer, heads).mean(axis=0)
 
 
-def collect(  # noqa: PLR0913 - a job's settings
+def collect(
     matcher: ImageTextMatcher,
-    work: Task,
+    images: Images,
     config: PnPConfig,
     *,
-    labels: Callable[[str], Sequence[int]] | None = None,
     folder: str | PathLike[str] | None = None,
     batch: int = 8,
-    progress: Callable[..., Iterable[str]] | None = None,
-    max_bytes: int = 2 << 30,
+    progress: Progress | None = None,
 ) -> LayerMaps:
-    """Run the model once over a task's images and keep the maps of all layers and heads.
+    """Run the model once over images and keep the maps of all layers and heads.
 
     Args:
         matcher: The model.
-        work: Which images; its protocol says by which names classes are asked for.
+        images: Which, and their classes.
         config: Salience, score, prompt and input size are used; layer and head are not.
-        labels: Image name -> data-set labels of its classes; None asks the task's class filter.
         folder: Where to keep the maps; what it holds of an earlier run is replaced. None takes a
             temporary folder that goes with the result.
         batch: Images in one pass of the model.
-        progress: Called with names, a title and their number, like `tqdm`.
-        max_bytes: Most bytes to be written.
+        progress: Shows progress, image by image.
 
     Returns:
         The maps. Images that cannot be read are in `failed`.
 
     Raises:
-        OvssError: The maps would be too large, no image can be read, the model does not give all
-            layers at once, or the salience does not depend on layers.
+        OvssError: The maps would be larger than `MAX_BYTES`, no image can be read, the model does
+            not give all layers at once, or the salience does not depend on layers.
     """
     from ovsslib.pnp.all_layers import layer_maps
 
@@ -190,9 +217,9 @@ def collect(  # noqa: PLR0913 - a job's settings
         raise OvssError("random salience has no layers; choose gradcam or attention")
     side = (config.image_size or matcher.image_size) // matcher.patch_size
     failed: dict[str, str] = {}
-    entries = _plan(work, labels, failed)
+    entries = _entries(images, failed)
     shape = (matcher.layers, matcher.heads)
-    _check_size([record_bytes(*shape, len(e.classes), (side, side)) for e in entries], max_bytes)
+    _check_size([record_bytes(*shape, len(e.classes), (side, side)) for e in entries])
     temporary = None if folder is not None else tempfile.TemporaryDirectory(prefix="ovss-maps-")
     path = make_folder(temporary.name if temporary else folder or ".")
     # An old index must not outlive the maps that it describes.
@@ -201,10 +228,9 @@ def collect(  # noqa: PLR0913 - a job's settings
     done: list[_Entry] = []
 
     def fill(out: BinaryIO) -> None:
-        for group in _groups(work, entries, batch, progress, failed):
-            pictures = [picture for _, picture in group]
+        for group in _groups(images, entries, batch, progress, failed):
             names = [entry.classes for entry, _ in group]
-            for maps in layer_maps(matcher, config, pictures, names):
+            for maps in layer_maps(matcher, config, [image for _, image in group], names):
                 record = pack(maps.reshape(*maps.shape[:3], side, side))
                 digest.update(record)
                 out.write(record)
@@ -212,8 +238,8 @@ def collect(  # noqa: PLR0913 - a job's settings
 
     write_atomic(path / MAPS, fill)
     if not done:
-        reason = next(iter(failed.values()), "the task has no image")
-        raise OvssError(f"no image of {work.dataset.name} can be used: {reason}")
+        reason = next(iter(failed.values()), "there is no image")
+        raise OvssError(f"no image of {images.dataset.name} can be used: {reason}")
     index = {
         "format": _FORMAT,
         "model": matcher.name,
@@ -223,40 +249,56 @@ def collect(  # noqa: PLR0913 - a job's settings
         "grid": [side, side],
         "digest": digest.hexdigest(),
         "failed": failed,
-        "pictures": [vars(entry) for entry in done],
+        "images": [vars(entry) for entry in done],
     }
     write_atomic(path / INDEX, json.dumps(index, indent=1) + "\n")
     return LayerMaps(path, index, temporary)
 
 
-def _check_size(sizes: Sequence[int], most: int) -> None:
+def _check_size(sizes: Sequence[int]) -> None:
     """Raise where the records do not fit."""
     total = np.cumsum(sizes)
-    if len(sizes) and total[-1] > most:
-        fit = int(np.searchsorted(total, most, side="right"))
+    if len(sizes) and total[-1] > MAX_BYTES:
+        fit = int(np.searchsorted(total, MAX_BYTES, side="right"))
         raise OvssError(
-            f"maps of {len(sizes)} images take {total[-1]} bytes, more than {most}: {fit} "
-            "images fit; lower the limit of images or raise max_bytes"
+            f"maps of {len(sizes)} images take {total[-1]} bytes, more than {MAX_BYTES}: {fit} "
+            "images fit; lower the limit of images"
         )
 
 
+def _entries(images: Images, failed: dict[str, str]) -> list[_Entry]:
+    """Classes of every image; why there are none is noted in `failed`."""
+    from ovsslib.pnp.prompt import check_classes
+
+    images.class_filter.prepare(images.dataset, images.ids)
+    entries = []
+    for name in images.ids:
+        try:
+            labels = images.class_filter(images.dataset, name)
+            expanded, names = images.protocol.expand(images.dataset, labels)
+            entries.append(_Entry(name, expanded, check_classes(names, allow_empty=True)))
+        except OvssError as error:
+            failed[name] = images.reason(error)
+    return entries
+
+
 def _groups(
-    work: Task,
+    images: Images,
     entries: Sequence[_Entry],
     batch: int,
-    progress: Callable[..., Iterable[str]] | None,
+    progress: Progress | None,
     failed: dict[str, str],
 ) -> Iterator[list[tuple[_Entry, Image.Image]]]:
     """Images, read, a batch at a time; why one is not there is noted in `failed`."""
-    names: Iterable[str] = [entry.name for entry in entries]
+    shown: Iterable[_Entry] = entries
     if progress is not None:
-        names = progress(names, "maps of all layers", len(entries))
+        shown = progress(entries, "maps of all layers", len(entries))
     group: list[tuple[_Entry, Image.Image]] = []
-    for entry, name in zip(entries, names, strict=True):
+    for entry in shown:
         try:
-            group.append((entry, work.dataset.image(name)))
+            group.append((entry, images.dataset.image(entry.name)))
         except OvssError as error:
-            failed[name] = _plain(error, work)
+            failed[entry.name] = images.reason(error)
         if len(group) == batch:
             yield group
             group = []
@@ -264,25 +306,49 @@ def _groups(
         yield group
 
 
-def _plan(
-    work: Task, labels: Callable[[str], Sequence[int]] | None, failed: dict[str, str]
-) -> list[_Entry]:
-    """Classes of every image; why there are none is noted in `failed`."""
-    from ovsslib.pnp.prompt import check_classes
+def record_bytes(layers: int, heads: int, classes: int, grid: tuple[int, int]) -> int:
+    """Bytes of one image's maps, padded to whole cache lines.
 
-    if labels is None:
-        work.class_filter.prepare(work.dataset, work.ids)
-    found = []
-    for name in work.ids:
-        try:
-            given = work.class_filter(work.dataset, name) if labels is None else labels(name)
-            numbers, names = work.protocol.expand(work.dataset, given)
-            found.append(_Entry(name, numbers, check_classes(names, allow_empty=True)))
-        except OvssError as error:
-            failed[name] = _plain(error, work)
-    return found
+    Example:
+        >>> record_bytes(12, 12, 3, (21, 21))
+        382784
+    """
+    size = layers * heads * classes * (4 + 2 * grid[0] * grid[1])
+    return -(-size // _ALIGN) * _ALIGN
 
 
-def _plain(error: OvssError, work: Task) -> str:
-    """The message without the path of the machine it was made on."""
-    return str(error).replace(f"{getattr(work.dataset, 'root', '')}/", "")
+def pack(maps: np.ndarray) -> bytes:
+    """One image's record.
+
+    Args:
+        maps: (L, A, K, h, w), not negative.
+
+    Returns:
+        `record_bytes` bytes.
+    """
+    layers, heads, classes, height, width = maps.shape
+    peaks = maps.max(axis=(3, 4), initial=0).astype(np.float64)
+    steps = np.maximum(peaks / _MOST, _LEAST).astype(np.float32)
+    values = np.rint(maps / steps[..., None, None].astype(np.float64)).astype(np.uint16)
+    record = steps.tobytes() + values.tobytes()
+    return record.ljust(record_bytes(layers, heads, classes, (height, width)), b"\0")
+
+
+def unpack(
+    record: np.ndarray, shape: tuple[int, int, int, int, int], layer: int, heads: slice
+) -> np.ndarray:
+    """Maps of some heads of a layer.
+
+    Args:
+        record: Its bytes, as uint8; only those needed are read.
+        shape: L, A, K, h, w.
+        layer: 1 to L.
+        heads: Which, counted from 0.
+
+    Returns:
+        (heads, K, h, w) float32.
+    """
+    edge = 4 * int(np.prod(shape[:3]))
+    steps = record[:edge].view(np.float32).reshape(shape[:3])[layer - 1, heads]
+    values = record[edge : edge + 2 * int(np.prod(shape))].view(np.uint16).reshape(shape)
+    return np.asarray(values[layer - 1, heads].astype(np.float32) * steps[..., None, None])

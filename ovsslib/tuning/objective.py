@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.tuning.candidates import Candidate, Heads, masks_of
+from ovsslib.tuning.candidates import Candidate, masks_of
 
 if TYPE_CHECKING:
-    from ovsslib.evaluate.task import Task
+    from ovsslib.datasets.base import Dataset
     from ovsslib.tuning.collect import LayerMaps
     from ovsslib.tuning.reward import Reward
 
@@ -30,8 +30,8 @@ class Objective:
 
     Args:
         store: Maps of all layers and heads.
-        reward: What masks earn.
-        work: The task whose images these are.
+        reward: Scores masks.
+        dataset: Where the images are.
         config: The settings that candidates do not change.
         cache_bytes: Most bytes of prepared images kept.
     """
@@ -40,24 +40,29 @@ class Objective:
         self,
         store: LayerMaps,
         reward: Reward,
-        work: Task,
+        dataset: Dataset,
         config: PnPConfig,
         *,
         cache_bytes: int = 1 << 30,
     ) -> None:
-        self.store, self.reward, self.work, self.config = store, reward, work, config
-        self._hard = reward.options.mask == "hard"
+        self.store, self.reward, self.dataset, self.config = store, reward, dataset, config
         self._pixels: dict[int, Tensor] = {}
         self._free = cache_bytes
 
-    def values(
-        self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
-    ) -> np.ndarray:
-        """Rewards for each class of the images: the paper's is the share of those that win.
+    def labels(self, image: int) -> list[int]:
+        """An image's classes, each once, without the background."""
+        return [label for label in dict.fromkeys(self.store.labels[image]) if label > 0]
+
+    @property
+    def pairs(self) -> list[int]:
+        """How many classes each image is rewarded for: pairs of image and class."""
+        return [len(self.labels(image)) for image in range(len(self.store))]
+
+    def values(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Rewards for each class of the images: the share of those that win.
 
         Args:
             candidates: C of them.
-            images: Indices into the store; None for all.
 
         Returns:
             (C,) float64 in 0..1.
@@ -65,16 +70,11 @@ class Objective:
         Raises:
             OvssError: As `per_image`, or no image has a class.
         """
-        chosen = range(len(self.store)) if images is None else images
-        count = sum(len(self.labels(image)) for image in chosen)
+        count = sum(self.pairs)
         if not count:
             raise OvssError("no image has a class to be rewarded for; choose others")
-        total: np.ndarray = self.per_image(candidates, chosen).sum(axis=1) / count
-        return total
-
-    def labels(self, image: int) -> list[int]:
-        """An image's classes, each once, without the background."""
-        return [label for label in dict.fromkeys(self.store.labels[image]) if label > 0]
+        total: np.ndarray = self.per_image(candidates).sum(axis=1)
+        return total / count
 
     def per_image(
         self, candidates: Sequence[Candidate], images: Sequence[int] | None = None
@@ -132,21 +132,21 @@ class Objective:
 
     def _masks(self, image: int, candidates: Sequence[Candidate]) -> Iterator[Tensor]:
         """Masks (C, K, S, S) in the candidates' order, those of one layer and head at a time."""
-        groups: dict[tuple[int, Heads], list[Candidate]] = {}
-        for one in candidates:
-            groups.setdefault((one.layer, one.head), []).append(one)
+        groups: dict[tuple[int, int | None], list[Candidate]] = {}
+        for candidate in candidates:
+            groups.setdefault((candidate.layer, candidate.head), []).append(candidate)
+        config, size, hard = self.config, self.reward.size, self.reward.options.mask == "hard"
         for (layer, head), group in groups.items():
             maps = self.store.maps(image, layer, head)
-            config, size = self.config, self.reward.size
-            planes = masks_of(maps, group, size, config.background, config, hard=self._hard)
+            planes = masks_of(maps, group, size, config.background, config, hard=hard)
             yield _merge(planes, self.store.labels[image])
 
     def _prepared(self, image: int) -> Tensor:
-        """The image as the reward reads it."""
+        """The image as CLIP takes it."""
         if image in self._pixels:
             return self._pixels[image]
-        pixels = self.reward.prepare(self.work.dataset.image(self.store.ids[image]))
-        # Every candidate looks at all images in turn: to make room would throw away the next one.
+        pixels = self.reward.prepare(self.dataset.image(self.store.ids[image]))
+        # Images are asked for in turn: to make room would throw away the one that is needed next.
         if pixels.nbytes <= self._free:
             self._pixels[image] = pixels
             self._free -= pixels.nbytes
@@ -155,10 +155,10 @@ class Objective:
 
 def _merge(planes: Tensor, labels: Sequence[int]) -> Tensor:
     """Planes (C, K, S, S) of names to those of classes: one for each label, none for 0."""
-    places: dict[int, list[int]] = {}
-    for place, label in enumerate(labels):
-        places.setdefault(label, []).append(place)
-    if 0 not in places and len(places) == len(labels):
+    planes_of: dict[int, list[int]] = {}
+    for plane, label in enumerate(labels):
+        planes_of.setdefault(label, []).append(plane)
+    if 0 not in planes_of and len(planes_of) == len(labels):
         return planes
-    kinds = [planes[:, place].amax(1) for label, place in places.items() if label > 0]
-    return torch.stack(kinds, dim=1)
+    merged = [planes[:, same].amax(1) for label, same in planes_of.items() if label > 0]
+    return torch.stack(merged, dim=1)

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
-from ovsslib.evaluate.task import Task
 from ovsslib.filters import get_filter
-from ovsslib.filters.captions import image_labels
+from ovsslib.filters.base import ClassFilter
+from ovsslib.filters.captions import Captions
 from ovsslib.io.files import check_suffix, write_atomic
 from ovsslib.io.json import digest, dumps
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.tuning.collect import LayerMaps, collect
+from ovsslib.protocols.protocol import get_protocol
+from ovsslib.tuning.collect import Images, LayerMaps, collect
 from ovsslib.tuning.objective import Objective
-from ovsslib.tuning.race import Rules
 from ovsslib.tuning.reward import Reward, RewardOptions
 from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan, Search, Space, Trial, search
 
@@ -44,9 +45,6 @@ class Tuning:
         plan: The search.
         reward: Options of the reward.
         mean_head: Whether the mean over all heads is searched beside single heads.
-        several_heads: Most heads of a layer whose mean is studied beside single heads
-            (`ovsslib.tuning.study.judge`); a search takes 1: PnP-OVSS reads one head or all of
-            them.
         thresholds: That are searched.
         blurs: The same.
     """
@@ -55,31 +53,67 @@ class Tuning:
     plan: Plan = field(default_factory=Plan)
     reward: RewardOptions = field(default_factory=RewardOptions)
     mean_head: bool = False
-    several_heads: int = 1
     thresholds: tuple[float, ...] = THRESHOLDS
     blurs: tuple[float, ...] = BLURS
 
     def space(self, store: LayerMaps) -> Space:
         """What is searched for the model whose maps these are."""
-        whole = Space.of(store.layers, store.heads, mean=self.mean_head, several=self.several_heads)
+        whole = Space.of(store.layers, store.heads, mean=self.mean_head)
         return dataclasses.replace(whole, thresholds=self.thresholds, blurs=self.blurs)
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What a tuning starts from.
+
+    Attributes:
+        model: The method with the settings to start from.
+        images: Which images, and which classes are asked for.
+        config: Those settings, with the protocol's background.
+        store: Maps of all layers and heads.
+    """
+
+    model: PnPOVSS
+    images: Images
+    config: PnPConfig
+    store: LayerMaps
+
+    def objective(self, options: RewardOptions, execution: Execution) -> Objective:
+        """The reward of candidates by some options.
+
+        Raises:
+            OvssError: The reward's model cannot be had.
+        """
+        dataset, how = self.images.dataset, execution
+        reward = Reward(dataset.classes, options, device=how.device, download=how.download)
+        return Objective(self.store, reward, dataset, self.config)
+
+    def facts(self, spec: RunSpec) -> dict[str, Any]:
+        """What presets and studies note of it."""
+        return {
+            "vlm": self.store.model,
+            "dataset": self.images.dataset.name,
+            "split": self.images.dataset.split,
+            "limit": spec.limit,
+            "labels": spec.filter,
+            "failed": self.store.failed,
+        }
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """What came out.
+    """The result of a tuning.
 
     Attributes:
         config: The settings to start from, with the best candidate's.
-        best: The best trial; its value is the reward for each class of an image (the paper's: the
-            share of classes that win).
-        found: All trials.
-        record: What a preset file holds.
+        best: The best trial; its value is the share of an image's classes that win.
+        search: All trials.
+        record: The content of the preset file.
     """
 
     config: PnPConfig
     best: Trial
-    found: Search
+    search: Search
     record: dict[str, Any]
 
 
@@ -104,61 +138,42 @@ def tune(
     """
     from ovsslib.evaluate.run import compute_place
 
-    spec = tuning.spec
-    if tuning.several_heads > 1:
-        raise OvssError("PnP-OVSS reads one head or all; sets of heads can be studied (--study)")
-    model, work, base, store = opened(tuning, execution, maps)
-    reward = Reward(
-        work.dataset.classes,
-        tuning.reward,
-        device=execution.device,
-        download=execution.download,
-    )
-    objective = Objective(store, reward, work, base)
-    pairs = [len(objective.labels(picture)) for picture in range(len(store))]
-    racing = tuning.plan.race
-    space = tuning.space(store)
-    found = search(
-        objective.values,
+    opened = open_tuning(tuning, execution, maps)
+    objective = opened.objective(tuning.reward, execution)
+    space, store = tuning.space(opened.store), opened.store
+    result = search(
+        objective,
         space,
         tuning.plan,
         storage=storage,
-        name=_name(tuning, store, space, base),
+        name=_name(tuning, opened, space),
         progress=execution.progress,
-        rules=Rules(objective.per_image, pairs, tuning.plan.seed) if racing else None,
     )
-    best = found.best
-    fields = dataclasses.asdict(best.candidate)
+    best = result.best
     # The protocol sets the background, not the preset.
-    config = base.replace(**fields, background=model.config.background)
+    background = opened.model.config.background
+    config = opened.config.replace(**dataclasses.asdict(best.candidate), background=background)
     record = {
         "schema": SCHEMA,
         "config": config.to_dict(),
-        "found": {
+        "search": opened.facts(tuning.spec)
+        | {
             "reward": best.value,
-            "trials": len(found.trials) + len(found.dismissed),
-            "dismissed": len(found.dismissed),
-            "pictures": len(store),
-            "pairs": sum(pairs),
-            "failed": store.failed,
-            "vlm": store.model,
-            "dataset": work.dataset.name,
-            "split": work.dataset.split,
-            "limit": spec.limit,
-            "labels": spec.filter,
+            "trials": len(result.trials) + len(result.dismissed),
+            "dismissed": len(result.dismissed),
+            "images": len(store),
+            "pairs": sum(objective.pairs),
             "plan": dataclasses.asdict(tuning.plan),
             "space": space.to_dict(),
             "options": dataclasses.asdict(tuning.reward),
         },
-        "provenance": provenance(**compute_place(model.matcher)),
+        "provenance": provenance(**compute_place(opened.model.matcher)),
     }
-    return Tuned(config, best, found, record)
+    return Tuned(config, best, result, record)
 
 
-def opened(
-    tuning: Tuning, execution: Execution, maps: Path | None = None
-) -> tuple[PnPOVSS, Task, PnPConfig, LayerMaps]:
-    """What a tuning starts from: model, task, settings with the protocol's background, maps.
+def open_tuning(tuning: Tuning, execution: Execution, maps: Path | None = None) -> Opened:
+    """Load the model and collect the maps.
 
     Args:
         tuning: On what.
@@ -168,50 +183,50 @@ def opened(
     Raises:
         OvssError: As `tune`.
     """
-    from ovsslib.evaluate.run import load_models, open_task
+    from ovsslib.evaluate.run import load_models
 
     spec = tuning.spec
+    class_filter = _class_filter(spec)
+    model = load_models({"tune": spec}, execution)["tune"]
+    dataset = load_dataset(spec.dataset, execution.root, spec.split)
+    protocol = get_protocol(spec.protocol).resolved(dataset.name)
+    images = Images(dataset, protocol, class_filter, spec.limit)
+    config = model.config.replace(background=protocol.background(dataset))
+    store = collect(
+        model.matcher,
+        images,
+        config,
+        folder=maps,
+        batch=execution.batch,
+        progress=execution.progress,
+    )
+    return Opened(model, images, config, store)
+
+
+def _class_filter(spec: RunSpec) -> ClassFilter:
+    """What says which classes an image has, without masks."""
     if spec.filter in ("oracle", "all"):
         why = "reads masks" if spec.filter == "oracle" else "names classes that are not there"
         raise OvssError(
             f"the filter {spec.filter!r} {why}; tune with captions, recorded:FILE or gpt4o"
         )
-    model = load_models({"tune": spec}, execution)["tune"]
-    # The task's own filter is not asked; "all" reads nothing.
-    work = open_task(dataclasses.replace(spec, filter="all", filter_settings={}), execution)
-    base: PnPConfig = model.config.replace(background=work.protocol.background(work.dataset))
-    store = collect(
-        model.matcher,
-        work,
-        base,
-        labels=_labels(spec, work),
-        folder=maps,
-        batch=execution.batch,
-        progress=execution.progress,
-    )
-    return model, work, base, store
-
-
-def _labels(spec: RunSpec, work: Task) -> Any:
-    """Image name -> labels, from captions or from the filter that the user names."""
-    if spec.filter == CAPTIONS and spec.filter_settings:
+    if spec.filter != CAPTIONS:
+        return get_filter(spec.filter, spec.filter_settings)
+    if spec.filter_settings:
         raise OvssError("captions have no settings; leave --filter-set out")
-    if spec.filter == CAPTIONS:
-        return lambda name: image_labels(work.dataset, name)
-    class_filter = get_filter(spec.filter, spec.filter_settings)
-    class_filter.prepare(work.dataset, work.ids)
-    return lambda name: class_filter(work.dataset, name)
+    return Captions()
 
 
-def _name(tuning: Tuning, store: LayerMaps, space: Space, base: PnPConfig) -> str:
+def _name(tuning: Tuning, opened: Opened, space: Space) -> str:
     """The study's name: it stands for maps, reward and space."""
+    store = opened.store
     record = {
         "maps": store.digest,
         "ids": store.ids,
         "labels": store.labels,
         "reward": dataclasses.asdict(tuning.reward),
         "space": space.to_dict(),
-        "base": base.to_dict(),
+        "base": opened.config.to_dict(),
     }
     return f"{store.model} {tuning.spec.dataset}-{tuning.spec.split} {digest(record, 12)}"
 

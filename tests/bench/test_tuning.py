@@ -42,12 +42,12 @@ def test_record_and_table(tmp_path: Path) -> None:
 
 
 def test_other_rewards_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = bench.masks
+    original = bench.masks_of
 
     def upside_down(*args: object) -> object:
-        return original(*args).flip(1)  # type: ignore[arg-type]
+        return original(*args).flip(2)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(bench, "masks", upside_down)
+    monkeypatch.setattr(bench, "masks_of", upside_down)
     words = "bench tuning --images 4 --candidates 3 --usual 0 --device cpu"
     done = CliRunner().invoke(app, words.split())
     one_error(done, 1, "the rewards are not those of the pipeline")

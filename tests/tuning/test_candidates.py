@@ -1,4 +1,4 @@
-"""Masks from stored maps against the refinement, and rewards against rerunning the pipeline."""
+"""Masks from stored maps against those of the refinement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps
-from ovsslib.tuning.candidates import Candidate, masks, masks_of
+from ovsslib.tuning.candidates import Candidate, masks_of
 
 BASE = PnPConfig(max_side=None)
 THRESHOLDS, BLURS = (0.0, 0.05, 0.15, 0.45, 1.0), (0.0, 0.01, 0.05, 0.11, 0.4)
@@ -29,8 +29,8 @@ def some_maps(classes: int, grid: int = 7, seed: int = 0) -> np.ndarray:
 
 def refined(maps: np.ndarray, one: Candidate, size: int, config: PnPConfig) -> Any:
     names = tuple(f"class {number}" for number in range(len(maps)))
-    picture = np.zeros((size, size, 3), np.uint8)
-    return refine_maps(Maps(maps, names, 0.5, picture, {}), one.config(config))
+    image = np.zeros((size, size, 3), np.uint8)
+    return refine_maps(Maps(maps, names, 0.5, image, {}), one.config(config))
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,7 @@ def refined(maps: np.ndarray, one: Candidate, size: int, config: PnPConfig) -> A
     ],
     ids=str,
 )
-@pytest.mark.parametrize("classes", [1, 2, 5])
-@pytest.mark.parametrize("size", [24, 97])
+@pytest.mark.parametrize(("size", "classes"), [(24, 1), (97, 2), (24, 5)])
 def test_equals_refinement(size: int, classes: int, fields: dict[str, Any]) -> None:
     config = BASE.replace(**fields)
     pairs = list(itertools.product(THRESHOLDS, BLURS))
@@ -83,12 +82,14 @@ def test_one_is_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = [candidates[i] for i in np.random.default_rng(1).permutation(25)] + candidates[:2]
     many = masks_of(maps, candidates, 48, "always", BASE)
     for one, found in zip(candidates, many, strict=True):
-        torch.testing.assert_close(masks(maps, one, 48, "always", BASE), found, rtol=0, atol=0)
+        torch.testing.assert_close(
+            masks_of(maps, [one], 48, "always", BASE)[0], found, rtol=0, atol=0
+        )
     assert len({found.numpy().tobytes() for found in many}) > 15
 
 
-def test_hard_masks_share_out_the_picture() -> None:
-    found = masks(some_maps(4), Candidate(1, 1, 0.15, 0.05), 40, "never", BASE)
+def test_hard_masks_do_not_overlap() -> None:
+    (found,) = masks_of(some_maps(4), [Candidate(1, 1, 0.15, 0.05)], 40, "never", BASE)
     assert set(found.unique().tolist()) == {0.0, 1.0}
     assert (found.sum(0) <= 1).all()
     assert masks_of(np.zeros((0, 7, 7)), [Candidate(1, 1, 0.1, 0.1)], 8, "always", BASE).shape == (

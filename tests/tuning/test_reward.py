@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from ovsslib.datasets import load_dataset
-from ovsslib.datasets.diorama import diorama
 from ovsslib.errors import OvssError
 from ovsslib.filters.captions import image_labels
 from ovsslib.tuning.reward import Reward, RewardOptions
@@ -149,7 +148,7 @@ def test_no_mask_of_the_data_set_is_read(data, reward, tmp_path, monkeypatch) ->
     shutil.copytree(data.root / "JPEGImages", root / "JPEGImages")
     shutil.copy(data.root / "captions.jsonl", root)
     (root / "SegmentationClass").mkdir()
-    bare = diorama(root, "tune")
+    bare = load_dataset("diorama", root, "tune")
     with pytest.raises(OvssError, match="SegmentationClass"):
         bare.label(bare.ids[0])
     opened: list[str] = []

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ovsslib.errors import OvssError
+from ovsslib.tuning import search as module
 from ovsslib.tuning.candidates import Candidate
-from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan, Search, Space, Trial, drawn, search
+from ovsslib.tuning.search import (
+    BLURS,
+    THRESHOLDS,
+    Plan,
+    Search,
+    Space,
+    Trial,
+    Trials,
+    drawn,
+    search,
+)
 
 SPACE = Space.of(3, 4)
+GRID = Space.of(2, 2, mean=True).grid()
 
 
 def value(candidate: Candidate) -> float:
@@ -27,18 +39,26 @@ def value(candidate: Candidate) -> float:
     )
 
 
+def values(candidates: Sequence[Candidate]) -> list[float]:
+    return [value(candidate) for candidate in candidates]
+
+
 class Counting:
-    """The objective, and what it was asked."""
+    """An objective that notes what it was asked."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.asked: list[Candidate] = []
         self.stop = stop
 
-    def __call__(self, candidates: Sequence[Candidate]) -> list[float]:
+    def values(self, candidates: Sequence[Candidate]) -> list[float]:
         if self.stop is not None and len(self.asked) >= self.stop:
             raise KeyboardInterrupt
         self.asked += candidates
-        return [value(candidate) for candidate in candidates]
+        return values(candidates)
+
+
+def counted(stop: int | None = None) -> Any:
+    return Counting(stop)
 
 
 def test_the_space_is_table_2() -> None:
@@ -48,13 +68,8 @@ def test_the_space_is_table_2() -> None:
     assert len(set(grid)) == len(grid) == 12 * 12 * 5 * 6
     assert Candidate(8, 10, 0.15, 0.05) in grid
     assert {candidate.head for candidate in Space.of(1, 2, mean=True).grid()} == {None, 1, 2}
-    several = Space.of(1, 4, several=3)
-    assert several.heads[:6] == (1, 2, 3, 4, (1, 2), (1, 3))
-    assert len(several.heads) == 4 + 6 + 4
-    assert Space.of(1, 2, several=2).heads == (None, 1, 2)
-    assert Space.from_dict(json.loads(json.dumps(several.to_dict()))) == several
-    with pytest.raises(OvssError, match="1 or more"):
-        Space.of(1, 4, several=0)
+    mean = Space.of(1, 2, mean=True)
+    assert Space.from_dict(json.loads(json.dumps(mean.to_dict()))) == mean
     with pytest.raises(OvssError, match="no heads"):
         Space((1,), ())
 
@@ -65,7 +80,7 @@ def test_random_search_draws_without_repeating() -> None:
     assert one == drawn(SPACE, 34, 0) != other
     assert one[:10] == drawn(SPACE, 10, 0)
     assert len(drawn(SPACE, 10_000, 0)) == len(SPACE.grid())
-    ask = Counting()
+    ask = counted()
     found = search(ask, SPACE, Plan(seed=0))
     assert sorted(ask.asked, key=one.index) == one
     assert [trial.candidate for trial in found.trials] == one
@@ -73,13 +88,13 @@ def test_random_search_draws_without_repeating() -> None:
 
 
 def test_the_grid_finds_the_best_of_all() -> None:
-    found = search(Counting(), SPACE, Plan("grid"), batch=100)
+    found = search(counted(), SPACE, Plan("grid"))
     assert len(found.trials) == len(SPACE.grid())
     assert found.best == Trial(Candidate(2, 3, 0.25, 0.05), 0.0)
 
 
 def test_tpe_learns() -> None:
-    ask = Counting()
+    ask = counted()
     found = search(ask, SPACE, Plan("tpe", trials=60, seed=1))
     assert len(ask.asked) == len(set(ask.asked)) <= 60
     assert found.best.value > -2.0
@@ -89,54 +104,39 @@ def test_tpe_learns() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_an_interrupted_search_goes_on(tmp_path: Path, sampler: str) -> None:
+def test_an_interrupted_search_goes_on(
+    tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 4)
     plan, file = Plan(sampler, trials=20, seed=3), tmp_path / "deep" / "trials.sqlite"
-    first = Counting(stop=8)
+    first = counted(stop=8)
     with pytest.raises(KeyboardInterrupt):
-        search(first, SPACE, plan, storage=file, batch=4)
+        search(first, SPACE, plan, storage=file)
     assert len(first.asked) == 8
-    second = Counting()
-    found = search(second, SPACE, plan, storage=file, batch=4)
+    second = counted()
+    found = search(second, SPACE, plan, storage=file)
     assert not set(first.asked) & set(second.asked)
     if sampler == "random":
         assert {t.candidate for t in found.trials} == set(drawn(SPACE, 20, 3))
-    third = Counting()
+    third = counted()
     assert search(third, SPACE, plan, storage=file).trials == found.trials
     assert third.asked == []
-    other = Counting()
+    other = counted()
     search(other, SPACE, plan, storage=file, name="another objective")
     assert other.asked
 
 
-def slow(candidates: Sequence[Candidate]) -> list[float]:
-    time.sleep(0.1)
-    return [value(candidate) for candidate in candidates]
-
-
 def work(file: str) -> int:
-    return len(search(slow, SPACE, Plan(trials=24), storage=Path(file), batch=2).trials)
-
-
-@pytest.mark.parametrize("sampler", ["grid", "tpe"])
-def test_several_heads_are_kept_in_a_file(tmp_path: Path, sampler: str) -> None:
-    space, plan = Space.of(1, 3, mean=True, several=2), Plan(sampler, trials=30)
-
-    def fits(candidates: Sequence[Candidate]) -> list[float]:
-        return [float(one.head == (1, 3)) - one.blur for one in candidates]
-
-    found = search(fits, space, plan, storage=tmp_path / "t.sqlite", batch=300)
-    assert search(Counting(stop=0), space, plan, storage=tmp_path / "t.sqlite") == found
-    assert {trial.candidate.head for trial in found.trials} <= set(space.heads)
-    if sampler == "grid":
-        assert (found.best.candidate.head, found.best.candidate.blur) == ((1, 3), 0.01)
+    """A search in a process of its own."""
+    return len(search(counted(), SPACE, Plan(trials=24), storage=Path(file)).trials)
 
 
 def test_several_processes_share_a_search(tmp_path: Path) -> None:
     file = str(tmp_path / "trials.sqlite")
-    search(slow, SPACE, Plan(trials=2), storage=Path(file))
+    search(counted(), SPACE, Plan(trials=2), storage=Path(file))
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         list(pool.map(work, [file] * 2))
-    found = search(Counting(), SPACE, Plan(trials=24), storage=Path(file))
+    found = search(counted(), SPACE, Plan(trials=24), storage=Path(file))
     assert {t.candidate for t in found.trials} == set(drawn(SPACE, 24, 0))
 
 
@@ -149,7 +149,7 @@ def test_progress_counts_trials() -> None:
             seen.append(item)
             yield item
 
-    search(Counting(), SPACE, Plan(trials=5), progress=progress)
+    search(counted(), SPACE, Plan(trials=5), progress=progress)
     assert seen == ["trials", 5, None, None, None, None, None]
 
 
@@ -160,3 +160,56 @@ def test_what_cannot_be() -> None:
         Plan(trials=0)
     with pytest.raises(OvssError, match="no finished trial"):
         Search(()).best  # noqa: B018
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_candidates_come_back_as_they_were(tmp_path: Path, kept: bool) -> None:
+    file = tmp_path / "trials.sqlite" if kept else None
+    planned = GRID[::7]
+    trials = Trials(GRID, file, "a")
+    assert trials.values() == {}
+    assert len(list(trials.ask_planned(values, planned))) == len(planned)
+    if kept:
+        trials = Trials(GRID, file, "a")
+    assert trials.values() == {candidate: value(candidate) for candidate in planned}
+    assert {candidate.head for candidate in trials.values()} == {None, 1, 2}
+
+
+def test_what_another_process_did_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, planned, asked = tmp_path / "trials.sqlite", GRID[:12], []
+    monkeypatch.setattr(module, "BATCH", 3)
+
+    def meanwhile(candidates: Sequence[Candidate]) -> list[float]:
+        """While the first batch is judged, another process judges six others."""
+        if not asked:
+            rest = [candidate for candidate in planned if candidate not in candidates][:6]
+            list(Trials(GRID, file, "a").ask_planned(values, rest))
+        asked.extend(candidates)
+        return values(candidates)
+
+    steps = list(Trials(GRID, file, "a").ask_planned(meanwhile, planned))
+    assert len(steps) == 12
+    assert len(asked) == 6
+    assert set(Trials(GRID, file, "a").values()) == set(planned)
+
+
+def test_an_objective_that_fails_stores_nothing_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "trials.sqlite"
+
+    def fails(candidates: Sequence[Candidate]) -> list[float]:
+        raise OvssError(f"{len(candidates)} cannot be judged")
+
+    with pytest.raises(OvssError, match="16 cannot be judged"):
+        list(Trials(GRID, file, "a").ask_planned(fails, GRID))
+    assert Trials(GRID, file, "a").values() == {}
+
+
+def test_a_file_that_is_no_storage(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_text("this is no data base, but it is long enough to be read" * 9)
+    with pytest.raises(OvssError, match=r"a\.sqlite: the trials cannot be kept there"):
+        Trials(GRID, tmp_path / "a.sqlite", "a")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OvssError, match="cannot be kept there"):
+        Trials(GRID, tmp_path / "file" / "a.sqlite", "a")

@@ -46,32 +46,32 @@ def test_no_mask_is_read_and_the_best_is_kept(blind: Path, tmp_path: Path) -> No
     tuning = Tuning(SPEC, Plan(trials=6, seed=1), mean_head=True)
     how = Execution(batch=2, device="cpu", root=blind)
     found = tune(tuning, how, storage=tmp_path / "t.sqlite", maps=tmp_path / "maps")
-    assert len(found.found.trials) == 6
-    assert found.best.value == max(trial.value for trial in found.found.trials)
+    assert len(found.search.trials) == 6
+    assert found.best.value == max(trial.value for trial in found.search.trials)
     assert 0 < found.best.value <= 1
     best = found.best.candidate
     start = preset("micro-blip")
     assert found.config == start.replace(
         layer=best.layer, head=best.head, threshold=best.threshold, blur=best.blur
     )
-    told = found.record["found"]
-    assert (told["pictures"], told["trials"], told["failed"]) == (3, 6, {})
-    assert told["plan"] == {"sampler": "random", "trials": 6, "seed": 1, "race": False}
+    noted = found.record["search"]
+    assert (noted["images"], noted["trials"], noted["failed"]) == (3, 6, {})
+    assert noted["plan"] == {"sampler": "random", "trials": 6, "seed": 1, "race": False}
     assert str(tmp_path) not in json.dumps(found.record)
     assert str(blind) not in json.dumps(found.record)
     seen = tune(tuning, CPU)
-    assert seen.found == found.found, "with masks at hand nothing is different"
+    assert seen.search == found.search, "with masks at hand nothing is different"
 
 
 def test_a_race_judges_those_that_are_left_as_the_search_does() -> None:
     spec = dataclasses.replace(SPEC, limit=12)
-    whole = tune(Tuning(spec, Plan(trials=12)), CPU).found
+    whole = tune(Tuning(spec, Plan(trials=12)), CPU).search
     raced = tune(Tuning(spec, Plan(trials=12, race=True)), CPU)
-    told = raced.record["found"]
-    assert told["trials"] == len(raced.found.trials) + len(raced.found.dismissed) == 12
-    assert told["dismissed"] == len(raced.found.dismissed) > 0
+    noted = raced.record["search"]
+    assert noted["trials"] == len(raced.search.trials) + len(raced.search.dismissed) == 12
+    assert noted["dismissed"] == len(raced.search.dismissed) > 0
     value = {trial.candidate: trial.value for trial in whole.trials}
-    for trial in raced.found.trials:
+    for trial in raced.search.trials:
         assert trial.value == pytest.approx(value[trial.candidate])
     assert raced.best == whole.best
 
@@ -87,15 +87,10 @@ def test_one_search_more_is_no_work(blind: Path, tmp_path: Path, monkeypatch: ob
 
     monkeypatch.setattr(tuned, "Reward", Silent)  # type: ignore[attr-defined]
     again = tune(Tuning(SPEC, Plan(trials=3)), how, storage=tmp_path / "t.sqlite")
-    assert again.found == first.found
+    assert again.search == first.search
     other = Tuning(SPEC, Plan(trials=3), RewardOptions(contrast="mean"))
     with pytest.raises(AssertionError, match="nothing is left"):
         tune(other, how, storage=tmp_path / "t.sqlite")
-
-
-def test_sets_of_heads_are_no_setting() -> None:
-    with pytest.raises(OvssError, match="one head or all"):
-        tune(Tuning(SPEC, several_heads=2), CPU)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +120,8 @@ def test_command(blind: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "micro-blip on diorama tune: 2 candidates, 2 images" in done.stdout
     record = json.loads(out.read_text())
-    told = CliRunner().invoke(app, [*words.split(), "--json"])
-    assert json.loads(told.stdout)["config"] == record["config"]
+    again = CliRunner().invoke(app, [*words.split(), "--json"])
+    assert json.loads(again.stdout)["config"] == record["config"]
     done = CliRunner().invoke(
         app, f"run --preset {out} --limit 2 --device cpu --set crf=false -o {tmp_path}/o".split()
     )
@@ -172,7 +167,7 @@ def test_a_clip_that_is_not_here_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reason"),
     [
         (["-o", "mine.yml"], "end in .json"),
         (["--ablate", "scope"], "belong to --study"),
@@ -183,6 +178,6 @@ def test_a_clip_that_is_not_here_is_named(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_what_would_be_ignored_is_refused_before_the_work(words: list[str], told: str) -> None:
+def test_what_would_be_ignored_is_refused_before_the_work(words: list[str], reason: str) -> None:
     done = CliRunner().invoke(app, ["tune", "--limit", "1", "--device", "cpu", *words])
-    one_error(done, 2, told)
+    one_error(done, 2, reason)

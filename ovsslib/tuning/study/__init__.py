@@ -1,1 +1,4 @@
-"""What the reward is worth: reward and mIoU of every candidate."""
+"""How far the reward can be trusted: reward and mIoU of every candidate.
+
+`judge` makes a study, `file` keeps it, `figures` and `choices` compute from it.
+"""

@@ -1,6 +1,6 @@
 """Figures of a study of the reward: mean IoU of every candidate, rank correlation.
 
-All are pure functions of a stored `ovsslib.tuning.study.judge.Study`. Letters: B images, C
+All are pure functions of a stored `ovsslib.tuning.study.file.Study`. Letters: B images, C
 candidates.
 """
 
@@ -14,10 +14,9 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.lookup import unknown
 from ovsslib.metrics.iou import Interval, resample_weights
-from ovsslib.tuning.candidates import written_head
 
 if TYPE_CHECKING:
-    from ovsslib.tuning.study.judge import Study
+    from ovsslib.tuning.study.file import Study
 
 
 def rewards(study: Study, weights: np.ndarray, variant: str | None = None) -> np.ndarray:
@@ -56,8 +55,8 @@ def rewards_of(study: Study, variant: str | None = None) -> np.ndarray:
     name = study.variants[0] if variant is None else variant
     if name not in study.variants:
         raise unknown("reward of the study", name, study.variants)
-    found: np.ndarray = study.rewards[study.variants.index(name)]
-    return found
+    rewards: np.ndarray = study.rewards[study.variants.index(name)]
+    return rewards
 
 
 def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
@@ -76,54 +75,54 @@ def mean_ious(study: Study, weights: np.ndarray) -> np.ndarray:
 def pixels_of(study: Study) -> list[np.ndarray]:
     """Right, predicted and true pixels of the scored classes, images first: float64, exact."""
     columns = list(study.scored)
-    found = [
-        np.moveaxis(one[:, :, columns], 1, 0).astype(np.float64)
-        for one in (study.intersection, study.predicted)
-    ]
-    return [*found, study.truth[:, columns].astype(np.float64)]
+    right, predicted = (
+        np.moveaxis(counts[:, :, columns], 1, 0).astype(np.float64)
+        for counts in (study.intersection, study.predicted)
+    )
+    return [right, predicted, study.truth[:, columns].astype(np.float64)]
 
 
 def mean_ious_of(pixels: list[np.ndarray], weights: np.ndarray, absent: str) -> np.ndarray:
     """As `mean_ious`, of what `pixels_of` gave."""
-    right, said, true = (np.tensordot(weights, one, 1) for one in pixels)
-    union = said + true - right
-    kept = union > 0 if absent == "count" else np.broadcast_to(true > 0, union.shape)
-    ratios = np.divide(right, union, out=np.zeros(union.shape), where=kept)
-    found: np.ndarray = ratios.sum(1) / np.where(kept.any(1), kept.sum(1), np.nan)
-    return found
+    right, predicted, true = (np.tensordot(weights, counts, 1) for counts in pixels)
+    union = predicted + true - right
+    scored = union > 0 if absent == "count" else np.broadcast_to(true > 0, union.shape)
+    ratios = np.divide(right, union, out=np.zeros(union.shape), where=scored)
+    mean: np.ndarray = ratios.sum(1) / np.where(scored.any(1), scored.sum(1), np.nan)
+    return mean
 
 
-def weights_of(study: Study, pictures: Sequence[int] | None = None) -> np.ndarray:
+def weights_of(study: Study, images: Sequence[int] | None = None) -> np.ndarray:
     """(B,) float64: 1 for the images named, 0 for others; None names all.
 
     Raises:
         OvssError: An image does not exist, or none is named.
     """
-    out = np.zeros(len(study.pictures))
-    chosen = range(len(out)) if pictures is None else pictures
+    out = np.zeros(len(study.images))
+    chosen = range(len(out)) if images is None else images
     if not len(chosen) or min(chosen) < 0 or max(chosen) >= len(out):
         raise OvssError(f"name images from 0 to {len(out) - 1}, at least one")
     out[list(chosen)] = 1
     return out
 
 
-def frame(study: Study, pictures: Sequence[int] | None = None, variant: str | None = None) -> Any:
+def frame(study: Study, images: Sequence[int] | None = None, variant: str | None = None) -> Any:
     """One row per candidate of the grid.
 
     Args:
         study: What was stored.
-        pictures: Over which; None for all.
+        images: Over which; None for all.
         variant: Which reward; None for the first.
 
     Returns:
-        DataFrame with `layer`, `head` (0: mean over all; `"1+2"`: over several),
-        `threshold`, `blur`, `reward` and `miou` (0..1).
+        DataFrame with `layer`, `head` (0: mean over all), `threshold`, `blur`, `reward` and `miou`
+        (0..1).
     """
     import pandas as pd
 
-    weights = weights_of(study, pictures)
-    table = pd.DataFrame([vars(one) for one in study.space.grid()])
-    table["head"] = [written_head(one.head) for one in study.space.grid()]
+    weights = weights_of(study, images)
+    grid = study.space.grid()
+    table = pd.DataFrame([vars(candidate) | {"head": candidate.head or 0} for candidate in grid])
     table["reward"] = rewards(study, weights, variant)[:-1]
     table["miou"] = mean_ious(study, weights)[:-1]
     return table
@@ -143,22 +142,18 @@ def rank_correlation(
     chosen: np.ndarray | None = None,
     *,
     variant: str | None = None,
-    level: float = 0.95,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> Interval:
     """Spearman's rank correlation of reward and mean IoU over the grid.
 
     Args:
         study: What was stored.
-        chosen: (C - 1,) bool, which candidates of the grid are looked at; None for all.
+        chosen: (C - 1,) bool, which candidates of the grid are compared; None for all.
         variant: Which reward; None for the first.
-        level: Coverage of the interval, 0..1.
         resamples: Bootstrap resamples of the images; a resample changes both figures.
-        seed: Of the resamples.
 
     Returns:
-        The correlation, -1..1, with its percentile interval.
+        The correlation, -1..1, with its 95 % percentile interval.
     """
     from scipy.stats import spearmanr
 
@@ -170,30 +165,20 @@ def rank_correlation(
         pair = rewards(study, weights, variant)[:-1][rows], mious[:-1][rows]
         return float(spearmanr(*pair).statistic)
 
-    return bootstrap(figure, len(study.pictures), level=level, resamples=resamples, seed=seed)
+    return bootstrap(figure, len(study.images), resamples)
 
 
-def bootstrap(
-    figure: Callable[[np.ndarray], float],
-    count: int,
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """A figure with its percentile interval over images.
+def bootstrap(figure: Callable[[np.ndarray], float], count: int, resamples: int = 1000) -> Interval:
+    """A figure with its 95 % percentile interval over images.
 
     Args:
         figure: Of (B,) float64, how often each image counts.
         count: B.
-        level: Coverage of the interval, 0..1.
         resamples: Bootstrap resamples of the images.
-        seed: Of the resamples.
     """
-    several = resample_weights(count, resamples=resamples, seed=seed).astype(np.float64)
-    tail = 50 * (1 - level)
-    ends = np.nanpercentile([figure(one) for one in several], [tail, 100 - tail])
-    return Interval(figure(np.ones(count)), float(ends[0]), float(ends[1]))
+    weights = resample_weights(count, resamples=resamples).astype(np.float64)
+    low, high = np.nanpercentile([figure(row) for row in weights], [2.5, 97.5])
+    return Interval(figure(np.ones(count)), float(low), float(high))
 
 
 def misleading(table: Any) -> Any:

@@ -1,10 +1,14 @@
-"""Studies of the reward as files: one Parquet file each."""
+"""A study of the reward, and its file: one Parquet file each.
+
+Letters: B images, C candidates, n classes, V rewards.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 import json
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,50 @@ from ovsslib.errors import OvssError
 from ovsslib.io.files import check_suffix, write_atomic
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.search import Space
-from ovsslib.tuning.study.judge import Study
 
 SCHEMA = 2
 _KEY = b"ovss-tuning-study"
 
 
-def save_study(found: Study, path: str | PathLike[str]) -> Path:
+@dataclass(frozen=True)
+class Study:
+    """Reward and pixel counts of every candidate for every image.
+
+    Attributes:
+        space: The grid.
+        preset: The settings that the search started from, as a candidate: the last of C.
+        images: B names.
+        pairs: (B,) int64, how many classes an image is rewarded for.
+        variants: V names of rewards (`RewardOptions.label`), the tuning's own first.
+        rewards: (V, C, B) float32, what each of them gives.
+        intersection: (C, B, n + 1) int32 pixels that are right, background first.
+        predicted: (C, B, n + 1) int32 pixels of the candidate's masks.
+        truth: (B, n + 1) int32 pixels of the label maps.
+        scored: Labels that the mean IoU averages over.
+        absent: What a class without ground truth scores (`ovsslib.metrics.iou`).
+        facts: Model, data set, options of the reward, provenance.
+    """
+
+    space: Space
+    preset: Candidate
+    images: tuple[str, ...]
+    pairs: np.ndarray
+    variants: tuple[str, ...]
+    rewards: np.ndarray
+    intersection: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
+    scored: tuple[int, ...]
+    absent: str
+    facts: dict[str, Any]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The grid in its order, then the preset's."""
+        return [*self.space.grid(), self.preset]
+
+
+def save_study(study: Study, path: str | PathLike[str]) -> Path:
     """Write a study as one Parquet file: a row per image and label that occurs in either.
 
     Columns: `picture`, `label`, `pairs`, `truth`, and lists over the C candidates:
@@ -35,33 +76,33 @@ def save_study(found: Study, path: str | PathLike[str]) -> Path:
     import pyarrow.parquet as pq
 
     check_suffix(path, ".parquet")
-    kept = (found.truth > 0) | found.predicted.any(0)
-    kept[:, 0] = True
-    image, label = np.nonzero(kept)
+    occurs = (study.truth > 0) | study.predicted.any(0)
+    occurs[:, 0] = True
+    image, label = np.nonzero(occurs)
     meta = {
         "schema": SCHEMA,
-        "space": found.space.to_dict(),
-        "preset": dataclasses.asdict(found.preset),
-        "variants": list(found.variants),
-        "scored": list(found.scored),
-        "absent": found.absent,
-        "labels": found.truth.shape[1],
-        "facts": found.facts,
+        "space": study.space.to_dict(),
+        "preset": dataclasses.asdict(study.preset),
+        "variants": list(study.variants),
+        "scored": list(study.scored),
+        "absent": study.absent,
+        "labels": study.truth.shape[1],
+        "facts": study.facts,
     }
     rewards = [
-        found.rewards[:, :, b].ravel() if k == 0 else None
+        study.rewards[:, :, b].ravel() if k == 0 else None
         for b, k in zip(image, label, strict=True)
     ]
     table = pa.table(
         {
-            "picture": pa.array([found.pictures[b] for b in image]),
+            "picture": pa.array([study.images[b] for b in image]),
             "label": pa.array(label, pa.int16()),
-            "pairs": pa.array(found.pairs[image], pa.int16()),
-            "truth": pa.array(found.truth[image, label], pa.int32()),
+            "pairs": pa.array(study.pairs[image], pa.int16()),
+            "truth": pa.array(study.truth[image, label], pa.int32()),
             "intersection": pa.array(
-                list(found.intersection[:, image, label].T), pa.list_(pa.int32())
+                list(study.intersection[:, image, label].T), pa.list_(pa.int32())
             ),
-            "predicted": pa.array(list(found.predicted[:, image, label].T), pa.list_(pa.int32())),
+            "predicted": pa.array(list(study.predicted[:, image, label].T), pa.list_(pa.int32())),
             "rewards": pa.array(rewards, pa.list_(pa.float32())),
         }
     ).replace_schema_metadata({_KEY: json.dumps(meta, sort_keys=True).encode()})
@@ -85,11 +126,11 @@ def load_study(path: str | PathLike[str]) -> Study:
         if meta["schema"] != SCHEMA:
             raise ValueError(f"schema {meta['schema']}, not {SCHEMA}")
         rows = {name: table[name].to_numpy() for name in table.column_names}
-        pictures = tuple(dict.fromkeys(str(name) for name in rows["picture"]))
-        number = {name: place for place, name in enumerate(pictures)}
+        images = tuple(dict.fromkeys(str(name) for name in rows["picture"]))
+        number = {name: row for row, name in enumerate(images)}
         image, label = np.array([number[name] for name in rows["picture"]]), rows["label"]
         space, variants = Space.from_dict(meta["space"]), tuple(meta["variants"])
-        shape = (len(space.grid()) + 1, len(pictures), int(meta["labels"]))
+        shape = (len(space.grid()) + 1, len(images), int(meta["labels"]))
         counts = {}
         for name in ("intersection", "predicted"):
             counts[name] = np.zeros(shape, np.int32)
@@ -99,13 +140,11 @@ def load_study(path: str | PathLike[str]) -> Study:
         first = label == 0
         return Study(
             space,
-            Candidate(**_heads(meta["preset"])),
-            pictures,
+            Candidate(**meta["preset"]),
+            images,
             rows["pairs"][first].astype(np.int64),
             variants,
-            np.stack(
-                [one.reshape(len(variants), shape[0]) for one in rows["rewards"][first]], axis=2
-            ),
+            np.stack([r.reshape(len(variants), shape[0]) for r in rows["rewards"][first]], axis=2),
             counts["intersection"],
             counts["predicted"],
             truth,
@@ -123,9 +162,3 @@ def load_study(path: str | PathLike[str]) -> Study:
     ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise OvssError(f"{path}: no stored study ({reason}); make it again") from error
-
-
-def _heads(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no tuples."""
-    head = fields["head"]
-    return fields | {"head": tuple(head) if isinstance(head, list) else head}

@@ -1,11 +1,11 @@
 """How far the reward that tunes without masks can be trusted: every candidate, with both figures.
 
-`study` judges the whole grid by the reward and, for analysis only, by the masks that are true. It
-counts pixels at the label map's size: the candidate's masks, of the side that CLIP reads, are
-brought there by nearest neighbour. `ovsslib.tuning.study.figures` computes from what is stored.
+`study` judges the whole grid by the reward and, for analysis only, by the true masks. It counts
+pixels at the label map's size: the candidate's masks, of the side that CLIP takes, are brought
+there by nearest neighbour. `ovsslib.tuning.study.figures` computes from what is stored.
 
-Letters: B images, C candidates, n classes, K names an image's classes have, S side in
-pixels, V rewards.
+Letters: B images, C candidates, n classes, K names of an image's classes, S side in pixels, V
+rewards.
 """
 
 from __future__ import annotations
@@ -13,64 +13,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ovsslib.evaluate.spec import SERIAL, Execution
 from ovsslib.io.provenance import provenance
-from ovsslib.metrics.iou import confusion_matrix
-from ovsslib.tuning.candidates import Candidate, Heads, masks_of
-from ovsslib.tuning.objective import Objective
-from ovsslib.tuning.reward import Reward
-from ovsslib.tuning.search import Space
-from ovsslib.tuning.tune import Tuning, opened
+from ovsslib.metrics.counts import confusion_matrix
+from ovsslib.tuning.candidates import Candidate, masks_of
+from ovsslib.tuning.reward import RewardOptions
+from ovsslib.tuning.study.file import Study
+from ovsslib.tuning.tune import Tuning, open_tuning
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ovsslib.protocols.protocol import Protocol
-
-
-@dataclass(frozen=True)
-class Study:
-    """Reward and pixel counts of every candidate for every image.
-
-    Attributes:
-        space: The grid.
-        preset: The settings that the search started from, as a candidate: the last of C.
-        pictures: B names.
-        pairs: (B,) int64, how many classes an image is rewarded for.
-        variants: V names of rewards (`RewardOptions.label`), the tuning's own first.
-        rewards: (V, C, B) float32, what each of them gives.
-        intersection: (C, B, n + 1) int32 pixels that are right, background first.
-        predicted: (C, B, n + 1) int32 pixels of the candidate's masks.
-        truth: (B, n + 1) int32 pixels of the label maps.
-        scored: Labels that the mean IoU averages over.
-        absent: What a class without ground truth scores (`ovsslib.metrics.iou`).
-        facts: Model, data set, options of the reward, provenance.
-    """
-
-    space: Space
-    preset: Candidate
-    pictures: tuple[str, ...]
-    pairs: np.ndarray
-    variants: tuple[str, ...]
-    rewards: np.ndarray
-    intersection: np.ndarray
-    predicted: np.ndarray
-    truth: np.ndarray
-    scored: tuple[int, ...]
-    absent: str
-    facts: dict[str, Any]
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        """The grid in its order, then the preset's."""
-        return [*self.space.grid(), self.preset]
 
 
 def study(
@@ -80,7 +40,6 @@ def study(
     ablate: Sequence[str] = (),
     rewarded: bool = True,
     maps: Path | None = None,
-    space: Space | None = None,
 ) -> Study:
     """Judge the whole grid; the plan of the tuning is not used.
 
@@ -91,89 +50,75 @@ def study(
         rewarded: False leaves rewards out, for images that only judge; CLIP takes most of the
             time.
         maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
-        space: The grid; None for that of the tuning.
 
     Raises:
         OvssError: Something is unknown or missing, or a label map cannot be read.
     """
     from ovsslib.evaluate.run import compute_place
 
-    named = tuning.reward.ablated(ablate)
-    variants = named if rewarded else []
-    model, work, base, store = opened(tuning, execution, maps)
-    # Those that show CLIP the same images share its passes.
-    alike: dict[tuple[str, ...], list[int]] = {tuning.reward.shown: []}
-    for row, one in enumerate(variants):
-        alike.setdefault(one.shown, []).append(row)
-    objectives = []
-    for rows in alike.values():
-        options = variants[rows[0]] if rows else tuning.reward
-        reward = Reward(
-            work.dataset.classes, options, device=execution.device, download=execution.download
-        )
-        objectives.append((rows, Objective(store, reward, work, base)))
-    objective = objectives[0][1]
-    space = space or tuning.space(store)
-    own = Candidate(base.layer, base.head, base.threshold, base.blur)
-    every, n = [*space.grid(), own], len(work.dataset.classes)
-    shape = (len(every), len(store), n + 1)
+    ablated = tuning.reward.ablated(ablate)
+    variants = ablated if rewarded else []
+    opened = open_tuning(tuning, execution, maps)
+    store, base, protocol = opened.store, opened.config, opened.images.protocol
+    dataset = opened.images.dataset
+    objectives = [
+        (rows, opened.objective(variants[rows[0]], execution)) for rows in _alike(variants)
+    ]
+    # Also without rewards: masks are judged at the size that CLIP takes.
+    own = objectives[0][1] if objectives else opened.objective(tuning.reward, execution)
+    space = tuning.space(store)
+    preset = Candidate(base.layer, base.head, base.threshold, base.blur)
+    candidates, n = [*space.grid(), preset], len(dataset.classes)
+    shape = (len(candidates), len(store), n + 1)
     rewards = np.zeros((len(variants), *shape[:2]), np.float32)
-    right, said = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    right, predicted = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     truth = np.zeros(shape[1:], np.int32)
-    numbers: Any = range(len(store))
-    if execution.progress is not None:
-        numbers = execution.progress(numbers, "pictures", len(store))
-    for image in numbers:
-        for rows, judge in objectives:
-            if rows:
-                scopes = [variants[row].scope for row in rows]
-                rewards[rows, :, image] = judge.by_scope(every, image, scopes)
-        label = work.dataset.label(store.ids[image])
-        looked_for = store.labels[image]
-        for (layer, head), places in _groups(every):
-            of_image = store.maps(image, layer, head)
-            ours = [every[place] for place in places]
-            planes = masks_of(of_image, ours, objective.reward.size, base.background, base)
-            found = confusions(planes, looked_for, label, work.protocol, n)
-            right[places, image] = np.einsum("cii->ci", found)
-            said[places, image] = found.sum(1)
-            truth[image] = found[0].sum(1)
-    spec = tuning.spec
-    facts = {
-        "vlm": store.model,
-        "dataset": work.dataset.name,
-        "split": work.dataset.split,
-        "limit": spec.limit,
-        "labels": spec.filter,
-        "protocol": work.protocol.name,
-        "classes": list(work.dataset.classes),
+    progress = execution.progress
+    numbers = range(len(store))
+    for image in numbers if progress is None else progress(numbers, "images", len(store)):
+        for rows, objective in objectives:
+            scopes = [variants[row].scope for row in rows]
+            rewards[rows, :, image] = objective.by_scope(candidates, image, scopes)
+        label, labels = dataset.label(store.ids[image]), store.labels[image]
+        keys = [(candidate.layer, candidate.head) for candidate in candidates]
+        for (layer, head), group in itertools.groupby(range(len(keys)), key=keys.__getitem__):
+            same = list(group)
+            few, image_maps = [candidates[row] for row in same], store.maps(image, layer, head)
+            planes = masks_of(image_maps, few, own.reward.size, base.background, base)
+            matrices = confusions(planes, labels, label, protocol, n)
+            right[same, image] = np.einsum("cii->ci", matrices)
+            predicted[same, image] = matrices.sum(1)
+            truth[image] = matrices[0].sum(1)
+    facts = opened.facts(tuning.spec) | {
+        "protocol": protocol.name,
+        "classes": list(dataset.classes),
         "config": base.to_dict(),
-        "options": [dataclasses.asdict(one) for one in variants],
-        "size": objective.reward.size,
-        "failed": store.failed,
-        "provenance": provenance(**compute_place(model.matcher)),
+        "options": [dataclasses.asdict(options) for options in variants],
+        "size": own.reward.size,
+        "provenance": provenance(**compute_place(opened.model.matcher)),
     }
-    pairs = np.array([len(objective.labels(image)) for image in range(len(store))])
     return Study(
         space,
-        own,
+        preset,
         store.ids,
-        pairs,
-        tuple(one.label for one in variants),
+        np.array(own.pairs),
+        tuple(options.label for options in variants),
         rewards,
         right,
-        said,
+        predicted,
         truth,
-        work.protocol.scored_classes(work.dataset),
-        work.protocol.absent,
+        protocol.scored_classes(dataset),
+        protocol.absent,
         facts,
     )
 
 
-def _groups(every: Sequence[Candidate]) -> list[tuple[tuple[int, Heads], list[int]]]:
-    """Rows of candidates that stand together and share layer and head."""
-    runs = itertools.groupby(range(len(every)), key=lambda row: (every[row].layer, every[row].head))
-    return [(key, list(rows)) for key, rows in runs]
+def _alike(variants: Sequence[RewardOptions]) -> list[list[int]]:
+    """Rows of rewards that show CLIP the same images, together: they share its passes."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for row, options in enumerate(variants):
+        alike.setdefault(options.shown, []).append(row)
+    return list(alike.values())
 
 
 def confusions(
@@ -200,29 +145,28 @@ def confusions(
 
     Example:
         >>> from ovsslib.protocols.protocol import get_protocol
-        >>> one = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> planes = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
         >>> rules = get_protocol("pnp-fixed").resolved("diorama")
-        >>> confusions(one, [1], np.ones((4, 4), np.uint8), rules, 1)[0].tolist()
+        >>> confusions(planes, [1], np.ones((4, 4), np.uint8), rules, 1)[0].tolist()
         [[0, 0], [12, 4]]
     """
     size = planes.shape[-1]
-    there, place = np.unique(label, return_inverse=True)
+    present, index = np.unique(label, return_inverse=True)
     down, across = ((2 * np.arange(side) + 1) * size // (2 * side) for side in label.shape)
     pixel = down[:, None] * size + across[None]
-    exact = np.float32 if label.size < 1 << 24 else np.float64
-    table = np.zeros((size * size, len(there)), exact)
-    np.add.at(table, (pixel.ravel(), place.ravel()), 1)
     # float32 holds integers up to 2**24.
-    found = planes.flatten(2).to(torch.from_numpy(table).dtype) @ torch.from_numpy(table)
-    rest = torch.from_numpy(table.sum(0)) - found.sum(1, keepdim=True)
-    pixels = torch.cat([rest, found], dim=1).round().long().numpy()  # (C, K + 1, labels)
-    kinds, labels = np.meshgrid(np.arange(-1, len(looked_for)), there, indexing="ij")
-    said, true, ignore = protocol.compared(kinds, looked_for, labels)
+    exact = np.float32 if label.size < 1 << 24 else np.float64
+    table = np.zeros((size * size, len(present)), exact)
+    np.add.at(table, (pixel.ravel(), index.ravel()), 1)
+    counts = planes.flatten(2).to(torch.from_numpy(table).dtype) @ torch.from_numpy(table)
+    rest = torch.from_numpy(table.sum(0)) - counts.sum(1, keepdim=True)
+    pixels = torch.cat([rest, counts], dim=1).round().long().numpy()  # (C, K + 1, labels)
+    names, labels = np.meshgrid(np.arange(-1, len(looked_for)), present, indexing="ij")
+    prediction, true, ignore = protocol.compared(names, looked_for, labels)
     # The pairs of the protocol, each once, say which cell a count belongs to.
     out = np.zeros((len(planes), n + 1, n + 1), np.int64)
-    for kind, column in np.ndindex(kinds.shape):
-        cell = confusion_matrix(
-            said[kind : kind + 1, column], true[kind : kind + 1, column], n + 1, ignore=ignore
-        )
-        out += pixels[:, kind, column, None, None] * cell
+    for row, column in np.ndindex(names.shape):
+        pair = slice(row, row + 1), column
+        cell = confusion_matrix(prediction[pair], true[pair], n + 1, ignore=ignore)
+        out += pixels[:, row, column, None, None] * cell
     return out

@@ -16,11 +16,11 @@ from ovsslib.tuning.search import Space
 from ovsslib.tuning.study import choices, figures
 from ovsslib.tuning.study.file import load_study
 from support.helpers import ROOT
-from tuning.study.test_figures import PICTURES, SPACE, made
+from support.studies import IMAGES, SPACE, made
 
 
 def noise(seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).random((25, PICTURES))
+    return np.random.default_rng(seed).random((25, IMAGES))
 
 
 def test_the_choice_has_the_highest_reward() -> None:
@@ -38,27 +38,27 @@ def test_regret_is_judged_by_the_other_study(sampler: str) -> None:
     chooser, judge = made(noise(1)), made(noise(2))
     table = choices.regrets(chooser, judge, sampler=sampler, seeds=4, trials=6, sizes=[2, 5, 99])
     assert len(table) == 2 * 4
-    assert set(table["pictures"]) == {2, 5}
+    assert set(table["images"]) == {2, 5}
     assert (table["best"] >= table["drawn_best"]).all()
     assert (table["drawn_best"] >= table["chosen"]).all()
     np.testing.assert_allclose(table["regret"], table["best"] - table["chosen"])
     judged = figures.mean_ious(judge, figures.weights_of(judge))
-    np.testing.assert_allclose(table["chosen"], judged[table["place"]])
+    np.testing.assert_allclose(table["chosen"], judged[table["row"]])
     assert table["median"].iloc[0] == pytest.approx(np.median(judged[:-1]))
 
 
 def test_the_whole_grid_finds_the_best_where_the_reward_does() -> None:
     table = choices.regrets(made(), made(), sampler="grid", seeds=2)
-    assert table["place"].tolist() == [23, 23]
+    assert table["row"].tolist() == [23, 23]
     assert (table["regret"] == 0).all()
     few = choices.regrets(made(), made(), sampler="grid", seeds=1, allowed=np.arange(24) < 5)
-    assert few["place"].tolist() == [4]
+    assert few["row"].tolist() == [4]
     upside_down = choices.regrets(made(-made().rewards[0]), made(), sampler="grid", seeds=1)
-    assert upside_down["place"].tolist() == [0]
+    assert upside_down["row"].tolist() == [0]
     again = choices.regrets(
         made(-made().rewards[0]), made(), sampler="grid", seeds=1, variant="plain"
     )
-    assert again["place"].tolist() == [23]
+    assert again["row"].tolist() == [23]
 
 
 def test_tpe_keeps_to_the_candidates_allowed() -> None:
@@ -67,7 +67,7 @@ def test_tpe_keeps_to_the_candidates_allowed() -> None:
     table = choices.regrets(
         made(noise(1)), made(noise(2)), sampler="tpe", seeds=3, trials=30, allowed=allowed
     )
-    assert set(table["place"]) <= {0, 7, 10, 21}
+    assert set(table["row"]) <= {0, 7, 10, 21}
     assert (table["drawn_best"] <= table["best"]).all()
 
 
@@ -88,30 +88,34 @@ def test_a_part_of_the_candidates() -> None:
         choices.among(study, Space((3,), (None,)))
 
 
-def test_a_choice_for_each_picture() -> None:
+def test_a_choice_for_each_image() -> None:
     study = made(noise())
     prior = np.zeros(24)
-    own = choices.per_picture(study, prior, 0)
+    own = choices.per_image(study, prior, 0)
     np.testing.assert_array_equal(own, study.rewards[0, :-1].argmax(0))
     prior[7] = 1
-    assert (choices.per_picture(study, prior, 1000) == 7).all()
+    assert (choices.per_image(study, prior, 1000) == 7).all()
     with pytest.raises(OvssError, match="reward of the study"):
-        choices.per_picture(study, prior, 0, "papper")
-    equal = made(np.ones((25, PICTURES)))
-    assert (choices.per_picture(equal, prior, 0) == 7).all()
+        choices.per_image(study, prior, 0, "papper")
+    equal = made(np.ones((25, IMAGES)))
+    assert (choices.per_image(equal, prior, 0) == 7).all()
 
 
 def test_the_difference_is_that_of_the_metric() -> None:
     study = made()
-    places = np.arange(PICTURES) % 3
-    found = choices.difference(study, 20, places, resamples=200)
+    rows = np.arange(IMAGES) % 3
+    found = choices.difference(study, 20, rows, resamples=200)
 
-    def value(rows: np.ndarray) -> float:
-        numbers = np.arange(PICTURES)
-        counts = (study.intersection[rows, numbers], study.predicted[rows, numbers], study.truth)
+    def value(chosen: np.ndarray) -> float:
+        numbers = np.arange(IMAGES)
+        counts = (
+            study.intersection[chosen, numbers],
+            study.predicted[chosen, numbers],
+            study.truth,
+        )
         return mean_iou(Counts(*counts), study.scored)
 
-    want = value(np.full(PICTURES, 20)) - value(places)
+    want = value(np.full(IMAGES, 20)) - value(rows)
     assert found.value == pytest.approx(want)
     assert 0 < found.low < found.value < found.high
     same = choices.difference(study, 4, 4, resamples=20)

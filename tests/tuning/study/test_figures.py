@@ -9,49 +9,16 @@ import pytest
 
 from ovsslib.errors import OvssError
 from ovsslib.metrics.iou import Counts, mean_iou
-from ovsslib.tuning.candidates import Candidate
-from ovsslib.tuning.search import Space
 from ovsslib.tuning.study import figures
-from ovsslib.tuning.study.judge import Study
-
-SPACE = Space((1, 2), (None, 1, 2), (0.05, 0.25), (0.03, 0.05))
-PICTURES = 12
-
-
-def made(rewards: np.ndarray | None = None, absent: str = "count") -> Study:
-    """12 images, 24 candidates and the preset's; candidate c is right on 10 c pixels of 1000."""
-    rng = np.random.default_rng(3)
-    count = len(SPACE.grid()) + 1
-    truth = np.full((PICTURES, 4), 1000)
-    truth[:, 3] = 0
-    right = 10 * np.arange(count)[:, None, None] + rng.integers(0, 3, (count, PICTURES, 4))
-    right[..., 3] = 0
-    said = right + 100
-    said[0, :, 3] = 0
-    plain = np.tile(np.arange(count)[:, None] / count, (1, PICTURES))
-    given = np.stack([plain if rewards is None else rewards, plain])
-    return Study(
-        SPACE,
-        Candidate(1, None, 0.1, 0.1),
-        tuple(f"p{number}" for number in range(PICTURES)),
-        np.full(PICTURES, 2),
-        ("paper", "plain"),
-        given.astype(np.float32),
-        right.astype(np.int32),
-        said.astype(np.int32),
-        truth.astype(np.int32),
-        (1, 2, 3),
-        absent,
-        {},
-    )
+from support.studies import IMAGES, made
 
 
 @pytest.mark.parametrize("absent", ["count", "drop"])
 def test_mean_iou_is_the_metrics(absent: str) -> None:
     study = made(absent=absent)
-    for pictures in (None, [0], [1, 5, 7]):
-        got = figures.mean_ious(study, figures.weights_of(study, pictures))
-        chosen = slice(None) if pictures is None else np.array(pictures)
+    for images in (None, [0], [1, 5, 7]):
+        got = figures.mean_ious(study, figures.weights_of(study, images))
+        chosen = slice(None) if images is None else np.array(images)
         for row, value in enumerate(got):
             counts = Counts(study.intersection[row], study.predicted[row], study.truth)
             want = mean_iou(counts.take(chosen), study.scored, absent=absent)
@@ -79,14 +46,14 @@ def test_rank_correlation() -> None:
         figures.frame(without)
     with pytest.raises(OvssError, match="reward of the study"):
         figures.rank_correlation(turned, variant="plane")
-    noise = np.random.default_rng(0).random((25, PICTURES))
+    noise = np.random.default_rng(0).random((25, IMAGES))
     found = figures.rank_correlation(made(noise), resamples=200)
     assert -1 < found.low < found.high < 1
     assert found == figures.rank_correlation(made(noise), resamples=200)
 
 
 def test_empty_candidates_are_known_and_may_be_left_out() -> None:
-    noise = np.random.default_rng(0).random((25, PICTURES)) + 1
+    noise = np.random.default_rng(0).random((25, IMAGES)) + 1
     noise[:12] = 0
     study = made(noise)
     study.intersection[:12, :, 1:] = study.predicted[:12, :, 1:] = 0
@@ -107,8 +74,8 @@ def test_misleading_layers_and_heads() -> None:
     assert first["lead"] == 5
 
 
-def test_pictures_that_do_not_exist_are_refused() -> None:
+def test_images_that_do_not_exist_are_refused() -> None:
     study = made()
-    for pictures in ([], [12], [-1]):
+    for images in ([], [12], [-1]):
         with pytest.raises(OvssError, match="from 0 to 11"):
-            figures.weights_of(study, pictures)
+            figures.weights_of(study, images)

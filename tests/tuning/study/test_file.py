@@ -12,29 +12,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.tuning.search import Space
-from ovsslib.tuning.study.file import load_study, save_study
-from ovsslib.tuning.study.judge import Study
-from tuning.study.test_figures import made
-
-
-def full() -> Study:
-    """With several heads, and what a study notes."""
-    study = made(np.random.default_rng(0).random((25, 12)))
-    space = Space((1, 2), (None, 1, (1, 2)), (0.05, 0.25), (0.03, 0.05))
-    return dataclasses.replace(study, space=space, facts={"vlm": "micro-blip"})
+from ovsslib.tuning.study.file import Study, load_study, save_study
+from support.studies import made
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
-    found = full()
-    again = load_study(save_study(found, tmp_path / "s.parquet"))
+    noise = np.random.default_rng(0).random((25, 12))
+    written = dataclasses.replace(made(noise), facts={"vlm": "micro-blip"})
+    read = load_study(save_study(written, tmp_path / "s.parquet"))
     for field in dataclasses.fields(Study):
-        one, other = getattr(found, field.name), getattr(again, field.name)
-        if isinstance(one, np.ndarray):
-            assert one.dtype == other.dtype
-            np.testing.assert_array_equal(one, other)
+        first, second = getattr(written, field.name), getattr(read, field.name)
+        if isinstance(first, np.ndarray):
+            assert first.dtype == second.dtype
+            np.testing.assert_array_equal(first, second)
         else:
-            assert one == other
+            assert first == second
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from ovsslib.protocols.protocol import get_protocol
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.reward import RewardOptions
 from ovsslib.tuning.search import Plan, Space
-from ovsslib.tuning.study.file import load_study, save_study
-from ovsslib.tuning.study.judge import Study, confusions, study
+from ovsslib.tuning.study.file import Study, load_study, save_study
+from ovsslib.tuning.study.judge import confusions, study
 from ovsslib.tuning.tune import Tuning, tune
 from support.helpers import one_error
 
@@ -39,11 +39,11 @@ def small():
 
 @pytest.fixture(scope="module")
 def found(small: None) -> Study:
-    return study(TUNING, CPU, ablate=["scope", "contrast"], space=SMALL)
+    return study(TUNING, CPU, ablate=["scope", "contrast"])
 
 
 def test_rewards_are_those_of_the_search(found: Study) -> None:
-    trials = tune(TUNING, CPU).found.trials
+    trials = tune(TUNING, CPU).search.trials
     words = ("paper", "contrast=mean", "scope=image", "scope=image, contrast=mean")
     assert found.variants == words
     assert [trial.candidate for trial in trials] == SMALL.grid() == found.candidates[:-1]
@@ -57,7 +57,7 @@ def test_every_pixel_is_counted_once(found: Study) -> None:
     from ovsslib.datasets import load_dataset
 
     data = load_dataset("diorama", split="tune")
-    for number, name in enumerate(found.pictures):
+    for number, name in enumerate(found.images):
         label = data.label(name)
         scored = label[label != 255]
         want = np.bincount(scored, minlength=21)
@@ -86,13 +86,13 @@ def test_confusions_are_those_of_enlarged_masks(shape: tuple[int, int]) -> None:
 def test_variants_are_those_rewards_alone(found: Study) -> None:
     for row, variant in ((1, {"contrast": "mean"}), (2, {"scope": "image"})):
         options = RewardOptions.from_dict(variant)
-        alone = study(dataclasses.replace(TUNING, reward=options), CPU, space=SMALL)
+        alone = study(dataclasses.replace(TUNING, reward=options), CPU)
         assert alone.variants == (found.variants[row],)
         np.testing.assert_array_equal(alone.rewards[0], found.rewards[row])
 
 
 def test_without_rewards_pixels_are_counted_alone(found: Study, tmp_path: Path) -> None:
-    plain = study(TUNING, CPU, space=SMALL, rewarded=False)
+    plain = study(TUNING, CPU, rewarded=False)
     assert plain.variants == ()
     assert plain.rewards.shape == (0, 9, 2)
     np.testing.assert_array_equal(plain.intersection, found.intersection)
@@ -116,7 +116,7 @@ def test_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == f"written: {tmp_path / 's.parquet'}"
     written = load_study(tmp_path / "s.parquet")
-    assert len(written.pictures) == 1
+    assert len(written.images) == 1
     assert written.variants == ("paper", "scope=image")
     assert (written.space.thresholds, written.space.blurs) == ((0.05,), (0.03, 0.05))
     done = CliRunner().invoke(app, [*command, str(tmp_path / "s.csv")])
