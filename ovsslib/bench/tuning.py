@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,18 +53,6 @@ class _TimedReward(Reward):
         wins = super().wins_by_scope(*args, **more)
         self.seconds += time.perf_counter() - start
         return wins
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """What all ways share: images are read, and prepared for the reward, before the clock."""
-
-    model: PnPOVSS
-    store: LayerMaps
-    reward: _TimedReward
-    images: list[Image.Image]
-    prepared: list[torch.Tensor]
-    batch: int
 
 
 def tuning(  # noqa: PLR0913 - what is measured
@@ -129,25 +117,20 @@ def tuning(  # noqa: PLR0913 - what is measured
         store = _collect(model, dataset, images, batch)
         collected = time.perf_counter() - start
         reward = _TimedReward(dataset.classes, options, device=device)
-        read = [dataset.image(name) for name in store.ids]
-        prepared = [reward.prepare(image) for image in read]
-        setting = _Setting(model, store, reward, read, prepared, batch)
         chosen = drawn(Space.of(store.layers, store.heads, mean=mean), candidates, 0)
         objective = Objective(store, reward, dataset, model.config)
         objective.values(chosen[:1])  # warms up, and prepares the images
+        read = [dataset.image(name) for name in store.ids]
         stored, first = _clocked(reward, chosen, objective.per_image)
         # Another objective: nothing that the first one keeps may help the race.
         racing = Objective(store, reward, dataset, model.config)
         racing.values(chosen[:1])
-        raced, lap = _clocked(reward, chosen, lambda few: _last_lap(racing, few))
-        plain, second = _clocked(
-            reward, chosen[:fair], lambda few: _rerun(setting, few, whole=False)
-        )
+        raced, lap = _clocked(reward, chosen, partial(_last_lap, racing))
+        rerun = partial(_rerun, model, objective, read, batch)
+        plain, second = _clocked(reward, chosen[:fair], partial(rerun, whole=False))
         rows = [{"way": "stored", **stored}, {"way": "race", **raced}, {"way": "fair", **plain}]
         if usual:
-            whole, _ = _clocked(
-                reward, chosen[:usual], lambda few: _rerun(setting, few, whole=True)
-            )
+            whole, _ = _clocked(reward, chosen[:usual], partial(rerun, whole=True))
             rows.append({"way": "usual", **whole})
         used = torch.get_num_threads()
     finally:
@@ -222,22 +205,33 @@ def _last_lap(objective: Objective, candidates: Sequence[Candidate]) -> Lap:
     return last
 
 
-def _rerun(setting: _Setting, candidates: Sequence[Candidate], *, whole: bool) -> np.ndarray:
-    """Rewards (C, B) by a run of the model for each candidate; `whole` is the usual way."""
-    store, reward, base = setting.store, setting.reward, setting.model.config
+def _rerun(
+    model: PnPOVSS,
+    objective: Objective,
+    images: Sequence[Image.Image],
+    batch: int,
+    candidates: Sequence[Candidate],
+    *,
+    whole: bool,
+) -> np.ndarray:
+    """Rewards (C, B) by a run of the model for each candidate; `whole` is the usual way.
+
+    Images are read, and prepared for the reward, before the clock runs.
+    """
+    store, reward, base = objective.store, objective.reward, model.config
     rewards = np.zeros((len(candidates), len(store)))
     for row, candidate in enumerate(candidates):
         config = base.replace(**vars(candidate)) if whole else candidate.config(base)
-        model = PnPOVSS(setting.model.matcher, config)
-        for start in range(0, len(store), setting.batch):
-            part = slice(start, start + setting.batch)
-            results = model.maps(setting.images[part], store.classes[part])
+        method = PnPOVSS(model.matcher, config)
+        for start in range(0, len(store), batch):
+            part = slice(start, start + batch)
+            results = method.maps(images[part], store.classes[part])
             for index, maps in enumerate(results, start=start):
                 if whole:
                     masks = _small_masks(refine_maps(maps, config).labels, maps, reward.size)
                 else:
                     masks = masks_of(maps.maps, [candidate], reward.size, base.background, base)
-                wins = reward.wins(setting.prepared[index], masks, store.labels[index])
+                wins = reward.wins(objective.prepared(index), masks, store.labels[index])
                 rewards[row, index] = wins.sum()
     return rewards
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MASK_BYTES = 32 << 20
 """Masks of so many candidates are in memory together."""
+_CACHE_BYTES = 1 << 30
+"""Most bytes of prepared images that are kept."""
 
 
 class Objective:
@@ -33,21 +35,14 @@ class Objective:
         reward: Scores masks.
         dataset: Where the images are.
         config: The settings that candidates do not change.
-        cache_bytes: Most bytes of prepared images kept.
     """
 
     def __init__(
-        self,
-        store: LayerMaps,
-        reward: Reward,
-        dataset: Dataset,
-        config: PnPConfig,
-        *,
-        cache_bytes: int = 1 << 30,
+        self, store: LayerMaps, reward: Reward, dataset: Dataset, config: PnPConfig
     ) -> None:
         self.store, self.reward, self.dataset, self.config = store, reward, dataset, config
         self._pixels: dict[int, Tensor] = {}
-        self._free = cache_bytes
+        self._free = _CACHE_BYTES
 
     def labels(self, image: int) -> list[int]:
         """An image's classes, each once, without the background."""
@@ -121,7 +116,7 @@ class Objective:
             range(len(candidates)),
             key=lambda row: (candidates[row].layer, candidates[row].head or 0),
         )
-        pixels, names = self._prepared(image), len(self.store.labels[image])
+        pixels, names = self.prepared(image), len(self.store.labels[image])
         together = max(1, _MASK_BYTES // (4 * names * self.reward.size**2))
         for start in range(0, len(order), together):
             rows = order[start : start + together]
@@ -141,8 +136,8 @@ class Objective:
             planes = masks_of(maps, group, size, config.background, config, hard=hard)
             yield _merge(planes, self.store.labels[image])
 
-    def _prepared(self, image: int) -> Tensor:
-        """The image as CLIP takes it."""
+    def prepared(self, image: int) -> Tensor:
+        """The image as CLIP takes it, (3, S, S); the first 1 GiB of them are kept."""
         if image in self._pixels:
             return self._pixels[image]
         pixels = self.reward.prepare(self.dataset.image(self.store.ids[image]))

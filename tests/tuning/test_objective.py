@@ -104,7 +104,9 @@ def test_the_mean_over_classes(objective: Objective, store: LayerMaps) -> None:
     np.testing.assert_array_equal(objective.values([one, one]), [value] * 2)
 
 
-def test_prepared_images_are_kept_within_a_bound(data: Any, store: LayerMaps) -> None:
+def test_prepared_images_are_kept_within_a_bound(
+    data: Any, store: LayerMaps, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reward = Reward(data.classes, device="cpu")
     prepared: list[Any] = []
     original = reward.prepare
@@ -117,7 +119,8 @@ def test_prepared_images_are_kept_within_a_bound(data: Any, store: LayerMaps) ->
     size = 3 * 4 * reward.size**2
     for bound, times in ((10 * size, COUNT), (2 * size, 2 * COUNT - 2), (0, 2 * COUNT)):
         prepared.clear()
-        objective = Objective(store, reward, data, preset("micro-blip"), cache_bytes=bound)
+        monkeypatch.setattr("ovsslib.tuning.objective._CACHE_BYTES", bound)
+        objective = Objective(store, reward, data, preset("micro-blip"))
         first, again = (objective.values(CANDIDATES[:1]) for _ in range(2))
         assert first == again
         assert len(prepared) == times

@@ -14,6 +14,7 @@ from PIL import Image
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters.captions import image_labels
+from ovsslib.tuning import reward as module
 from ovsslib.tuning.reward import Reward, RewardOptions
 from support.helpers import ROOT
 
@@ -192,8 +193,6 @@ def test_what_cannot_be_made(tmp_path, monkeypatch) -> None:
     for classes in ([], "cat"):
         with pytest.raises(OvssError, match="needs a list of class names"):
             Reward(classes)
-    with pytest.raises(OvssError, match="batch must be 1 or more, got 0"):
-        Reward(["cat"], batch=0)
     monkeypatch.setattr(open_clip, "get_model_preprocess_cfg", lambda _: {"size": (96, 64)})
     with pytest.raises(OvssError, match="does not take square input"):
         Reward(["cat"])
@@ -241,9 +240,10 @@ def test_equal_masks_are_encoded_once_and_batches_change_nothing(data, reward, m
     assert np.array_equal(reward.wins(pixels, some, labels), one_by_one)
     distinct = 4 * len(labels) - 2
     assert sum(sizes) == distinct
-    assert max(sizes) <= reward.batch == 16
+    assert max(sizes) <= module.BATCH == 16
     for batch in (1, 3, 64):
-        other = Reward(data.classes, batch=batch)
+        monkeypatch.setattr(module, "BATCH", batch)
+        other = Reward(data.classes)
         sizes = count_encoded(other, monkeypatch)
         assert np.array_equal(other.wins(pixels, torch.as_tensor(some), labels), one_by_one)
         assert max(sizes) == min(batch, distinct)

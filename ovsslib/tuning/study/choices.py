@@ -62,21 +62,15 @@ def singles(study: Study) -> np.ndarray:
     return np.array([candidate.head is not None for candidate in study.space.grid()])
 
 
-def choice(
-    study: Study,
-    images: Sequence[int] | None = None,
-    variant: str | None = None,
-    allowed: np.ndarray | None = None,
-) -> int:
+def choice(study: Study, variant: str | None = None, allowed: np.ndarray | None = None) -> int:
     """Row in the grid of the candidate with the highest reward; of equal ones the first.
 
     Args:
         study: What was stored.
-        images: That choose; None for all.
         variant: Which reward; None for the first.
         allowed: (C - 1,) bool, the candidates to choose from; None for all.
     """
-    values = rewards(study, weights_of(study, images), variant)[:-1]
+    values = rewards(study, weights_of(study), variant)[:-1]
     return int(np.argmax(values if allowed is None else np.where(allowed, values, -np.inf)))
 
 
@@ -106,8 +100,8 @@ def regrets(  # noqa: PLR0913 - what is varied
     Returns:
         DataFrame with a row per size and seed: `images`, `seed`, `row` of the choice in the
         grid, and mean IoU (0..1) on the judge's images: `chosen`, the search's choice;
-        `drawn_best` and `drawn_median` of the candidates it drew; `best` of those allowed and
-        `median` of those that are `alive`; `regret`, best - chosen; `gain`, chosen - median.
+        `drawn_best` of the candidates it drew; `best` of those allowed and `median` of those that
+        are `alive`; `regret`, best - chosen.
 
     Raises:
         OvssError: The spaces differ, or there is no such reward or sampler.
@@ -136,11 +130,9 @@ def regrets(  # noqa: PLR0913 - what is varied
                     "row": row,
                     "chosen": chosen,
                     "drawn_best": float(judged[draw].max()),
-                    "drawn_median": float(np.median(judged[draw])),
                     "best": best,
                     "median": median,
                     "regret": best - chosen,
-                    "gain": chosen - median,
                 }
             )
     return pd.DataFrame(rows)

@@ -106,12 +106,11 @@ def weights_of(study: Study, images: Sequence[int] | None = None) -> np.ndarray:
     return out
 
 
-def frame(study: Study, images: Sequence[int] | None = None, variant: str | None = None) -> Any:
+def frame(study: Study, variant: str | None = None) -> Any:
     """One row per candidate of the grid.
 
     Args:
         study: What was stored.
-        images: Over which; None for all.
         variant: Which reward; None for the first.
 
     Returns:
@@ -120,7 +119,7 @@ def frame(study: Study, images: Sequence[int] | None = None, variant: str | None
     """
     import pandas as pd
 
-    weights = weights_of(study, images)
+    weights = weights_of(study)
     grid = study.space.grid()
     table = pd.DataFrame([vars(candidate) | {"head": candidate.head or 0} for candidate in grid])
     table["reward"] = rewards(study, weights, variant)[:-1]

@@ -26,7 +26,6 @@ def noise(seed: int = 1) -> np.ndarray:
 def test_the_choice_has_the_highest_reward() -> None:
     study = made(noise())
     assert choices.choice(study) == study.rewards[0, :-1].sum(1).argmax()
-    assert choices.choice(study, [3]) == study.rewards[0, :-1, 3].argmax()
     assert choices.choice(study, variant="plain") == 23
     single = choices.singles(study)
     assert single.tolist() == [one.head is not None for one in SPACE.grid()]

@@ -27,10 +27,10 @@ def test_mean_iou_is_the_metrics(absent: str) -> None:
 
 def test_a_frame_has_the_grid_without_the_preset() -> None:
     study = made()
-    table = figures.frame(study, [0, 1])
+    table = figures.frame(study)
     assert len(table) == 24
     assert list(table["head"].unique()) == [0, 1, 2]
-    np.testing.assert_allclose(table["reward"], study.rewards[0, :-1, :2].sum(1) / 4, rtol=1e-6)
+    np.testing.assert_allclose(table["reward"], study.rewards[0, :-1].sum(1) / 24, rtol=1e-6)
 
 
 def test_rank_correlation() -> None:
