@@ -76,9 +76,7 @@ def test_modules_are_short():
 TESTED_WITH = {
     "cli/bench/tuning.py": "bench/test_tuning.py",
     "cli/deviations.py": "evaluate/test_departures.py",
-    "cli/diorama.py": "miniature/test_diorama_scene.py",
     "cli/localise.py": "cli/test_train.py",
-    "cli/tune.py": "tuning/test_tune.py",
     # A scene is drawn by all of these together.
     **{
         f"miniature/diorama/{name}.py": "miniature/test_diorama_scene.py"

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.protocols.protocol import get_protocol
@@ -21,7 +19,6 @@ from ovsslib.tuning.search import Plan, Space
 from ovsslib.tuning.study.file import Study, load_study, save_study
 from ovsslib.tuning.study.judge import confusions, study
 from ovsslib.tuning.tune import Tuning, tune
-from support.helpers import one_error
 
 SPEC = RunSpec(vlm="micro-bridgetower", split="tune", limit=2, filter="captions")
 TUNING = Tuning(SPEC, Plan("grid"), mean_head=True, thresholds=(0.05, 0.25), blurs=(0.03,))
@@ -107,17 +104,3 @@ def test_wrong_options_are_refused() -> None:
     reads = dataclasses.replace(SPEC, filter="oracle")
     with pytest.raises(OvssError, match="reads masks"):
         study(Tuning(reads), CPU)
-
-
-def test_command(tmp_path: Path) -> None:
-    command = ["tune", "--vlm", "micro-bridgetower", "--limit", "1", "--device", "cpu"]
-    command += ["--thresholds", "0.05", "--blurs", "0.03,0.05", "--ablate", "scope", "--study"]
-    done = CliRunner().invoke(app, [*command, str(tmp_path / "s.parquet")])
-    assert done.exit_code == 0, done.output
-    assert done.stdout.strip() == f"written: {tmp_path / 's.parquet'}"
-    written = load_study(tmp_path / "s.parquet")
-    assert len(written.images) == 1
-    assert written.variants == ("paper", "scope=image")
-    assert (written.space.thresholds, written.space.blurs) == ((0.05,), (0.03, 0.05))
-    done = CliRunner().invoke(app, [*command, str(tmp_path / "s.csv")])
-    one_error(done, 2, "rename it")
