@@ -62,8 +62,8 @@ def _start(model: str) -> tuple[Start, type]:
 
         return train_micro_blip, BlipSize
     if model == "micro-bridgetower":
+        from ovsslib.miniature.training.bridgetower import BridgeTowerSize
         from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower
-        from ovsslib.miniature.training.bridgetower_size import BridgeTowerSize
 
         return train_micro_bridgetower, BridgeTowerSize
     from ovsslib.miniature.training.clip import ClipSize, train_micro_clip

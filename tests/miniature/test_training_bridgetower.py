@@ -18,12 +18,16 @@ from ovsslib.errors import OvssError
 from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.bpe import capitals, known_words, tokenizer
-from ovsslib.miniature.training.bridgetower import MicroBridgeTowerTrainer, save, tensors
+from ovsslib.miniature.training.bridgetower import (
+    BridgeTowerSize,
+    MicroBridgeTowerTrainer,
+    save,
+    tensors,
+)
 from ovsslib.miniature.training.bridgetower_recipe import (
     bridgetower_scores,
     train_micro_bridgetower,
 )
-from ovsslib.miniature.training.bridgetower_size import BridgeTowerSize
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.negatives import IGNORE
 from ovsslib.miniature.training.optim import optimisers
@@ -256,7 +260,7 @@ class Blind:
 sys.meta_path.insert(0, Blind())
 from pathlib import Path
 from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower
-from ovsslib.miniature.training.bridgetower_size import BridgeTowerSize
+from ovsslib.miniature.training.bridgetower import BridgeTowerSize
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.recipe import Recipe
 size = BridgeTowerSize(side=32, width=64, heads=2, text_layers=2, cross_layers=2, word_layer=1)

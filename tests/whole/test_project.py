@@ -86,7 +86,6 @@ TESTED_WITH = {
     "miniature/training/blip.py": "miniature/test_training_heldout.py",
     "miniature/training/bpe.py": "miniature/test_training_bridgetower.py",
     "miniature/training/bridgetower_recipe.py": "miniature/test_training_bridgetower.py",
-    "miniature/training/bridgetower_size.py": "miniature/test_training_bridgetower.py",
     "miniature/training/card.py": "miniature/test_training_loop.py",
     "miniature/training/clip.py": "miniature/test_training_heldout.py",
     "miniature/training/negatives.py": "miniature/test_training_wordpiece.py",
@@ -134,16 +133,6 @@ def test_each_test_file_has_its_module():
 
 def is_code(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef | ast.ClassDef)
-
-
-@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
-def test_the_library_neither_prints_nor_asserts_nor_postpones(path):
-    text = path.read_text()
-    nodes = list(ast.walk(ast.parse(text)))
-    calls = [n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-    assert "print" not in calls
-    assert not any(isinstance(n, ast.Assert) for n in nodes)
-    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)

@@ -20,16 +20,18 @@ Letters: B images, M captions each, R = B * M rows, T text tokens, P patches, D 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from ovsslib.errors import OvssError
 from ovsslib.miniature.training.blip import MEAN, STD
-from ovsslib.miniature.training.bpe import PAD, tokenizer
-from ovsslib.miniature.training.bridgetower_size import BridgeTowerSize, build
+from ovsslib.miniature.training.bpe import PAD, START, STOP, tokenizer, vocabulary
 from ovsslib.miniature.training.negatives import IGNORE
 from ovsslib.miniature.training.patches import (
     join_windows,
@@ -41,6 +43,77 @@ from ovsslib.miniature.training.rows import Rows
 from ovsslib.miniature.training.wordpiece import BAG
 from ovsslib.vlm.attention import install
 from ovsslib.vlm.bridgetower import across, bridged, cross, head, link
+
+
+@dataclass(frozen=True)
+class BridgeTowerSize:
+    """Architecture of micro-bridgetower.
+
+    Attributes:
+        side: Of the square input, in pixels.
+        patch: Side of a patch, in pixels.
+        width: Of all parts. The image encoder has one head for 64 of it, as the architecture says.
+        heads: Of the text encoder and the cross-modal layers.
+        text_layers: Of either encoder; more image layers than text layers would be read by nothing.
+        cross_layers: Cross-modal layers; each takes the output of another layer of the encoders.
+        word_layer: Cross-modal layer whose words the word match is read from.
+        positions: Most tokens of a text.
+
+    Raises:
+        OvssError: The numbers do not fit each other.
+    """
+
+    side: int = 112
+    patch: int = 8
+    width: int = 128
+    heads: int = 4
+    text_layers: int = 4
+    cross_layers: int = 3
+    word_layer: int = 2
+    positions: int = 96
+
+    def __post_init__(self) -> None:
+        if self.width < 64 or self.width % (self.width // 64) or self.width % self.heads:
+            raise OvssError(
+                f"width {self.width} does not fit {self.heads} heads and one image head for 64 "
+                "features; use a multiple of 64"
+            )
+        if not 1 <= self.word_layer <= self.cross_layers <= self.text_layers:
+            raise OvssError(
+                f"{self.cross_layers} cross-modal layers, words read in layer {self.word_layer}, "
+                f"do not fit {self.text_layers} text layers; use as many text layers or more"
+            )
+
+
+def build(size: BridgeTowerSize) -> Any:
+    """A randomly initialised `BridgeTowerForImageAndTextRetrieval` of the given size."""
+    from transformers import BridgeTowerConfig, BridgeTowerForImageAndTextRetrieval
+
+    config = BridgeTowerConfig(
+        hidden_size=size.width,
+        num_hidden_layers=size.cross_layers,
+        num_attention_heads=size.heads,
+        text_config={
+            "vocab_size": len(vocabulary()),
+            "hidden_size": size.width,
+            "intermediate_size": 4 * size.width,
+            "num_hidden_layers": size.text_layers,
+            "num_attention_heads": size.heads,
+            "max_position_embeddings": size.positions + PAD + 1,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "pad_token_id": PAD,
+            "bos_token_id": START,
+            "eos_token_id": STOP,
+        },
+        vision_config={
+            "hidden_size": size.width,
+            "num_hidden_layers": size.text_layers,
+            "patch_size": size.patch,
+            "image_size": size.side,
+        },
+    )
+    return BridgeTowerForImageAndTextRetrieval(config)
 
 
 class MicroBridgeTowerTrainer(nn.Module):

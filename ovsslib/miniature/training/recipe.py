@@ -28,7 +28,8 @@ class Recipe:
     """What a training run is given besides its schedule and architecture.
 
     Attributes:
-        images, heldout: how many are drawn for training and for each set of held-out figures.
+        pictures: How many images are drawn for training.
+        heldout: How many for each set of held-out figures.
         captions: Captions of an image in one step.
         list_share: Share of them that is replaced by lists of names.
         whole_share: Share of the steps, the last ones, that see whole images: before, patches
