@@ -61,7 +61,7 @@ def test_it_resumes_and_tells_what_cannot_be_read(tiny: Path, tmp_path: Path) ->
     assert len(stored) == 9  # the run, which is the whole method, and eight steps
     assert {len(record["failed"]) for record in stored.values()} == {1}
     assert {path.stem for path in pictures.glob("*.png")} == {
-        f"benchmark-{name}" for name in ("classes", "confusions", "pictures", "seconds", "stages")
+        f"benchmark-{name}" for name in ("classes", "confusions", "examples", "seconds", "stages")
     }
 
     second = tmp_path / "second"
