@@ -149,9 +149,9 @@ def text(result: RunResult, metrics: dict[str, Any]) -> str:
     titles = {"miou": "mIoU", "miou_things": "mIoU things", "miou_stuff": "mIoU stuff"}
     for key, title in titles.items():
         if key in metrics:
-            found = metrics[key]
-            span = f"[{percent(found['low']).strip()}, {percent(found['high']).strip()}]"
-            lines.append(f"  {title:<16}{percent(found['value'])}  {span}")
+            interval = metrics[key]
+            span = f"[{percent(interval['low']).strip()}, {percent(interval['high']).strip()}]"
+            lines.append(f"  {title:<16}{percent(interval['value'])}  {span}")
     if "boundary_miou" in metrics:
         lines.append(f"  {'boundary mIoU':<16}{percent(metrics['boundary_miou'])}")
     lines.append(f"  {'background IoU':<16}{percent(metrics['iou_background'])}")

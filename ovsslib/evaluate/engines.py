@@ -228,16 +228,16 @@ def _profile(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        profile = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise OvssError(f"{path}: the SLURM profile cannot be read ({reason})") from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(profile, dict) or not all(isinstance(key, str) for key in profile):
         raise OvssError(
             f"{path}: a SLURM profile is a list of key: value lines, the arguments of "
             "dask_jobqueue.SLURMCluster, such as cores: 4, memory: 16GB, walltime: 02:00:00"
         )
-    return found
+    return profile
 
 
 @contextlib.contextmanager

@@ -56,8 +56,12 @@ def model_digest(vlm: str) -> str:
 
     Larger files are known by their first and last MiB: reading gigabytes takes longer than a shard.
     """
-    found = find_checkpoint(vlm)
-    files = [found] if found.is_file() else sorted(p for p in found.iterdir() if p.is_file())
+    checkpoint = find_checkpoint(vlm)
+    files = (
+        [checkpoint]
+        if checkpoint.is_file()
+        else sorted(p for p in checkpoint.iterdir() if p.is_file())
+    )
     sha = hashlib.sha256()
     for path in files:
         size = path.stat().st_size

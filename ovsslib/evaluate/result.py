@@ -1,6 +1,6 @@
 """Results on disk: one JSON per run, and Parquet tables per class and per image.
 
-The per-picture table holds integers only, so that any figure, interval or paired difference can be
+The per-image table holds integers only, so that any figure, interval or paired difference can be
 computed again from the file (`load_counts`).
 """
 

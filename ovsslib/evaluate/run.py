@@ -57,10 +57,10 @@ def _run(segmenter: Segmenter, task: Task, execution: Execution) -> RunResult:
     seeing = windowed(segmenter, task.protocol, task.dataset)
     for batch in batches(task, execution, log):
         with log.timed("segment"):
-            found = seeing.segment_batch(
+            results = seeing.segment_batch(
                 [sample.image for sample in batch], [sample.classes for sample in batch]
             )
-        for sample, result in zip(batch, found, strict=True):
+        for sample, result in zip(batch, results, strict=True):
             with log.timed("score"):
                 counted = task.protocol.tally(result.labels, sample.looked_for, sample.truth, n)
             ledger.add(sample.name, counted)
@@ -193,7 +193,7 @@ def groups(specs: Mapping[str, RunSpec]) -> list[dict[str, RunSpec]]:
 
 
 def open_task(spec: RunSpec, execution: Execution) -> Task:
-    """The pictures of a run, and how they are scored."""
+    """The images of a run, and how they are scored."""
     data = load_dataset(spec.dataset, execution.root, spec.split)
     named = ("protocol", "filter", "filter_settings", "limit")
     return make_task(data, **{key: getattr(spec, key) for key in named})

@@ -52,11 +52,11 @@ class Shard:
         return folder / f"{folder.name}-{self.index:05d}-of-{self.count:05d}.parquet"
 
 
-def cut(pictures: int, size: int) -> list[Shard]:
+def cut(images: int, size: int) -> list[Shard]:
     """Cut a run into shards.
 
     Args:
-        pictures: How many there are.
+        images: How many there are.
         size: Pictures of a shard; the last may have fewer.
 
     Raises:
@@ -68,9 +68,9 @@ def cut(pictures: int, size: int) -> list[Shard]:
     """
     if size < 1:
         raise OvssError(f"a shard must hold 1 image or more, not {size}")
-    starts = range(0, pictures, size)
+    starts = range(0, images, size)
     return [
-        Shard(index, len(starts), start, min(start + size, pictures))
+        Shard(index, len(starts), start, min(start + size, images))
         for index, start in enumerate(starts)
     ]
 
@@ -91,9 +91,9 @@ def write(result: RunResult, path: Path) -> Path:
         image, label = np.nonzero(values)
         _add(columns, image, kind, label, np.full(len(label), -1), values[image, label])
     matrix = _there(result.confusion)
-    truth, said = np.nonzero(matrix)
-    pixels = matrix[truth, said]
-    _add(columns, np.full(len(truth), -1), _PAIR, truth, said, pixels)
+    truth, predicted = np.nonzero(matrix)
+    pixels = matrix[truth, predicted]
+    _add(columns, np.full(len(truth), -1), _PAIR, truth, predicted, pixels)
     table = pa.table({name: np.concatenate(parts) for name, parts in columns.items()})
     table = table.replace_schema_metadata({_META: json.dumps(_facts(result)).encode()})
     buffer = io.BytesIO()
