@@ -140,7 +140,13 @@ def download(
     key = name.rstrip("0123456789") if variant else name
     if key in SOURCES:
         note(f"downloading and unpacking {key}; this may take long")
-    folders = fetch(key, shelf, mirror=mirror, keep=keep, again=again)
+    try:
+        folders = fetch(key, shelf, mirror=mirror, keep=keep, again=again)
+    except KeyboardInterrupt as stop:
+        note("interrupted; the same command skips what is complete and starts this file again")
+        for line in getattr(stop, "__notes__", ()):
+            note(line)
+        raise typer.Exit(130) from None
     typer.echo(f"{name} is in {', '.join(map(str, dict.fromkeys(folders)))}")
     if key == "context":
         where = f" --root {root / 'VOCdevkit'}" if root else ""

@@ -115,6 +115,7 @@ def retrieve(address: str, path: Path, checksum: str | None = None) -> Path:
 
     Raises:
         OvssError: The download failed, the checksum is wrong, or the file cannot be written.
+        KeyboardInterrupt: With a note that says how to download the file resumably.
     """
     try:
         import pooch
@@ -130,6 +131,9 @@ def retrieve(address: str, path: Path, checksum: str | None = None) -> Path:
         pooch.retrieve(address, checksum, path.name, path.parent, downloader=downloader)
     except RequestException as error:
         raise OvssError(f"{address}: {_failure(error, address, path)}") from error
+    except KeyboardInterrupt as stop:
+        stop.add_note(_resumable(address, path))
+        raise
     except OSError as error:
         raise OvssError(
             f"{path}: cannot be written ({error.strerror or error}); free the space or choose "
@@ -149,8 +153,12 @@ def _failure(error: Exception, address: str, path: Path) -> str:
     while cause.__context__ is not None:
         cause = cause.__context__
     reason = " ".join((str(cause) or type(cause).__name__).split())
+    return f"the download failed ({reason}); try again, or {_resumable(address, path)}"
+
+
+def _resumable(address: str, path: Path) -> str:
     return (
-        f"the download failed ({reason}); try again, or download it so that it can be resumed: "
+        "download it so that it can be resumed: "
         f"curl -fL -C - -o {shlex.quote(str(path))} {shlex.quote(address)}"
     )
 

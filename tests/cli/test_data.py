@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -136,6 +137,26 @@ def test_download_of_context_says_what_is_next(
     assert done.output.splitlines()[-1].endswith(
         f"ovss data convert context --root {tmp_path / 'VOCdevkit'}"
     )
+
+
+def test_an_interrupted_download_says_how_to_resume(tmp_path: Path) -> None:
+    file = SOURCES["voc"][0].file
+    with serving({f"/{file}": bytes(1 << 20)}) as server:
+        server.go_on.clear()
+        words = ["data", "download", "voc", "--root", str(tmp_path), "--mirror", server.url]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ovsslib", *words], stderr=subprocess.PIPE, text=True
+        )
+        while not list(tmp_path.rglob("tmp*")):  # under way
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        server.go_on.set()
+    assert process.returncode == 130
+    last = errors.splitlines()[-2:]
+    assert last[0].startswith("interrupted; the same command skips what is complete")
+    assert last[1].endswith(f"curl -fL -C - -o {tmp_path / 'downloads' / file} {server.url}/{file}")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_convert_context(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ class FileServer(http.server.ThreadingHTTPServer):
     """Serves `bodies` (path -> content); other paths are 404.
 
     `cut` is after how many bytes each of the next answers breaks off; `asked` the paths that were
-    asked for.
+    asked for. While `go_on` is not set, answers stop after half of their bytes.
     """
 
     daemon_threads = True
@@ -22,6 +22,8 @@ class FileServer(http.server.ThreadingHTTPServer):
         self.bodies = dict(bodies)
         self.cut: list[int] = []
         self.asked: list[str] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     @property
     def url(self) -> str:
@@ -42,7 +44,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: self.server.cut.pop(0)] if self.server.cut else body)
+        if self.server.cut:
+            body = body[: self.server.cut.pop(0)]
+        self.wfile.write(body[: len(body) // 2])
+        self.server.go_on.wait()
+        self.wfile.write(body[len(body) // 2 :])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
