@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,8 @@ class RunSpec:
     def shared(self) -> tuple[Any, ...]:
         """What two runs must have in common to share their images and their model."""
         what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
-        return (*what, self.dtype, self.limit, frozenset(self.filter_settings.items()))
+        settings = json.dumps(dict(self.filter_settings), sort_keys=True, default=str)
+        return (*what, self.dtype, self.limit, settings)
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,9 @@ def test_what_runs_share() -> None:
     assert base.shared == RunSpec(config={"crf": False}, preset="blip").shared
     for other in (RunSpec(vlm="x"), RunSpec(filter="all"), RunSpec(limit=2), RunSpec(split="tune")):
         assert other.shared != base.shared
+
+
+def test_settings_of_a_filter_may_be_lists() -> None:
+    one, other = (RunSpec(filter_settings={"words": [word]}) for word in ("a", "b"))
+    assert {one.shared, other.shared, one.shared} == {other.shared, one.shared}
+    assert one.shared != other.shared
