@@ -15,7 +15,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.evaluate.pool import ordered
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import SERIAL, Execution, Log, RunSpec
-from ovsslib.evaluate.stages import REFINEMENT, pending_images, refine_and_score, salience_groups
+from ovsslib.evaluate.stages import pending_images, refine_and_score
 from ovsslib.evaluate.task import Task, batches, make_task
 from ovsslib.filters import split_filter
 from ovsslib.io.provenance import provenance
@@ -26,10 +26,6 @@ from ovsslib.protocols.adapter import windowed
 if TYPE_CHECKING:
     from ovsslib.pnp.result import Segmenter
     from ovsslib.vlm.protocol import ImageTextMatcher
-
-__all__ = [
-    "REFINEMENT", "load_models", "measure", "run", "run_configs", "run_many", "salience_groups",
-]  # fmt: skip
 
 
 def run(segmenter: Segmenter, task: Task, execution: Execution = SERIAL) -> RunResult:
@@ -75,8 +71,9 @@ def run_configs(
 ) -> dict[str, RunResult]:
     """Run PnP-OVSS with several settings over the same images.
 
-    Settings that differ in refinement only (`REFINEMENT`) share the salience maps. All runs hold
-    the same images in the same order, so that `ovsslib.metrics.iou.paired_interval` applies.
+    Settings that differ in refinement only (`ovsslib.evaluate.stages.REFINEMENT`) share the
+    salience maps. All runs hold the same images in the same order, so that
+    `ovsslib.metrics.iou.paired_interval` applies.
 
     Args:
         matcher: The vision-language model.

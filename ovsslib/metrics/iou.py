@@ -19,32 +19,7 @@ from typing import Literal
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.metrics.counts import (
-    COUNT_NAMES,
-    Counts,
-    confusion_matrix,
-    counts_from_confusion,
-    image_counts,
-)
-
-__all__ = [
-    "Absent",
-    "Counts",
-    "Interval",
-    "accuracy_interval",
-    "confusion_matrix",
-    "counts_from_confusion",
-    "image_counts",
-    "interval",
-    "iou",
-    "iou_from_confusion",
-    "mean_iou",
-    "paired_interval",
-    "pixel_accuracy",
-    "precision",
-    "recall",
-    "resample_weights",
-]
+from ovsslib.metrics.counts import COUNT_NAMES, Counts, counts_from_confusion
 
 Absent = Literal["count", "drop"]
 

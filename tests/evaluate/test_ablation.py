@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ovsslib import preset
 from ovsslib.evaluate import ablation as steps
-from ovsslib.evaluate.run import salience_groups
 from ovsslib.evaluate.spec import RunSpec
+from ovsslib.evaluate.stages import salience_groups
 
 FULL = preset("blip")
 

@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 from ovsslib.errors import OvssError
 from ovsslib.metrics import boundary
 from ovsslib.metrics import iou as metrics
-from ovsslib.metrics.counts import Counts
+from ovsslib.metrics.counts import Counts, image_counts
 
 
 def _blobs(seed: int, n: int, size: tuple[int, int], void: float = 0.0) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_a_coarse_outline_costs_more_than_in_plain_iou() -> None:
     truth[40:160, 40:160] = 1
     coarse = np.zeros_like(truth)
     coarse[45:155, 45:155] = 1
-    plain = metrics.mean_iou(metrics.image_counts(coarse, truth, 2), [1])
+    plain = metrics.mean_iou(image_counts(coarse, truth, 2), [1])
     near = metrics.mean_iou(boundary.counts(coarse, truth, 2), [1])
     assert plain > 0.8
     assert near < 0.15

@@ -9,7 +9,8 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from ovsslib.errors import OvssError
 from ovsslib.metrics import iou as metrics
-from ovsslib.metrics.iou import Counts, confusion_matrix, image_counts, mean_iou
+from ovsslib.metrics.counts import Counts, confusion_matrix, image_counts
+from ovsslib.metrics.iou import mean_iou
 from support.results import make_result
 
 

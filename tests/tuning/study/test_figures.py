@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.metrics.iou import Counts, mean_iou
+from ovsslib.metrics.counts import Counts
+from ovsslib.metrics.iou import mean_iou
 from ovsslib.tuning.study import figures
 from support.studies import IMAGES, made
 
