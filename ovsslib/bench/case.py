@@ -36,7 +36,6 @@ class Spec:
         images: Images; None takes one batch.
         dtype: What the model computes in, see `ovsslib.vlm.load_vlm`.
         compiled: Whether `torch.compile` is applied to the image encoder.
-        packed: Whether its weights may be packed (see `ovsslib.vlm.linear`; not where compiled).
         device: Such as `"cpu"`; None takes a GPU where there is one.
         threads: Threads of torch; None leaves them as they are.
 
@@ -55,7 +54,6 @@ class Spec:
     images: int | None = None
     dtype: str = "float32"
     compiled: bool = False
-    packed: bool = True
     device: str | None = None
     threads: int | None = None
 
@@ -149,9 +147,7 @@ def prepare(spec: Spec) -> Case:
         _check_side(spec.image_size, SHAPES[spec.vlm].patch)  # before weights are drawn
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    matcher = open_model(
-        spec.vlm, spec.dtype, spec.device, packed=spec.packed and not spec.compiled
-    )
+    matcher = open_model(spec.vlm, spec.dtype, spec.device)
     folder = None if spec.vlm in SHAPES else find_checkpoint(spec.vlm)
     changes: dict[str, Any] = {"rounds": spec.rounds, "patches_per_round": spec.patches}
     if spec.layer is not None:

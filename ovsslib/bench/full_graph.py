@@ -159,7 +159,7 @@ def run(case: Case) -> list[Rounds]:
     """Steps 2 to 4 the costly way.
 
     Args:
-        case: Images, class names, a BLIP that is not packed, and settings of which layer, head,
+        case: Images, class names, a BLIP, and settings of which layer, head,
             rounds, patches and the colour of dropped patches count.
 
     Returns:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ovsslib.errors import OvssError
 from ovsslib.lookup import unknown
 from ovsslib.paths import data
 from ovsslib.vlm.blip.matcher import BlipMatcher
@@ -99,41 +98,21 @@ def random_blip(name: str, dtype: torch.dtype, device: torch.device) -> BlipMatc
     return BlipMatcher(net, load_tokenizer(data("checkpoints", "micro-blip")), name=name)
 
 
-def open_model(
-    name: str, dtype: str = "float32", device: str | None = None, *, packed: bool = True
-) -> ImageTextMatcher:
+def open_model(name: str, dtype: str = "float32", device: str | None = None) -> ImageTextMatcher:
     """A random model by name, or whatever `ovsslib.vlm.load_vlm` finds.
 
     Args:
         name: A key of `SHAPES`, a model's name, a folder or a hub id.
         dtype: See `ovsslib.vlm.load_vlm`.
         device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
-        packed: See `ovsslib.vlm.load_vlm`.
 
     Raises:
         OvssError: The model, the type or the device is unknown or cannot be had.
     """
-    from ovsslib.vlm import DTYPES, load_vlm
-    from ovsslib.vlm.linear import pack_matcher
+    from ovsslib.vlm import DTYPES, load_vlm, open_device
 
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if name not in SHAPES:
-        return load_vlm(name, device, dtype, packed=packed)
-    matcher = random_blip(name, getattr(torch, dtype), open_device(device))
-    return pack_matcher(matcher) if packed else matcher
-
-
-def open_device(name: str | None) -> torch.device:
-    """A device that can be used; None takes a GPU where there is one.
-
-    Raises:
-        OvssError: There is no such device here.
-    """
-    try:
-        where = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise OvssError(f"device {name!r} cannot be used: {reason}") from error
-    return where
+        return load_vlm(name, device, dtype)
+    return random_blip(name, getattr(torch, dtype), open_device(device))

@@ -128,15 +128,13 @@ def _timed(
 
 
 def _flops(spec: Spec) -> int:
-    """Of all images; neither compiled nor packed products can be counted."""
-    return count_flops(
-        partial(ours, prepare(dataclasses.replace(spec, compiled=False, packed=False)))
-    )
+    """Of all images; compiled products cannot be counted."""
+    return count_flops(partial(ours, prepare(dataclasses.replace(spec, compiled=False))))
 
 
 def exactly(spec: Spec) -> Spec:
     """The same measurement as the full graph takes it: in float32."""
-    return dataclasses.replace(spec, dtype="float32", compiled=False, packed=False)
+    return dataclasses.replace(spec, dtype="float32", compiled=False)
 
 
 def memory_of_both(spec: Spec) -> dict[str, Any]:

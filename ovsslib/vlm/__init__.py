@@ -118,7 +118,6 @@ def load_vlm(
     dtype: str | torch.dtype | None = None,
     *,
     download: bool = False,
-    packed: bool = True,
 ) -> ImageTextMatcher:
     """Load a vision-language model.
 
@@ -130,8 +129,6 @@ def load_vlm(
         device: Such as `"cpu"` or `"cuda:0"`; None takes a GPU where there is one.
         dtype: `"float32"` (None), `"bfloat16"` or `"float16"`.
         download: Whether the network may be used for a hub id or address not cached yet.
-        packed: Whether the image encoder's weights may be laid out for the processor (see
-            `ovsslib.vlm.linear`); then they can be used and read, but not changed or moved.
 
     Returns:
         The model, frozen.
@@ -156,10 +153,8 @@ def load_vlm(
     if folder.is_file():
         label = _BACKEND * backend + folder.stem
     loader: Any = resolve(target)
-    from ovsslib.vlm.linear import pack_matcher
-
-    matcher = loader(folder, label, getattr(torch, dtype or "float32"), where)
-    return pack_matcher(matcher) if packed else matcher
+    matcher: ImageTextMatcher = loader(folder, label, getattr(torch, dtype or "float32"), where)
+    return matcher
 
 
 def open_device(device: str | torch.device | None = None) -> torch.device:

@@ -98,7 +98,7 @@ class Blip2Matcher(Matcher):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """What `ovsslib.vlm.linear` lays out for the processor."""
+        """The part that sees images only; it takes no gradient and can be compiled."""
         return self.model.vision_model
 
     @property

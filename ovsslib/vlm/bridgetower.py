@@ -83,7 +83,7 @@ class BridgeTowerMatcher(Matcher):
 
     @property
     def image_encoder(self) -> nn.Module:
-        """What `ovsslib.vlm.linear` lays out for the processor."""
+        """The part that sees images only; it takes no gradient and can be compiled."""
         return self.model.bridgetower.vision_model
 
     def tokenize(self, text: str) -> Tokens:

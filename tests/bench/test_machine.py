@@ -26,7 +26,6 @@ def test_flops_are_those_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None
             layer=2,
             head=2,
             rounds=2,
-            packed=False,
             device="cpu",
         )
     )

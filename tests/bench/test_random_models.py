@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ovsslib.bench.case import class_names
-from ovsslib.bench.random_models import LARGE, SHAPES, TINY, open_device, open_model, random_blip
+from ovsslib.bench.random_models import LARGE, SHAPES, TINY, open_model, random_blip
 from ovsslib.errors import OvssError
 from ovsslib.pnp.prompt import build_prompts
 from ovsslib.vlm.blip.net import BlipNet
@@ -37,8 +37,3 @@ def test_many_classes_take_several_prompts() -> None:
 def test_the_tokenizer_knows_the_class_names() -> None:
     matcher = open_model(TINY, device="cpu")
     assert not any(matcher.tokenize(" ".join(class_names(45))).unknown)
-
-
-def test_a_device_that_is_not_here() -> None:
-    with pytest.raises(OvssError, match="device 'nowhere' cannot be used"):
-        open_device("nowhere")

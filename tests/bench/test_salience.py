@@ -42,7 +42,7 @@ def ovss(words: str, *more: object) -> Any:
 
 def check(spec: Spec) -> Agreement:
     case = prepare(spec)
-    exact = prepare(dataclasses.replace(spec, dtype="float32", packed=False))
+    exact = prepare(dataclasses.replace(spec, dtype="float32"))
     reference, maps = full_graph.run(exact), ours(case, stages=True)
     return compare(reference, maps, case.config.patches_per_round, TOLERANCE[spec.dtype])
 

@@ -30,7 +30,7 @@ CONFIG = PnPConfig(layer=1, head=2, rounds=3, patches_per_round=6)
 
 @pytest.fixture(scope="module")
 def matcher(tiny_blip: Path) -> BlipMatcher:  # noqa: F811
-    matcher = load_vlm(tiny_blip, "cpu", packed=False)  # its weights are changed below
+    matcher = load_vlm(tiny_blip, "cpu")
     assert isinstance(matcher, BlipMatcher)
     generator = torch.Generator().manual_seed(3)
     for weight in matcher.model.parameters():

@@ -58,7 +58,7 @@ class BlipMatcher(Matcher):
 
     @property
     def image_encoder(self) -> torch.nn.Module:
-        """What `ovsslib.vlm.linear` lays out for the processor."""
+        """The part that sees images only; it takes no gradient and can be compiled."""
         return self.model.vision_model
 
     def tokenize(self, text: str) -> Tokens:
