@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer, normalis
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.negatives import Packer
 from ovsslib.miniature.training.patches import smooth_max
-from ovsslib.miniature.training.recipe import Recipe, evaluate_blip
+from ovsslib.miniature.training.recipe import Recipe, blip_scores, evaluate_matcher
 from ovsslib.miniature.training.wordpiece import tokenizer
 from support.helpers import ROOT
 
@@ -115,7 +116,8 @@ def test_shipped_micro_blip_reads_pictures(tmp_path):
     trainer = MicroBlipTrainer(size)
     trainer.model = BlipForImageTextRetrieval.from_pretrained(folder, dtype=torch.float32)
     held = draw_held(tmp_path, size.side)
-    figures = evaluate_blip(trainer, held, Packer(tokenizer(), size.positions))
+    packer = Packer(tokenizer(), size.positions)
+    figures = evaluate_matcher(trainer, partial(blip_scores, trainer, packer=packer), held)
     for name in ("match_accuracy", "pairs_ranked", "novel_pairs_ranked"):
         assert figures[name] > 0.8, "chance is 0.5"
         assert figures[name] == pytest.approx(training["heldout"][-1][name], abs=0.08)
@@ -127,7 +129,7 @@ def test_shipped_micro_bridgetower_reads_pictures(tmp_path):
     """On held-out scenes drawn here it does what its card says, within sampling error."""
     from ovsslib.miniature.training.bpe import tokenizer as byte_tokenizer
     from ovsslib.miniature.training.bridgetower import BridgeTowerSize, MicroBridgeTowerTrainer
-    from ovsslib.miniature.training.bridgetower_recipe import evaluate_bridgetower
+    from ovsslib.miniature.training.bridgetower_recipe import bridgetower_scores
     from ovsslib.miniature.training.rows import RowPacker
     from ovsslib.vlm import load_vlm
 
@@ -136,7 +138,9 @@ def test_shipped_micro_bridgetower_reads_pictures(tmp_path):
     trainer = MicroBridgeTowerTrainer(BridgeTowerSize(**training["recipe"]["size"]))
     trainer.net = load_vlm(folder, "cpu").model
     held = draw_held(tmp_path, trainer.size.side)
-    figures = evaluate_bridgetower(trainer, held, RowPacker(byte_tokenizer(), 96))
+    packer = RowPacker(byte_tokenizer(), 96)
+    scores = partial(bridgetower_scores, trainer, packer=packer)
+    figures = evaluate_matcher(trainer, scores, held)
     for name in ("match_accuracy", "pairs_ranked", "novel_pairs_ranked"):
         assert figures[name] > 0.8, "chance is 0.5"
         assert figures[name] == pytest.approx(training["heldout"][-1][name], abs=0.08)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.bpe import tokenizer
 from ovsslib.miniature.training.bridgetower import (
@@ -19,17 +18,9 @@ from ovsslib.miniature.training.bridgetower import (
     save,
     tensors,
 )
-from ovsslib.miniature.training.heldout import held_out_figures
-from ovsslib.miniature.training.loop import Schedule, batch_indices, run
-from ovsslib.miniature.training.recipe import (
-    WEIGHTS,
-    Recipe,
-    known_colours,
-    load_train,
-    watched,
-)
+from ovsslib.miniature.training.loop import Schedule
+from ovsslib.miniature.training.recipe import Matcher, Recipe, train_matcher
 from ovsslib.miniature.training.rows import RowPacker
-from ovsslib.miniature.training.wordpiece import bag_of_words
 
 
 def bridgetower_scores(
@@ -63,18 +54,6 @@ def bridgetower_scores(
     return torch.no_grad()(scores)
 
 
-def evaluate_bridgetower(
-    trainer: MicroBridgeTowerTrainer,
-    held: tuple[data.CaptionData, data.CaptionData],
-    packer: RowPacker,
-) -> dict[str, float]:
-    """Held-out figures of `ovsslib.miniature.training.heldout`."""
-    trainer.eval()
-    figures = held_out_figures(lambda shown: bridgetower_scores(trainer, shown, packer), held)
-    trainer.train()
-    return figures
-
-
 def train_micro_bridgetower(
     schedule: Schedule,
     recipe: Recipe,
@@ -83,45 +62,17 @@ def train_micro_bridgetower(
     evaluate_every: int = 250,
     size: BridgeTowerSize | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Train micro-bridgetower from a rendered cache; yields a record a step.
-
-    After every evaluation the model stands in `folder/model` and in `folder/snapshots/STEP`, in
-    the hub's format.
-
-    Args:
-        schedule: Length, rates, batch, seed.
-        recipe: Images and captions; used as micro-blip uses it.
-        cache: Rendered images, see `ovsslib.miniature.training.cache`.
-        folder: The run's; a run found there is continued.
-        evaluate_every: Steps between held-out figures.
-        size: The architecture; None takes the shipped model's.
-
-    Raises:
-        OvssError: Shards are missing, or the folder holds a run of another recipe.
-    """
+    """Train micro-bridgetower; as `train_micro_blip`."""
     size = size or BridgeTowerSize()
-    train = load_train(cache, recipe, size.side)
-    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
-    torch.manual_seed(schedule.seed)
-    trainer = MicroBridgeTowerTrainer(size)
-    packer = RowPacker(tokenizer(), size.positions, known_colours(recipe, train))
-    bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        index = batch_indices(schedule, step, len(train))
-        captions = [train.captions[i] for i in index]
-        rows = packer.rows(captions, rng, recipe.captions, list_share=recipe.list_share)
-        pixels = normalise(train.pictures[index], rng)
-        whole = step >= schedule.steps * (1 - recipe.whole_share)
-        return trainer(pixels, tensors(rows), torch.from_numpy(bags[index]), rng, whole=whole)
+    def build(colours: dict[str, frozenset[str]] | None) -> Matcher:
+        trainer = MicroBridgeTowerTrainer(size)
+        packer = RowPacker(tokenizer(), size.positions, colours)
+        return Matcher(
+            trainer,
+            lambda *what, **how: tensors(packer.rows(*what, **how)),
+            partial(bridgetower_scores, trainer, packer=packer),
+            partial(save, trainer),
+        )
 
-    everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    records = run(trainer, losses, WEIGHTS, schedule, folder, everything)
-    yield from watched(
-        records,
-        folder,
-        evaluate_every,
-        schedule.steps,
-        lambda: evaluate_bridgetower(trainer, held, packer),
-        lambda to: save(trainer, to),
-    )
+    return train_matcher(schedule, recipe, cache, folder, evaluate_every, size, build)

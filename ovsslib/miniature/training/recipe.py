@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
-from ovsslib.miniature.training.heldout import held_out_figures
+from ovsslib.miniature.training.heldout import Scores, held_out_figures
 from ovsslib.miniature.training.loop import Schedule, batch_indices, run
 from ovsslib.miniature.training.negatives import Packer
 from ovsslib.miniature.training.wordpiece import bag_of_words, colours_of, tokenizer
@@ -122,14 +123,95 @@ def blip_scores(
     return torch.no_grad()(scores)
 
 
-def evaluate_blip(
-    trainer: MicroBlipTrainer, held: tuple[data.CaptionData, data.CaptionData], packer: Packer
+def evaluate_matcher(
+    trainer: torch.nn.Module,
+    scores: Callable[[np.ndarray], Scores],
+    held: tuple[data.CaptionData, data.CaptionData],
 ) -> dict[str, float]:
-    """Held-out figures of `ovsslib.miniature.training.heldout`."""
+    """Held-out figures of `ovsslib.miniature.training.heldout`.
+
+    Args:
+        trainer: Left in training mode.
+        scores: Images (N, S, S, 3) uint8 to the function that scores captions of them.
+        held: Images and captions, usual and novel.
+    """
     trainer.eval()
-    figures = held_out_figures(lambda pictures: blip_scores(trainer, pictures, packer), held)
+    figures = held_out_figures(scores, held)
     trainer.train()
     return figures
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """What differs between the models that are trained to match images and captions.
+
+    Attributes:
+        trainer: Network and losses.
+        pack: Captions of each image, a source of randomness, captions a step and `list_share` to
+            the tensors that the trainer takes.
+        scores: See `evaluate_matcher`.
+        save: Writes the model to a folder.
+    """
+
+    trainer: torch.nn.Module
+    pack: Callable[..., dict[str, torch.Tensor]]
+    scores: Callable[[np.ndarray], Scores]
+    save: Callable[[Path], None]
+
+
+def train_matcher(
+    schedule: Schedule,
+    recipe: Recipe,
+    cache: Path,
+    folder: Path,
+    evaluate_every: int,
+    size: Any,
+    build: Callable[[dict[str, frozenset[str]] | None], Matcher],
+) -> Iterator[dict[str, Any]]:
+    """Train a model from a rendered cache; yields a record a step.
+
+    After every evaluation the model stands in `folder/model` and in `folder/snapshots/STEP`, in
+    the hub's format.
+
+    Args:
+        schedule: Length, rates, batch, seed.
+        recipe: Images and captions.
+        cache: Rendered images, see `ovsslib.miniature.training.cache`.
+        folder: The run's; a run found there is continued.
+        evaluate_every: Steps between held-out figures.
+        size: The architecture, a dataclass with a `side`.
+        build: Makes the model, given `known_colours`.
+
+    Raises:
+        OvssError: Shards are missing, or the folder holds a run of another recipe.
+    """
+    train = load_train(cache, recipe, size.side)
+    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
+    torch.manual_seed(schedule.seed)
+    matcher = build(known_colours(recipe, train))
+    bags = np.stack([bag_of_words(captions) for captions in train.captions])
+
+    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        index = batch_indices(schedule, step, len(train))
+        captions = [train.captions[i] for i in index]
+        words = matcher.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
+        pixels = normalise(train.pictures[index], rng)
+        whole = step >= schedule.steps * (1 - recipe.whole_share)
+        found: dict[str, torch.Tensor] = matcher.trainer(
+            pixels, words, torch.from_numpy(bags[index]), rng, whole=whole
+        )
+        return found
+
+    everything = {"size": asdict(size), "recipe": asdict(recipe)}
+    records = run(matcher.trainer, losses, WEIGHTS, schedule, folder, everything)
+    yield from watched(
+        records,
+        folder,
+        evaluate_every,
+        schedule.steps,
+        lambda: evaluate_matcher(matcher.trainer, matcher.scores, held),
+        matcher.save,
+    )
 
 
 def train_micro_blip(
@@ -140,35 +222,16 @@ def train_micro_blip(
     evaluate_every: int = 250,
     size: BlipSize | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Train micro-blip from a rendered cache; yields a record a step.
-
-    After every evaluation the model stands in `folder/model` and in `folder/snapshots/STEP`, in
-    the hub's format.
-    """
+    """Train micro-blip; arguments as in `train_matcher`, a size of None is the shipped model's."""
     size = size or BlipSize()
-    train = load_train(cache, recipe, size.side)
-    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
-    torch.manual_seed(schedule.seed)
-    trainer = MicroBlipTrainer(size)
-    packer = Packer(tokenizer(), size.positions, known_colours(recipe, train))
-    bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        index = batch_indices(schedule, step, len(train))
-        captions = [train.captions[i] for i in index]
-        pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
-        bag = torch.from_numpy(bags[index])
-        pixels = normalise(train.pictures[index], rng)
-        whole = step >= schedule.steps * (1 - recipe.whole_share)
-        return trainer(pixels, tensors(pack), bag, rng, whole=whole)
+    def build(colours: dict[str, frozenset[str]] | None) -> Matcher:
+        trainer, packer = MicroBlipTrainer(size), Packer(tokenizer(), size.positions, colours)
+        return Matcher(
+            trainer,
+            lambda *what, **how: tensors(packer.pack(*what, **how)),
+            partial(blip_scores, trainer, packer=packer),
+            partial(save, trainer),
+        )
 
-    everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    records = run(trainer, losses, WEIGHTS, schedule, folder, everything)
-    yield from watched(
-        records,
-        folder,
-        evaluate_every,
-        schedule.steps,
-        lambda: evaluate_blip(trainer, held, packer),
-        lambda to: save(trainer, to),
-    )
+    return train_matcher(schedule, recipe, cache, folder, evaluate_every, size, build)
