@@ -92,10 +92,10 @@ def text(record: dict[str, Any]) -> str:
         f"{'95 % interval':<16}  images",
     ]
     for name, run in record["runs"].items():
-        found = run["difference"]
-        span = f"[{100 * found['low']:.2f}, {100 * found['high']:.2f}]"
+        difference = run["difference"]
+        span = f"[{100 * difference['low']:.2f}, {100 * difference['high']:.2f}]"
         lines.append(
             f"  {name:<17}{values.get(name, ''):<20}{100 * run['miou']['value']:6.2f}  "
-            f"{100 * found['value']:+10.2f}  {span:<16}  {run['pictures_changed']:8d}"
+            f"{100 * difference['value']:+10.2f}  {span:<16}  {run['pictures_changed']:8d}"
         )
     return "\n".join(lines)

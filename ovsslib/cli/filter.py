@@ -79,7 +79,7 @@ def ask(
         from ovsslib.datasets import load_dataset
         from ovsslib.filters import get_filter
         from ovsslib.filters.answers.file import read_answers
-        from ovsslib.filters.chat.queue import Report
+        from ovsslib.filters.chat.queue import AskReport
 
         options: dict[str, Any] = {
             "answers": str(answers),
@@ -95,7 +95,7 @@ def ask(
         class_filter: Any = get_filter("gpt4o", options | settings(change, "--filter-set"))
         data = load_dataset(dataset, root, split)
         names = data.ids[:limit]
-        report = Report()
+        report = AskReport()
         steps = class_filter.asking(data, names, report, again=again)
         for _ in progress(steps, "asking", len(names)):
             pass

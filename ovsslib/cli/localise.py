@@ -1,4 +1,4 @@
-"""`ovss localise`: which layer and head of a model looks where its words are."""
+"""`ovss localise`: which layer and head of a model attends to the objects named."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def localise(
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     out: Path | None = typer.Option(None, "--out", "-o", help="Write all rows to this CSV file."),
 ) -> None:
-    r"""Area under the ROC curve of every layer and head: are a class's patches told from others?
+    r"""Area under the ROC curve of every layer and head: patches of a class against the others.
 
     0.5 is chance, 1 is perfect. It reads masks, so it is for looking at a model, for example
     at the snapshots of its training; PnP-OVSS itself picks layer and head without masks.

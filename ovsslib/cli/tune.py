@@ -55,7 +55,6 @@ def tune(
     storage: Path | None = typer.Option(
         None, help="SQLite file for the trials: the search goes on where it was interrupted."
     ),
-    maps: Path | None = typer.Option(None, help="Folder to keep the maps of all layers in."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     download: bool = typer.Option(
@@ -127,13 +126,13 @@ def tune(
         if study is not None:
             if storage is not None:
                 raise OvssError("a study keeps no trials; leave --storage out")
-            _study(study, tuning, execution, ablate=ablate, rewarded=rewarded, maps=maps)
+            _study(study, tuning, execution, ablate=ablate, rewarded=rewarded)
             return
         if ablate or not rewarded:
             raise OvssError("--ablate and --no-rewards belong to --study; leave them out")
         check_suffix(out, ".json")
         try:
-            tuned = run(tuning, execution, storage=storage, maps=maps)
+            tuned = run(tuning, execution, storage=storage)
         except KeyboardInterrupt:
             kept = f"; {storage} keeps the trials, the same command goes on" if storage else ""
             note(f"interrupted{kept}")

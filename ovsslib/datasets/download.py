@@ -15,7 +15,7 @@ from ovsslib.lookup import pick
 
 
 @dataclass(frozen=True)
-class Source:
+class Archive:
     """One file of a data set.
 
     Attributes:
@@ -46,31 +46,31 @@ class Source:
 _VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
 _COCO = "http://images.cocodataset.org"
 _DETAIL = "https://codalabuser.blob.core.windows.net/public/trainval_merged.json"
-_COCO_IMAGES = Source(
+_COCO_IMAGES = Archive(
     f"{_COCO}/zips/val2017.zip", "coco/images", "md5:442b8da7639aecaf257c1dceb8ba8c80"
 )
-_COCO_MAPS = Source(
+_COCO_MAPS = Archive(
     "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/"
     "stuffthingmaps_trainval2017.zip",
     "coco/stuffthingmaps",
     members="val2017/",
 )
-SOURCES: dict[str, tuple[Source, ...]] = {
+SOURCES: dict[str, tuple[Archive, ...]] = {
     # VOC's checksums are those in torchvision; COCO's are published with its mirrors.
     "voc": (
-        Source(
+        Archive(
             f"{_VOC}/voc2012/VOCtrainval_11-May-2012.tar",
             "",
             "md5:6cd6e144f989b92b3379bac3b3de84fd",
         ),
     ),
     "context": (
-        Source(
+        Archive(
             f"{_VOC}/voc2010/VOCtrainval_03-May-2010.tar",
             "",
             "md5:da459979d0c395079b5c75ee67908abb",
         ),
-        Source(
+        Archive(
             _DETAIL,
             "VOCdevkit/VOC2010",
             "md5:3c2d0c0656b7be9eb61928ffe885d8ce",
@@ -80,7 +80,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "coco-object": (_COCO_IMAGES, _COCO_MAPS),
     "coco-object-instances": (
         _COCO_IMAGES,
-        Source(
+        Archive(
             f"{_COCO}/annotations/annotations_trainval2017.zip",
             "coco",
             "md5:f4bbac642086de4f52a3fdda2de5fa2c",
@@ -90,7 +90,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "coco-stuff": (_COCO_IMAGES, _COCO_MAPS),
     # The checksum is that of gluoncv's script for this file.
     "ade20k": (
-        Source(
+        Archive(
             "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
             "",
             "sha1:219e1696abb36c8ba3a3afe7fb2f4b4606a897c7",
@@ -149,7 +149,7 @@ def _is_unpacked(mark: Path, folder: Path) -> bool:
     return mark.is_file() and (folder / mark.read_text("utf-8").splitlines()[-1]).exists()
 
 
-def _retrieve(source: Source, path: Path, mirror: str | None) -> None:
+def _retrieve(source: Archive, path: Path, mirror: str | None) -> None:
     own = (source.address, *source.others)
     problems = []
     for address in (f"{mirror.rstrip('/')}/{source.file}",) if mirror else own:

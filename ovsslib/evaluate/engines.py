@@ -77,7 +77,7 @@ def run_all(
             died.
         jobs: What to apply it to; each must pickle.
         engine: Who computes.
-        tell: Is told one line about what is started, such as the dashboard's address.
+        tell: Is called with one line about what is started, such as the address of a dashboard.
 
     Yields:
         One result per job.

@@ -1,4 +1,4 @@
-"""How well the patches of a class are told from the others, per layer and head (evaluation only).
+"""How well patches of a class are separated from the others, per layer and head (evaluation only).
 
 Masks are read here to look at a model, never to train or to choose for a split that is reported.
 """

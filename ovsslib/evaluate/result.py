@@ -162,13 +162,13 @@ def figure(figures_: dict[str, Any], name: str) -> float | None:
         0.5
     """
     kind, _, of = name.partition("/")
-    found = (
+    value = (
         figures_.get("classes", {}).get(of, {}).get(kind, ...) if of else figures_.get(name, ...)
     )
-    if found is ... or name == "classes":
+    if value is ... or name == "classes":
         known = [key for key in figures_ if key != "classes"] + ["iou/<class>", "recall/<class>"]
         raise OvssError(f"no figure is called {name!r}; there are {', '.join(known)}")
-    return found["value"] if isinstance(found, dict) else found
+    return value["value"] if isinstance(value, dict) else value
 
 
 def to_dict(result: RunResult) -> dict[str, Any]:

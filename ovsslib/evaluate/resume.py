@@ -76,7 +76,7 @@ def run_sharded(
         engine: Who computes.
         size: Pictures of a shard.
         fresh: Compute all shards, those that are there too.
-        tell: Is told single lines about what happens.
+        tell: Is called with single lines about what happens.
 
     Returns:
         Name -> result: the same integers whatever the engine, the number of workers and of

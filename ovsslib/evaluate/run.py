@@ -17,7 +17,6 @@ from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import SERIAL, Execution, Log, RunSpec
 from ovsslib.evaluate.stages import pending_images, refine_and_score
 from ovsslib.evaluate.task import Task, batches, make_task
-from ovsslib.filters import split_filter
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.config import PnPConfig
@@ -125,7 +124,7 @@ def _result(task: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float
         dataset=task.dataset.name,
         split=task.dataset.split,
         protocol=task.protocol.to_dict(),
-        filter=split_filter(task.filter, task.filter_settings)[0],
+        filter=task.filter,
         config=config.to_dict(),
         config_hash=config.hash(),
         classes=tuple(task.dataset.classes),

@@ -1,10 +1,9 @@
-"""A data set to be scored: which images, told which classes, under which protocol."""
+"""A data set to be scored: which images, which classes are given, under which protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from ovsslib.datasets import Dataset, load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
-from ovsslib.filters import get_filter
+from ovsslib.filters import get_filter, split_filter
 from ovsslib.filters.base import ClassFilter
 from ovsslib.protocols.protocol import Protocol, get_protocol
 
@@ -28,26 +27,17 @@ class Task:
         dataset: The data set.
         protocol: Resolved for it.
         filter: Name of the class filter.
+        class_filter: The filter itself; it may hold a model or a file's content.
         limit: The first so many images of the split; None for all.
-        filter_settings: Of the class filter.
         part: From which image to before which, of those; None for all.
     """
 
     dataset: Dataset
     protocol: Protocol
     filter: str
+    class_filter: ClassFilter
     limit: int | None = None
-    filter_settings: Mapping[str, Any] = field(default_factory=dict)
     part: tuple[int, int] | None = None
-
-    @cached_property
-    def class_filter(self) -> ClassFilter:
-        """The class filter; it may hold a model or a file's content, so it is made once."""
-        return get_filter(self.filter, self.filter_settings)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: no model."""
-        return {key: value for key, value in vars(self).items() if key != "class_filter"}
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -74,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, read, with what the method is told and what is true.
+    """One image, read, with the classes given and its label map.
 
     Attributes:
         name: Of the image.
@@ -107,9 +97,8 @@ def make_task(
     """
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)
-    task = Task(data, rules, filter, limit, dict(filter_settings or {}))
-    task.class_filter  # noqa: B018 - a mistake is told now, not at the first image
-    return task
+    settings = dict(filter_settings or {})
+    return Task(data, rules, split_filter(filter, settings)[0], get_filter(filter, settings), limit)
 
 
 def batches(task: Task, execution: Execution, log: Log) -> Iterator[list[Sample]]:

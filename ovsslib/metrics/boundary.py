@@ -70,12 +70,12 @@ def _slide(choose: np.ufunc, values: np.ndarray, side: int, outside: int) -> np.
     """
     padded = np.pad(values, side // 2, constant_values=outside)
     for _ in range(2):
-        found, length = padded, 1
+        extreme, length = padded, 1
         while length < side:
             step = min(length, side - length)
-            found = choose(found[:-step], found[step:])
+            extreme = choose(extreme[:-step], extreme[step:])
             length += step
-        padded = np.ascontiguousarray(found.T)
+        padded = np.ascontiguousarray(extreme.T)
     return padded
 
 
@@ -116,10 +116,10 @@ def counts(
             raise OvssError(f"a {name} lies outside the classes 0..{n - 1}")
     height, width = truth.shape
     d = distance(height, width, ratio)
-    said, true = boundary_mask(labels, d, void), boundary_mask(truth, d, void)
+    predicted, true = boundary_mask(labels, d, void), boundary_mask(truth, d, void)
 
     def per_class(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.bincount(values[chosen].astype(np.int64), minlength=n)[None]
 
-    both = said & true & (labels == truth)
-    return Counts(per_class(both, truth), per_class(said, labels), per_class(true, truth))
+    both = predicted & true & (labels == truth)
+    return Counts(per_class(both, truth), per_class(predicted, labels), per_class(true, truth))

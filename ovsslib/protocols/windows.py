@@ -250,11 +250,11 @@ def window_maps(
     for start in range(0, len(jobs), max(1, len(pictures))):
         some = jobs[start : start + len(pictures)]
         seen += model.maps([part for part, _ in some], [classes for _, classes in some])
-    found = []
+    whole = []
     rest = iter(seen)
     for picture, (parts, places, resized) in zip(pictures, cuts, strict=True):
         mine = [next(rest) for _ in parts]
         maps = stitch_maps([one.maps for one in mine], places, (resized.height, resized.width))
         match = float(np.mean([one.match for one in mine]))
-        found.append(Maps(maps, mine[0].classes, match, np.asarray(picture)))
-    return found
+        whole.append(Maps(maps, mine[0].classes, match, np.asarray(picture)))
+    return whole

@@ -3,10 +3,10 @@
 A candidate for layer, head, threshold and blur then costs no pass of the model. Maps are those of
 round 0: nothing is dropped. No label map is read here.
 
-A folder holds `maps.u16`, one record per image, and `index.json`. A record is a float32 step per
-map, then (L, A, K, h, w) uint16, the number of steps. Thresholds are shares of a map's largest
-value, and so is the error: 1/131070 of it. Half precision has the same size, but an error of up to
-1/4096 of each value, which puts more patches on the other side.
+A file holds one record per image: a float32 step per map, then (L, A, K, h, w) uint16, the number
+of steps. Thresholds are shares of a map's largest value, and so is the error: 1/131070 of it. Half
+precision has the same size, but an error of up to 1/4096 of each value, which puts more patches on
+the other side.
 
 Letters: B images, L layers, A heads, K classes, h x w patches.
 """
@@ -14,18 +14,16 @@ Letters: B images, L layers, A heads, K classes, h x w patches.
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import make_folder, write_atomic
+from ovsslib.io.files import write_atomic
 from ovsslib.pnp.config import PnPConfig
 
 if TYPE_CHECKING:
@@ -37,10 +35,8 @@ if TYPE_CHECKING:
     from ovsslib.types import Progress
     from ovsslib.vlm.protocol import ImageTextMatcher
 
-MAPS, INDEX = "maps.u16", "index.json"
 MAX_BYTES = 2 << 30
 """Most bytes of maps that are written."""
-_FORMAT = 2
 _MOST = 65535
 _ALIGN = 64
 _LEAST = 1e-38
@@ -86,70 +82,49 @@ class LayerMaps:
     """Maps of every layer and head of a data set's images; see `collect`.
 
     Args:
-        folder: Where the files are; they are mapped, not read.
-        index: What `index.json` holds.
-        temporary: The folder's owner, where it is to vanish with this object.
+        file: The records, one per image; mapped, not read.
+        entries: Name, labels and classes of each image.
+        failed: Name of each image that could not be read -> the reason.
+        matcher: The model that made the maps.
+        config: The settings that the maps were made with.
+        digest: SHA-256 of the maps.
+        temporary: The folder of the file, which vanishes with this object.
 
     Attributes:
         ids: Names of the images, B of them.
         labels: Of each image, the data-set label of each class.
         classes: Of each image, the K names.
-        failed: Name of each image that could not be read -> the reason.
         layers: L.
         heads: A.
         grid: Rows h and columns w of patches.
         model: The matcher's name.
-        config: The settings that the maps were made with.
-        digest: SHA-256 of the maps.
     """
 
     def __init__(
         self,
-        folder: Path,
-        index: dict[str, Any],
-        temporary: tempfile.TemporaryDirectory[str] | None = None,
+        file: Path,
+        entries: Sequence[_Entry],
+        failed: dict[str, str],
+        matcher: ImageTextMatcher,
+        config: PnPConfig,
+        digest: str,
+        temporary: tempfile.TemporaryDirectory[str],
     ) -> None:
-        self.folder = folder
-        self._temporary = temporary
-        rows = index["images"]
-        self.ids = tuple(str(row["name"]) for row in rows)
-        self.labels = tuple(tuple(int(k) for k in row["labels"]) for row in rows)
-        self.classes = tuple(tuple(str(k) for k in row["classes"]) for row in rows)
-        self.failed: dict[str, str] = dict(index["failed"])
-        self.layers, self.heads = int(index["layers"]), int(index["heads"])
-        self.grid = (int(index["grid"][0]), int(index["grid"][1]))
-        self.model = str(index["model"])
-        self.config = PnPConfig.from_dict(index["config"])
-        self.digest = str(index["digest"])
+        self.ids = tuple(entry.name for entry in entries)
+        self.labels = tuple(entry.labels for entry in entries)
+        self.classes = tuple(entry.classes for entry in entries)
+        self.failed = failed
+        self.layers, self.heads, self.model = matcher.layers, matcher.heads, matcher.name
+        self.grid = _grid(matcher, config)
+        self.config = config
+        self.digest = digest
         sizes = [record_bytes(self.layers, self.heads, len(k), self.grid) for k in self.classes]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        self._data = np.memmap(folder / MAPS, np.uint8, "r")
-        if self._data.size != self._starts[-1]:
-            raise ValueError(f"{MAPS} has {self._data.size} bytes, not {self._starts[-1]}")
-
-    @classmethod
-    def open(cls, folder: str | PathLike[str]) -> LayerMaps:
-        """Open a folder that `collect` wrote.
-
-        Raises:
-            OvssError: It is not there, incomplete or damaged.
-        """
-        path = Path(folder)
-        try:
-            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-            if index["format"] != _FORMAT:
-                raise ValueError(f"format {index['format']}, not {_FORMAT}")
-            return cls(path, index)
-        except (OSError, ValueError, KeyError, TypeError, OvssError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise OvssError(f"{path}: no stored maps ({reason}); collect them again") from error
+        self._temporary = temporary
+        self._data = np.memmap(file, np.uint8, "r")
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Another process opens the folder itself."""
-        return LayerMaps.open, (self.folder,)
 
     @property
     def nbytes(self) -> int:
@@ -189,7 +164,6 @@ def collect(
     images: Images,
     config: PnPConfig,
     *,
-    folder: str | PathLike[str] | None = None,
     batch: int = 8,
     progress: Progress | None = None,
 ) -> LayerMaps:
@@ -199,8 +173,6 @@ def collect(
         matcher: The model.
         images: Which, and their classes.
         config: Salience, score, prompt and input size are used; layer and head are not.
-        folder: Where to keep the maps; what it holds of an earlier run is replaced. None takes a
-            temporary folder that goes with the result.
         batch: Images in one pass of the model.
         progress: Shows progress, image by image.
 
@@ -215,15 +187,13 @@ def collect(
 
     if config.salience == "random":
         raise OvssError("random salience has no layers; choose gradcam or attention")
-    side = (config.image_size or matcher.image_size) // matcher.patch_size
+    grid = _grid(matcher, config)
     failed: dict[str, str] = {}
     entries = _entries(images, failed)
     shape = (matcher.layers, matcher.heads)
-    _check_size([record_bytes(*shape, len(e.classes), (side, side)) for e in entries])
-    temporary = None if folder is not None else tempfile.TemporaryDirectory(prefix="ovss-maps-")
-    path = make_folder(temporary.name if temporary else folder or ".")
-    # An old index must not outlive the maps that it describes.
-    (path / INDEX).unlink(missing_ok=True)
+    _check_size([record_bytes(*shape, len(e.classes), grid) for e in entries])
+    temporary = tempfile.TemporaryDirectory(prefix="ovss-maps-")
+    file = Path(temporary.name) / "maps.u16"
     digest = hashlib.sha256()
     done: list[_Entry] = []
 
@@ -231,28 +201,22 @@ def collect(
         for group in _groups(images, entries, batch, progress, failed):
             names = [entry.classes for entry, _ in group]
             for maps in layer_maps(matcher, config, [image for _, image in group], names):
-                record = pack(maps.reshape(*maps.shape[:3], side, side))
+                record = pack(maps.reshape(*maps.shape[:3], *grid))
                 digest.update(record)
                 out.write(record)
             done.extend(entry for entry, _ in group)
 
-    write_atomic(path / MAPS, fill)
+    write_atomic(file, fill)
     if not done:
         reason = next(iter(failed.values()), "there is no image")
         raise OvssError(f"no image of {images.dataset.name} can be used: {reason}")
-    index = {
-        "format": _FORMAT,
-        "model": matcher.name,
-        "config": config.to_dict(),
-        "layers": matcher.layers,
-        "heads": matcher.heads,
-        "grid": [side, side],
-        "digest": digest.hexdigest(),
-        "failed": failed,
-        "images": [vars(entry) for entry in done],
-    }
-    write_atomic(path / INDEX, json.dumps(index, indent=1) + "\n")
-    return LayerMaps(path, index, temporary)
+    return LayerMaps(file, done, failed, matcher, config, digest.hexdigest(), temporary)
+
+
+def _grid(matcher: ImageTextMatcher, config: PnPConfig) -> tuple[int, int]:
+    """Rows and columns of patches of an image."""
+    side = (config.image_size or matcher.image_size) // matcher.patch_size
+    return side, side
 
 
 def _check_size(sizes: Sequence[int]) -> None:

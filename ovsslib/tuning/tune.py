@@ -122,7 +122,6 @@ def tune(
     execution: Execution = SERIAL,
     *,
     storage: Path | None = None,
-    maps: Path | None = None,
 ) -> Tuned:
     """Search for the settings with the highest reward.
 
@@ -131,14 +130,13 @@ def tune(
         execution: Batch, device, data folder, progress.
         storage: SQLite file that keeps the trials; with it an interrupted search goes on, and
             several processes share one.
-        maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
 
     Raises:
         OvssError: Something is unknown or missing, or the filter would read masks.
     """
     from ovsslib.evaluate.run import compute_place
 
-    opened = open_tuning(tuning, execution, maps)
+    opened = open_tuning(tuning, execution)
     objective = opened.objective(tuning.reward, execution)
     space, store = tuning.space(opened.store), opened.store
     result = search(
@@ -172,13 +170,12 @@ def tune(
     return Tuned(config, best, result, record)
 
 
-def open_tuning(tuning: Tuning, execution: Execution, maps: Path | None = None) -> Opened:
+def open_tuning(tuning: Tuning, execution: Execution) -> Opened:
     """Load the model and collect the maps.
 
     Args:
         tuning: On what.
         execution: Batch, device, data folder, progress.
-        maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
 
     Raises:
         OvssError: As `tune`.
@@ -193,12 +190,7 @@ def open_tuning(tuning: Tuning, execution: Execution, maps: Path | None = None) 
     images = Images(dataset, protocol, class_filter, spec.limit)
     config = model.config.replace(background=protocol.background(dataset))
     store = collect(
-        model.matcher,
-        images,
-        config,
-        folder=maps,
-        batch=execution.batch,
-        progress=execution.progress,
+        model.matcher, images, config, batch=execution.batch, progress=execution.progress
     )
     return Opened(model, images, config, store)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ovsslib.datasets import FILES, load_dataset
-from ovsslib.datasets.download import DOWNLOADS, SOURCES, Source, download
+from ovsslib.datasets.download import DOWNLOADS, SOURCES, Archive, download
 from ovsslib.errors import OvssError
 from support.file_server import FileServer, serving
 from support.helpers import write_voc
@@ -174,7 +174,7 @@ def test_archive_that_would_write_elsewhere(
         member.size = 1
         out.addfile(member, io.BytesIO(b"!"))
     server.bodies["/bad.tar"] = content.getvalue()
-    monkeypatch.setitem(SOURCES, "voc", (Source("http://example.org/bad.tar", ""),))
+    monkeypatch.setitem(SOURCES, "voc", (Archive("http://example.org/bad.tar", ""),))
     with pytest.raises(OvssError, match="the archive is damaged"):
         download("voc", tmp_path / "a" / "b", mirror=server.url)
     assert not (tmp_path / "escaped").exists()
@@ -185,7 +185,7 @@ def test_other_addresses_in_turn(
 ) -> None:
     right = SOURCES["context"][1].checksum
     moved, still = f"{server.url}/gone/trainval_merged.json", f"{server.url}/trainval_merged.json"
-    source = Source(moved, "VOCdevkit/VOC2010", right, others=(still,))
+    source = Archive(moved, "VOCdevkit/VOC2010", right, others=(still,))
     monkeypatch.setitem(SOURCES, "context", (source,))
     (folder,) = download("context", tmp_path)
     assert (folder / "trainval_merged.json").read_bytes() == b"{}"
@@ -214,4 +214,4 @@ def test_official_addresses() -> None:
                 kind, _, digits = source.checksum.partition(":")
                 assert len(digits) == 2 * hashlib.new(kind).digest_size
             assert source.checksum or not source.others
-    assert Source("http://e.org/a.zip", "").file == "a.zip"
+    assert Archive("http://e.org/a.zip", "").file == "a.zip"

@@ -13,7 +13,7 @@ from ovsslib.filters import get_filter
 from ovsslib.filters.answers.file import Answer, Answers, AnswerWriter, read_answers
 from ovsslib.filters.answers.parse import Parsed
 from ovsslib.filters.chat.client import Asker
-from ovsslib.filters.chat.queue import Budget, Report, missing
+from ovsslib.filters.chat.queue import AskReport, Budget, missing
 from ovsslib.filters.chat.queue import ask as ask_all
 from support.chat_server import ChatServer, chat, green_voc, key
 
@@ -30,8 +30,8 @@ def gpt(chat: ChatServer, path: Path, **settings: object) -> object:
     return get_filter(f"gpt4o:{path}", base | settings)
 
 
-def ask(model: object, data: Dataset, **options: object) -> tuple[Report, list[str]]:
-    report = Report()
+def ask(model: object, data: Dataset, **options: object) -> tuple[AskReport, list[str]]:
+    report = AskReport()
     return report, list(model.asking(data, data.ids, report, **options))
 
 
@@ -118,7 +118,7 @@ def test_a_full_disk_ends_the_spending(
 ) -> None:
     model = gpt(chat, tmp_path / "a.jsonl", concurrency=2)
     asker = Asker(model, model.question(data.classes))
-    report = Report()
+    report = AskReport()
     with (
         AnswerWriter(tmp_path / "a.jsonl", model.source(data)) as writer,
         open("/dev/full", "wb", buffering=0) as full,
@@ -135,7 +135,7 @@ def test_a_caller_that_stops_keeps_what_is_in_flight(
 ) -> None:
     path = tmp_path / "a.jsonl"
     chat.delay = 0.1
-    steps = gpt(chat, path, concurrency=2).asking(data, data.ids, Report())
+    steps = gpt(chat, path, concurrency=2).asking(data, data.ids, AskReport())
     next(steps)
     steps.close()  # what Ctrl-C leads to
     assert len(read_answers(path).by_image) == len(chat.requests) < 12

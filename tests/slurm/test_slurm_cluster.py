@@ -16,7 +16,7 @@ PROFILE = Path(__file__).with_name("profile.yml")
 
 
 def test_who_may_not_install_is_told_what_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster._SEARCHED", "")
+    monkeypatch.setattr("support.slurm_cluster._SEARCHED", "")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(
         SlurmError, match=r"munged.* not found; run as root: apt-get install .*slurm"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,6 @@ from ovsslib.pnp.refine import refine_maps
 from ovsslib.protocols.protocol import get_protocol
 from ovsslib.tuning import collect as module
 from ovsslib.tuning.collect import (
-    INDEX,
-    MAPS,
     Images,
     LayerMaps,
     collect,
@@ -83,9 +79,9 @@ def labels_of(images: Images) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
-def store(matcher: Any, images: Images, tmp_path_factory: pytest.TempPathFactory) -> LayerMaps:
+def store(matcher: Any, images: Images) -> LayerMaps:
     blind = dataclasses.replace(images, dataset=Blind(), class_filter=Known(labels_of(images)))
-    return collect(matcher, blind, CONFIG, folder=tmp_path_factory.mktemp("maps"), batch=5)
+    return collect(matcher, blind, CONFIG, batch=5)
 
 
 def test_equals_the_pipeline(store: LayerMaps, matcher: Any, images: Images) -> None:
@@ -108,29 +104,20 @@ def test_equals_the_pipeline(store: LayerMaps, matcher: Any, images: Images) -> 
     assert same / pixels >= 0.999
 
 
-def test_opened_again_it_is_the_same(store: LayerMaps) -> None:
-    for other in (LayerMaps.open(store.folder), pickle.loads(pickle.dumps(store))):
-        for field in ("ids", "labels", "classes", "grid", "layers", "heads", "model", "config"):
-            assert getattr(other, field) == getattr(store, field), field
-        assert (other.digest, other.failed, len(other)) == (store.digest, {}, COUNT)
-        for head in (None, 2):
-            np.testing.assert_array_equal(other.maps(3, 2, head), store.maps(3, 2, head))
-    assert sorted(path.name for path in store.folder.iterdir()) == [INDEX, MAPS]
-    assert store.nbytes == (store.folder / MAPS).stat().st_size
-    assert str(Path.cwd()) not in (store.folder / INDEX).read_text()
-
-
 def test_a_mean_over_heads_is_not_stored(store: LayerMaps) -> None:
     heads = [store.maps(0, 1, head) for head in range(1, store.heads + 1)]
     np.testing.assert_allclose(store.maps(0, 1, None), np.mean(heads, axis=0), rtol=1e-5)
 
 
-def test_a_temporary_folder_goes_with_the_result(matcher: Any, store: LayerMaps) -> None:
+def test_the_file_goes_with_the_result(
+    matcher: Any, store: LayerMaps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = collect(matcher, some(2), CONFIG)
-    folder = found.folder
+    assert [file.stat().st_size for file in tmp_path.glob("*/*")] == [found.nbytes]
     np.testing.assert_allclose(found.maps(1, 2, 1), store.maps(1, 2, 1), rtol=1e-2, atol=1e-6)
     del found
-    assert not folder.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_large(
@@ -138,9 +125,8 @@ def test_too_large(
 ) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", collect(matcher, some(3), CONFIG).nbytes)
     with pytest.raises(OvssError, match=rf"of {COUNT} images .* 3 images fit") as caught:
-        collect(matcher, images, CONFIG, folder=tmp_path / "maps")
+        collect(matcher, images, CONFIG)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "maps").exists()
 
 
 def test_what_cannot_be_read_is_noted(matcher: Any, tmp_path: Path) -> None:
@@ -185,36 +171,6 @@ def test_an_image_without_classes(matcher: Any) -> None:
 def test_what_does_not_exist(store: LayerMaps, where: tuple[int, int, int], words: str) -> None:
     with pytest.raises(OvssError, match=words):
         store.maps(*where)
-
-
-def test_damage_is_named(store: LayerMaps, tmp_path: Path) -> None:
-    with pytest.raises(OvssError, match="no stored maps"):
-        LayerMaps.open(tmp_path)
-    index = json.loads((store.folder / INDEX).read_text())
-    (tmp_path / MAPS).write_bytes((store.folder / MAPS).read_bytes()[:-1])
-    for change, words in (
-        ({}, "bytes, not"),
-        ({"format": 9}, "format 9"),
-        ({"layers": None}, "collect them again"),
-    ):
-        (tmp_path / INDEX).write_text(json.dumps(index | change))
-        with pytest.raises(OvssError, match=words):
-            LayerMaps.open(tmp_path)
-
-
-def test_a_failed_run_leaves_no_old_index(matcher: Any, store: LayerMaps, images: Images) -> None:
-    folder = store.folder.parent / "again"
-    collect(matcher, some(1), CONFIG, folder=folder)
-
-    def stop(names: Iterable[str], *_: Any) -> Iterable[str]:
-        yield from ()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        collect(matcher, images, CONFIG, folder=folder, progress=stop)
-    assert [path.name for path in folder.iterdir()] == [MAPS]
-    with pytest.raises(OvssError):
-        LayerMaps.open(folder)
 
 
 def test_random_salience_has_no_layers(matcher: Any, images: Images) -> None:

@@ -41,7 +41,7 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_mask_is_read_and_the_best_is_kept(blind: Path, tmp_path: Path) -> None:
     tuning = Tuning(SPEC, Plan(trials=6, seed=1), mean_head=True)
     how = Execution(batch=2, device="cpu", root=blind)
-    found = tune(tuning, how, storage=tmp_path / "t.sqlite", maps=tmp_path / "maps")
+    found = tune(tuning, how, storage=tmp_path / "t.sqlite")
     assert len(found.search.trials) == 6
     assert found.best.value == max(trial.value for trial in found.search.trials)
     assert 0 < found.best.value <= 1

@@ -21,7 +21,7 @@ from ovsslib.filters.answers.vocabulary import family
 from ovsslib.filters.base import MOST, ClassFilter, check_limits
 from ovsslib.filters.chat.client import Asker, Server
 from ovsslib.filters.chat.question import Question
-from ovsslib.filters.chat.queue import Budget, Report, ask, missing
+from ovsslib.filters.chat.queue import AskReport, Budget, ask, missing
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -103,7 +103,7 @@ class GPT4o(Server, ClassFilter):
         return self._stored
 
     def asking(
-        self, dataset: Dataset, names: Sequence[str], report: Report, *, again: bool = False
+        self, dataset: Dataset, names: Sequence[str], report: AskReport, *, again: bool = False
     ) -> Iterator[str]:
         """Ask about the images that the file lacks; nothing is sent where it lacks none.
 
@@ -146,7 +146,7 @@ class GPT4o(Server, ClassFilter):
         answers = self._answers()
         if answers.source in (None, self.source(dataset)) and not missing(names, answers):
             return
-        report = Report()
+        report = AskReport()
         steps = self.asking(dataset, names, report)
         for _ in progress(steps, "asking", len(names)) if progress else steps:
             pass

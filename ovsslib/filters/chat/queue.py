@@ -55,7 +55,7 @@ class Budget:
 
 
 @dataclass
-class Report:
+class AskReport:
     """How asking went.
 
     Attributes:
@@ -95,7 +95,7 @@ def ask(
     *,
     concurrency: int = 4,
     budget: Budget = Budget(),
-    report: Report | None = None,
+    report: AskReport | None = None,
 ) -> Iterator[str]:
     """Ask about images, several at once; each answer is in the file before its name is yielded.
 
@@ -115,7 +115,7 @@ def ask(
     Yields:
         Names of images that are done, in the order in which they finish.
     """
-    report = report if report is not None else Report()
+    report = report if report is not None else AskReport()
     waiting = iter(names)
 
     def ask_and_write(name: str) -> Answer:
@@ -143,7 +143,7 @@ def ask(
                 yield name
 
 
-def _spent(budget: Budget, report: Report) -> str | None:
+def _spent(budget: Budget, report: AskReport) -> str | None:
     """Which limit is reached."""
     if budget.images is not None and report.asked >= budget.images:
         return f"the budget of {budget.images} images is spent"
@@ -152,7 +152,7 @@ def _spent(budget: Budget, report: Report) -> str | None:
     return None
 
 
-def _note(name: str, future: Future[Answer], budget: Budget, report: Report) -> None:
+def _note(name: str, future: Future[Answer], budget: Budget, report: AskReport) -> None:
     """Put one image's outcome into the report."""
     error = future.exception()
     if error is None:

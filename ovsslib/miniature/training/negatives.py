@@ -79,10 +79,10 @@ def swap(
         others = [colour for colour in fitting if colour != old]
         if others:
             return caption[:start] + str(rng.choice(others)) + caption[end:], None
-    found = mentions(caption)
+    mentioned = mentions(caption)
     before = {end + 1: colour for _, end, colour, _ in colours}
-    for index in rng.permutation(len(found)).tolist():
-        start, end, old = found[index]
+    for index in rng.permutation(len(mentioned)).tolist():
+        start, end, old = mentioned[index]
         group = next(g for g in GROUPS if old in g)
         tagged = not caption.startswith(("a ", "an ", "the ")) and " a " not in caption[:start]
         options = sorted((frozenset(CLASSES) if tagged else group) - present) or sorted(

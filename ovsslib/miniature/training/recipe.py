@@ -197,10 +197,10 @@ def train_matcher(
         words = matcher.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
         pixels = normalise(train.pictures[index], rng)
         whole = step >= schedule.steps * (1 - recipe.whole_share)
-        found: dict[str, torch.Tensor] = matcher.trainer(
+        weights: dict[str, torch.Tensor] = matcher.trainer(
             pixels, words, torch.from_numpy(bags[index]), rng, whole=whole
         )
-        return found
+        return weights
 
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
     records = run(matcher.trainer, losses, WEIGHTS, schedule, folder, everything)

@@ -94,11 +94,11 @@ def colours_of(captions: Iterable[str]) -> dict[str, frozenset[str]]:
         >>> sorted(colours_of(["a red car", "a blue car, grass"])["car"])
         ['blue', 'red']
     """
-    found: dict[str, set[str]] = {name: set() for name in CLASSES}
+    colours_of: dict[str, set[str]] = {name: set() for name in CLASSES}
     for caption in captions:
         for _, _, colour, name in colour_mentions(caption):
-            found[name].add(colour)
-    return {name: frozenset(colours) for name, colours in found.items()}
+            colours_of[name].add(colour)
+    return {name: frozenset(colours) for name, colours in colours_of.items()}
 
 
 def named(captions: Sequence[str]) -> frozenset[str]:

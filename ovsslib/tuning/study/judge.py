@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +38,6 @@ def study(
     *,
     ablate: Sequence[str] = (),
     rewarded: bool = True,
-    maps: Path | None = None,
 ) -> Study:
     """Judge the whole grid; the plan of the tuning is not used.
 
@@ -49,7 +47,6 @@ def study(
         ablate: Options of the reward; all combinations of their values are noted too.
         rewarded: False leaves rewards out, for images that only judge; CLIP takes most of the
             time.
-        maps: Folder that keeps the maps of all layers and heads; None for a temporary one.
 
     Raises:
         OvssError: Something is unknown or missing, or a label map cannot be read.
@@ -58,7 +55,7 @@ def study(
 
     ablated = tuning.reward.ablated(ablate)
     variants = ablated if rewarded else []
-    opened = open_tuning(tuning, execution, maps)
+    opened = open_tuning(tuning, execution)
     store, base, protocol = opened.store, opened.config, opened.images.protocol
     dataset = opened.images.dataset
     objectives = [
