@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.io.images import open_image
 from ovsslib.pnp.refine import peak_scores, softmax
 from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Segmentation
-from ovsslib.protocols.windows import Box, Window, cut, stitch
+from ovsslib.protocols.windows import Box, Window, in_windows, stitch
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -165,29 +164,17 @@ class Windowed:
             stages: As the method has them, where an image is seen whole; otherwise there are none.
 
         Returns:
-            B segmentations at the pictures' own sizes.
+            B segmentations at the images' own sizes.
         """
         if self.window is None:
             whole = self.segmenter.segment_batch(images, classes_per_image, stages=stages)
             return [self._decide(one, None) for one in whole]
-        opened = [open_image(image) for image in images]
-        cuts = [cut(image, self.window) for image in opened]
-        windows = [
-            (window, classes)
-            for (parts, _, _), classes in zip(cuts, classes_per_image, strict=True)
-            for window in parts
+        return [
+            self._merge(np.asarray(image), own, boxes, size)
+            for image, own, boxes, size in in_windows(
+                self.segmenter.segment_batch, images, classes_per_image, self.window
+            )
         ]
-        segmented: list[Segmentation] = []
-        for start in range(0, len(windows), max(1, len(opened))):
-            some = windows[start : start + len(opened)]
-            segmented += self.segmenter.segment_batch([w for w, _ in some], [c for _, c in some])
-        rest = iter(segmented)
-        out = []
-        for image, (parts, boxes, resized) in zip(opened, cuts, strict=True):
-            own = [next(rest) for _ in parts]
-            size = (resized.height, resized.width)
-            out.append(self._merge(np.asarray(image), own, boxes, size))
-        return out
 
     def _merge(
         self,

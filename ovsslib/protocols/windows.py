@@ -11,9 +11,9 @@ Letters: K classes, h x w cells of a grid, H x W pixels, N windows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ovsslib.pnp.pipeline import PnPOVSS
     from ovsslib.types import ImageLike
 
+R = TypeVar("R")
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels, half-open."""
 
@@ -212,6 +213,36 @@ def cut(picture: Image.Image, window: Window) -> tuple[list[Image.Image], list[B
     return parts, places, resized
 
 
+def in_windows(
+    method: Callable[[list[Image.Image], list[Sequence[str]]], list[R]],
+    images: Sequence[ImageLike],
+    classes_per_image: Sequence[Sequence[str]],
+    window: Window,
+) -> Iterator[tuple[Image.Image, list[R], list[Box], tuple[int, int]]]:
+    """Apply a method to the windows of all images, as many at a time as there are images.
+
+    Yields:
+        Of each image: itself, RGB; the result of each window; the windows' boxes in the resized
+        image, and its height and width.
+    """
+    from ovsslib.io.images import open_image
+
+    opened = [open_image(image) for image in images]
+    cuts = [cut(image, window) for image in opened]
+    jobs = [
+        (part, classes)
+        for (parts, _, _), classes in zip(cuts, classes_per_image, strict=True)
+        for part in parts
+    ]
+    results: list[R] = []
+    for start in range(0, len(jobs), max(1, len(opened))):
+        some = jobs[start : start + len(opened)]
+        results += method([part for part, _ in some], [classes for _, classes in some])
+    rest = iter(results)
+    for image, (parts, places, resized) in zip(opened, cuts, strict=True):
+        yield image, [next(rest) for _ in parts], places, (resized.height, resized.width)
+
+
 def window_maps(
     model: PnPOVSS,
     images: Sequence[ImageLike],
@@ -237,24 +268,9 @@ def window_maps(
     """
     if window is None:
         return model.maps(images, classes_per_image)
-    from ovsslib.io.images import open_image
-
-    pictures = [open_image(image) for image in images]
-    cuts = [cut(picture, window) for picture in pictures]
-    jobs = [
-        (part, classes)
-        for (parts, _, _), classes in zip(cuts, classes_per_image, strict=True)
-        for part in parts
-    ]
-    seen: list[Maps] = []
-    for start in range(0, len(jobs), max(1, len(pictures))):
-        some = jobs[start : start + len(pictures)]
-        seen += model.maps([part for part, _ in some], [classes for _, classes in some])
     whole = []
-    rest = iter(seen)
-    for picture, (parts, places, resized) in zip(pictures, cuts, strict=True):
-        mine = [next(rest) for _ in parts]
-        maps = stitch_maps([one.maps for one in mine], places, (resized.height, resized.width))
-        match = float(np.mean([one.match for one in mine]))
-        whole.append(Maps(maps, mine[0].classes, match, np.asarray(picture)))
+    for image, maps, places, size in in_windows(model.maps, images, classes_per_image, window):
+        stitched = stitch_maps([each.maps for each in maps], places, size)
+        match = float(np.mean([each.match for each in maps]))
+        whole.append(Maps(stitched, maps[0].classes, match, np.asarray(image)))
     return whole

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,21 @@ def tiny_vocabulary() -> dict[str, int]:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
     tokens = special + _WORDS.split() + letters + ["##" + letter for letter in letters]
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+
+
+def random_model(kind: Any, config: Any, *, seed: int, spread: float) -> Any:
+    """A model of transformers whose random weights are large enough for attention to differ."""
+    import torch
+
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    model = kind(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(spread * torch.randn(weight.shape))
+    torch.random.set_rng_state(state)
+    model.set_attn_implementation("eager")
+    return model
 
 
 def make_tiny_blip(folder: Path, *, seed: int = 0, image_size: int = 96, patch: int = 8) -> Path:

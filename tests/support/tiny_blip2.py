@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.helpers import tiny_vocabulary
+from support.helpers import random_model, tiny_vocabulary
 
 QUERIES = 5
 
@@ -23,7 +23,6 @@ def make_tokenizer() -> Any:
 
 def make_model(*, seed: int = 0, side: int = 32, qformer: dict[str, Any] | None = None) -> Any:
     """`Blip2ForImageTextRetrieval`: 2 image layers, 4 Q-Former layers, every second one crossed."""
-    import torch
     from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
     config = Blip2Config(
@@ -49,16 +48,7 @@ def make_model(*, seed: int = 0, side: int = 32, qformer: dict[str, Any] | None 
             **(qformer or {}),
         },
     )
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    model = Blip2ForImageTextRetrieval(config).eval()
-    # Fresh queries are all zero, and other weights so small that attention would be uniform.
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.2 * torch.randn(weight.shape))
-    torch.random.set_rng_state(state)
-    model.set_attn_implementation("eager")
-    return model
+    return random_model(Blip2ForImageTextRetrieval, config, seed=seed, spread=0.2)
 
 
 def make_tiny_blip2(folder: Path, *, side: int = 32) -> Path:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from support.helpers import random_model
+
 WORDS = "a picture of cat dog hot dogs traffic light air balloon fire hydrant sky grass"
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
@@ -34,7 +36,6 @@ def make_tokenizer(words: Sequence[str], size: int = 400) -> Any:
 
 def make_model(vocabulary: int, *, seed: int = 0, side: int = 32, **fields: Any) -> Any:
     """`BridgeTowerForImageAndTextRetrieval` with 4 + 4 layers and 3 cross-modal ones."""
-    import torch
     from transformers import BridgeTowerConfig, BridgeTowerForImageAndTextRetrieval
 
     config = BridgeTowerConfig(
@@ -58,16 +59,7 @@ def make_model(vocabulary: int, *, seed: int = 0, side: int = 32, **fields: Any)
             **fields,
         }
     )
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    model = BridgeTowerForImageAndTextRetrieval(config).eval()
-    # Fresh weights are so small that attention would be all but uniform.
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn(weight.shape))
-    torch.random.set_rng_state(state)
-    model.set_attn_implementation("eager")
-    return model
+    return random_model(BridgeTowerForImageAndTextRetrieval, config, seed=seed, spread=0.1)
 
 
 def make_tiny_bridgetower(folder: Path, *, side: int = 32) -> Path:

@@ -71,6 +71,24 @@ def slopes(match: Any) -> Tensor:
     return torch.autograd.grad(match.logit.sum(), match.attention, retain_graph=True)[0]
 
 
+def check_batch(matcher: Any, pixels: Tensor, texts: list[Any], *, gradient: bool) -> Any:
+    """A batch gives what its images give alone; padding has no say in the match."""
+    assert len({len(text.ids) for text in texts}) > 1
+    together = matcher.match(matcher.encode_images(pixels), texts, 1, gradient=gradient)
+    for row, text in enumerate(texts):
+        tokens = matcher.encode_images(pixels[row : row + 1])
+        alone = matcher.match(tokens, [text], 1, gradient=gradient)
+        length = len(text.ids)
+        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
+        assert torch.allclose(alone.probability[0], together.probability[row], atol=1e-5)
+        assert torch.allclose(alone.attention[0], together.attention[row, :, :length], atol=1e-5)
+        if gradient:
+            slope = slopes(together)[row]
+            assert torch.allclose(slopes(alone)[0], slope[:, :length], atol=1e-5)
+            assert (slope[:, length:] == 0).all()
+    return together
+
+
 def leaves(node: Any) -> set[Tensor]:
     """All tensors at which a graph ends."""
     found, seen, todo = set(), set(), [node]

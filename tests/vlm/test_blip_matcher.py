@@ -17,6 +17,7 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp.salience import attention_gradient, layer_gradients
 from ovsslib.vlm.blip.matcher import BlipMatcher, load_blip, load_tokenizer, read_processor
 from support.helpers import tiny_blip  # noqa: F401 - a fixture
+from support.whole_graph import check_batch, slopes
 
 CPU = torch.device("cpu")
 TEXTS = ["a picture of cat", "a picture of traffic light hot air balloon sky", "a picture of sky"]
@@ -109,26 +110,7 @@ def test_encoder_token_replaces_cls(
 @pytest.mark.parametrize("gradient", [True, False])
 def test_batch_equals_single(matcher: BlipMatcher, pixels: torch.Tensor, gradient: bool) -> None:
     texts = [matcher.tokenize(text) for text in TEXTS]
-    tokens = matcher.encode_images(pixels)
-    together = matcher.match(tokens, texts, 1, gradient=gradient)
-    slopes = _slopes(together) if gradient else None
-    assert len({len(text.ids) for text in texts}) == 2
-    for row, text in enumerate(texts):
-        alone = matcher.match(
-            matcher.encode_images(pixels[row : row + 1]), [text], 1, gradient=gradient
-        )
-        length = len(text.ids)
-        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
-        assert torch.allclose(alone.probability[0], together.probability[row], atol=1e-5)
-        assert torch.allclose(alone.attention[0], together.attention[row, :, :length], atol=1e-5)
-        if slopes is not None:
-            assert torch.allclose(_slopes(alone)[0], slopes[row, :, :length], atol=1e-5)
-            # Padding has no say in the match.
-            assert (slopes[row, :, length:] == 0).all()
-
-
-def _slopes(match: Any) -> torch.Tensor:
-    return torch.autograd.grad(match.logit.sum(), match.attention, retain_graph=True)[0]
+    check_batch(matcher, pixels, texts, gradient=gradient)
 
 
 def test_attention_is_a_distribution(matcher: BlipMatcher, pixels: torch.Tensor) -> None:
@@ -167,7 +149,7 @@ def test_a_failed_forward_pass_leaves_nothing_behind(
     assert torch.is_grad_enabled()
     after = matcher.match(tokens, [text], 1, gradient=True)
     assert torch.equal(after.logits, before.logits)
-    assert torch.equal(_slopes(after), _slopes(before))
+    assert torch.equal(slopes(after), slopes(before))
     # Nothing is watched through hooks: the network hands the attention back.
     assert hooks_of(matcher.model) == 0
 
@@ -204,7 +186,7 @@ def test_half_precision(tiny_blip: Path, pixels: torch.Tensor, dtype: torch.dtyp
     got = half.match(half.encode_images(pixels), texts, 1, gradient=True)
     assert torch.allclose(got.probability, expected.probability, atol=0.02)
     assert torch.allclose(got.attention.float(), expected.attention, atol=0.002)
-    assert torch.isfinite(_slopes(got)).all()
+    assert torch.isfinite(slopes(got)).all()
 
 
 def test_tokens_name_special_and_unknown(matcher: BlipMatcher) -> None:

@@ -31,7 +31,7 @@ from support.tiny_bridgetower import (  # noqa: F401 - a fixture among them
     make_tokenizer,
     tiny_bridgetower,
 )
-from support.whole_graph import bridgetower_graph, leaves, slopes
+from support.whole_graph import bridgetower_graph, check_batch, leaves, slopes
 
 CPU = torch.device("cpu")
 TEXTS = ["a picture of cat", "a picture of hot dog traffic light sky grass", "a picture of 猫 sky"]
@@ -131,19 +131,7 @@ def test_all_layers_in_one_graph(variant: str, tokenizer: Any, pixels: Tensor) -
 @pytest.mark.parametrize("gradient", [True, False])
 def test_batch_equals_single(matcher: BridgeTowerMatcher, pixels: Tensor, gradient: bool) -> None:
     texts = [matcher.tokenize(text) for text in TEXTS]
-    assert len({len(text.ids) for text in texts}) == 3
-    tokens = matcher.encode_images(pixels)
-    together = matcher.match(tokens, texts, 1, gradient=gradient)
-    for row, text in enumerate(texts):
-        one = matcher.encode_images(pixels[row : row + 1])
-        alone = matcher.match(one, [text], 1, gradient=gradient)
-        length = len(text.ids)
-        assert torch.allclose(alone.logits[0], together.logits[row], atol=1e-5)
-        assert torch.allclose(alone.attention[0], together.attention[row, :, :length], atol=1e-5)
-        if gradient:
-            slope = slopes(together)[row]
-            assert torch.allclose(slopes(alone)[0], slope[:, :length], atol=1e-5)
-            assert (slope[:, length:] == 0).all()  # padding has no say in the match
+    together = check_batch(matcher, pixels, texts, gradient=gradient)
     assert torch.allclose(together.attention.sum(-1), torch.ones(()), atol=1e-5)
 
 
