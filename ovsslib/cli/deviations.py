@@ -84,7 +84,9 @@ def text(record: dict[str, Any]) -> str:
     Args:
         record: What `ovsslib.evaluate.departures.measure` gives.
     """
-    values = {one.field: f"{one.paper} -> {one.released}" for one in DEVIATIONS}
+    values = {
+        deviation.field: f"{deviation.paper} -> {deviation.released}" for deviation in DEVIATIONS
+    }
     lines = [
         f"{record['vlm']} on {record['dataset']} {record['split']} ({record['images']} images, "
         f"protocol {record['protocol']['name']}, filter {record['filter']})",

@@ -116,7 +116,10 @@ def settings(base: PnPConfig) -> dict[str, PnPConfig]:
     Returns:
         `"paper"`, each of `DEVIATIONS` by the name of its field, and `"all"`.
     """
-    paper = base.replace(**{one.field: one.paper for one in DEVIATIONS})
-    single = {one.field: paper.replace(**{one.field: one.released}) for one in DEVIATIONS}
-    every = paper.replace(**{one.field: one.released for one in DEVIATIONS})
+    paper = base.replace(**{deviation.field: deviation.paper for deviation in DEVIATIONS})
+    single = {
+        deviation.field: paper.replace(**{deviation.field: deviation.released})
+        for deviation in DEVIATIONS
+    }
+    every = paper.replace(**{deviation.field: deviation.released for deviation in DEVIATIONS})
     return {PAPER: paper, **single, ALL: every}

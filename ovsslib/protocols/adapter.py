@@ -168,7 +168,7 @@ class Windowed:
         """
         if self.window is None:
             whole = self.segmenter.segment_batch(images, classes_per_image, stages=stages)
-            return [self._decide(one, None) for one in whole]
+            return [self._decide(each, None) for each in whole]
         return [
             self._merge(np.asarray(image), own, boxes, size)
             for image, own, boxes, size in in_windows(

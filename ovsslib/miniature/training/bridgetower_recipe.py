@@ -19,7 +19,7 @@ from ovsslib.miniature.training.bridgetower import (
     tensors,
 )
 from ovsslib.miniature.training.loop import Schedule
-from ovsslib.miniature.training.recipe import Matcher, Recipe, train_matcher
+from ovsslib.miniature.training.recipe import Architecture, Recipe, train_matcher
 from ovsslib.miniature.training.rows import RowPacker
 
 
@@ -65,10 +65,10 @@ def train_micro_bridgetower(
     """Train micro-bridgetower; as `train_micro_blip`."""
     size = size or BridgeTowerSize()
 
-    def build(colours: dict[str, frozenset[str]] | None) -> Matcher:
+    def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         trainer = MicroBridgeTowerTrainer(size)
         packer = RowPacker(tokenizer(), size.positions, colours)
-        return Matcher(
+        return Architecture(
             trainer,
             lambda *what, **how: tensors(packer.rows(*what, **how)),
             partial(bridgetower_scores, trainer, packer=packer),

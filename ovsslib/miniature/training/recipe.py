@@ -142,7 +142,7 @@ def evaluate_matcher(
 
 
 @dataclass(frozen=True)
-class Matcher:
+class Architecture:
     """What differs between the models that are trained to match images and captions.
 
     Attributes:
@@ -166,7 +166,7 @@ def train_matcher(
     folder: Path,
     evaluate_every: int,
     size: Any,
-    build: Callable[[dict[str, frozenset[str]] | None], Matcher],
+    build: Callable[[dict[str, frozenset[str]] | None], Architecture],
 ) -> Iterator[dict[str, Any]]:
     """Train a model from a rendered cache; yields a record a step.
 
@@ -225,9 +225,9 @@ def train_micro_blip(
     """Train micro-blip; arguments as in `train_matcher`, a size of None is the shipped model's."""
     size = size or BlipSize()
 
-    def build(colours: dict[str, frozenset[str]] | None) -> Matcher:
+    def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         trainer, packer = MicroBlipTrainer(size), Packer(tokenizer(), size.positions, colours)
-        return Matcher(
+        return Architecture(
             trainer,
             lambda *what, **how: tensors(packer.pack(*what, **how)),
             partial(blip_scores, trainer, packer=packer),
