@@ -180,12 +180,12 @@ class MicroBlipTrainer(nn.Module):
         logits = self.model.itm_head(first).float()  # (B, M, 2)
         match = cross_entropy(logits.flatten(0, 1), pack["match"].flatten())
         at = pack["word"] != IGNORE
-        logits = self.word_head(states[at])[:, 0].float()
+        shown = self.word_head(states[at])[:, 0].float()
         truth = pack["word"][at].float()
         weight = torch.where(
             truth > 0, 1.0, (truth.sum() / (1 - truth).sum().clamp(min=1)).clamp(max=6.0)
         )
-        word = nn.functional.binary_cross_entropy_with_logits(logits, truth, weight)
+        word = nn.functional.binary_cross_entropy_with_logits(shown, truth, weight)
         hidden = pack["masked"] != IGNORE
         embedding = self.model.text_encoder.embeddings.word_embeddings.weight
         guess = (self.mask_head(states[hidden]) @ embedding.T).float()
@@ -196,7 +196,7 @@ class MicroBlipTrainer(nn.Module):
             "word": word,
             "bag": bag,
             "match_accuracy": (logits.argmax(-1) == pack["match"]).float().mean().detach(),
-            "word_accuracy": ((logits > 0) == (truth > 0)).float()[truth == 0].mean().detach(),
+            "word_accuracy": ((shown > 0) == (truth > 0)).float()[truth == 0].mean().detach(),
         }
 
 
