@@ -63,7 +63,7 @@ def verify(
     threads: int | None = typer.Option(None, min=1, help="By default one per CPU, at most 8."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
-    r"""Check all files of a split: counts, sizes, label values, modes.
+    r"""Check all files of a split: counts, sizes, label values, modes; name likely mistakes.
 
     The exit status is 0 when nothing is wrong, else 1.
 

@@ -192,6 +192,7 @@ def score(
             "filter_settings": class_filter.described,
             "dataset": data.name,
             "split": data.split,
+            "images_expected": data.expected(limit),
             **score_filter(class_filter, data, data.ids[:limit], progress),
         }
     typer.echo(dumps(record).rstrip() if as_json else _text(record))
@@ -244,7 +245,7 @@ def _text(record: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{record['filter']} on {record['dataset']} {record['split']} "
-            f"({record['images']} images)",
+            f"({record['images']} of {record['images_expected']} images)",
             "  " + "  ".join(figures).replace("f1", "F1"),
             f"  all classes right in {100 * record['exact']:.1f} % of the images",
             f"  {record['named']:.2f} classes named per image, {record['true']:.2f} true",

@@ -143,7 +143,7 @@ def text(result: RunResult, metrics: dict[str, Any]) -> str:
 
     lines = [
         f"{result.method} with {result.vlm} on {result.dataset} {result.split} "
-        f"({len(result.ids)} images, protocol {result.protocol['name']}, "
+        f"({len(result.ids)} of {result.expected} images, protocol {result.protocol['name']}, "
         f"filter {result.filter}, config {result.config_hash})"
     ]
     titles = {"miou": "mIoU", "miou_things": "mIoU things", "miou_stuff": "mIoU stuff"}

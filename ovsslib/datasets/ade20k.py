@@ -43,7 +43,7 @@ class ADE20KDataset(FolderDataset):
     Args:
         root: `ADEChallengeData2016` or a folder that holds it, as such or as `ade/…`; None
             looks below `$OVSS_DATA`.
-        split: `"val"` or `"train"`; all images of its folder.
+        split: `"val"` or `"train"`; all images and labels of its folders.
 
     Raises:
         OvssError: Root or split is missing.
@@ -60,7 +60,8 @@ class ADE20KDataset(FolderDataset):
         folder = _FOLDERS[split]
         holds = (f"annotations/{folder}",)
         base = find_root(root, layout.below, holds=holds, hint="ovss data download ade20k gets it")
-        ids = list_images(base / "images" / folder)
+        labelled = stems(base / "annotations" / folder, ".png")
+        ids = list_images(base / "images" / folder, labelled)
         super().__init__(layout, base, split, ids, plain_table(layout, void=False))
         self._folder = folder
 
@@ -71,8 +72,3 @@ class ADE20KDataset(FolderDataset):
     def label_path(self, name: str) -> Path:
         """`annotations/validation/<name>.png`."""
         return self.root / "annotations" / self._folder / f"{name}.png"
-
-    def strays(self) -> list[str]:
-        """Labels without an image."""
-        labels = stems(self.root / "annotations" / self._folder, ".png")
-        return sorted(set(labels) - set(self.ids))

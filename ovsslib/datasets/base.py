@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
+from ovsslib.io.files import read_text
 
 
 class Dataset(Protocol):
@@ -100,12 +102,13 @@ def read_split(path: Path) -> tuple[str, ...]:
     """Names in a split file, one per line; blank lines are skipped.
 
     Raises:
-        OvssError: The file is missing (the error lists the others), empty, or repeats a name.
+        OvssError: The file is missing (the error lists the others), cannot be read, is empty, or
+            repeats a name.
     """
     if not path.is_file():
         others = sorted(p.stem for p in path.parent.glob("*.txt")) if path.parent.is_dir() else []
         raise OvssError(f"{path}: no such split; there are {', '.join(others) or 'none'}")
-    ids = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    ids = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not ids:
         raise OvssError(f"{path}: the split is empty; put one image name per line")
     if len(set(ids)) != len(ids):
@@ -115,15 +118,23 @@ def read_split(path: Path) -> tuple[str, ...]:
 
 
 def stems(folder: Path, ending: str) -> list[str]:
-    """Names of the files in a folder with an ending, without it, sorted; empty without a folder."""
+    """Names of the files in a folder with an ending, without it, sorted; empty without a folder.
+
+    Hidden files are left out: archives from macOS have one beside each file.
+    """
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(e.name.removesuffix(ending) for e in entries if e.name.endswith(ending))
+        names = [e.name for e in entries if e.name.endswith(ending) and e.name[0] != "."]
+    return sorted(name.removesuffix(ending) for name in names)
 
 
-def list_images(folder: Path) -> tuple[str, ...]:
-    """Names of the JPEGs in a folder, sorted: the split of a data set without a split file.
+def list_images(folder: Path, labelled: Iterable[str]) -> tuple[str, ...]:
+    """The split of a data set without a split file, sorted.
+
+    Args:
+        folder: Its JPEGs are images of the split.
+        labelled: Names with a label file; without its image, such a name is a missing image.
 
     Raises:
         OvssError: There is no such folder, or it holds no image.
@@ -132,4 +143,4 @@ def list_images(folder: Path) -> tuple[str, ...]:
     if not names:
         what = "holds no image" if folder.is_dir() else "no such folder"
         raise OvssError(f"{folder}: {what} (*.jpg); the split's images belong there")
-    return tuple(names)
+    return tuple(sorted({*names, *labelled}))

@@ -36,6 +36,7 @@ from ovsslib.datasets.folder import (
     zero,
 )
 from ovsslib.errors import OvssError
+from ovsslib.io.files import read_text
 from ovsslib.io.palette import VOID
 
 COCO_OBJECT81 = Layout(
@@ -120,7 +121,7 @@ class CocoInstances(FolderDataset):
         """None: labels are in one JSON file."""
         del name
 
-    def label(self, name: str) -> np.ndarray:
+    def stored(self, name: str) -> np.ndarray:
         """(H, W) uint8: 0 background, 1..80.
 
         Raises:
@@ -183,7 +184,7 @@ def _read_instances(
 ) -> tuple[dict[str, tuple[int, int]], dict[str, list[tuple[int, Any]]]]:
     """Sizes (H, W) of all images; label and segmentation of each object of those that have some."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_text(path))
         stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
         sizes = {
             stems[image["id"]]: (image["height"], image["width"]) for image in content["images"]
@@ -193,7 +194,7 @@ def _read_instances(
         for annotation in content["annotations"]:
             label = labels[annotation["category_id"]]
             objects[stems[annotation["image_id"]]].append((label, annotation["segmentation"]))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise OvssError(f"{path}: cannot be read ({reason}); is it complete?") from error
     except KeyError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ovsslib.datasets.base import find_root, list_images, stems
-from ovsslib.datasets.folder import FolderDataset, Layout, label_table
+from ovsslib.datasets.folder import ENOUGH, ILLEGAL, FolderDataset, Layout, label_table
 from ovsslib.errors import OvssError
 from ovsslib.io.class_names import class_names
 from ovsslib.io.palette import VOID
@@ -64,11 +64,13 @@ class MapFiles:
         folder: Where they lie.
         suffix: End of their names before `.png`.
         table: Stored number -> label; see `label_table`.
+        names: Of the images that they are for.
     """
 
     folder: Path
     suffix: str
     table: np.ndarray
+    names: tuple[str, ...]
 
 
 class CocoPixelMaps(FolderDataset):
@@ -76,7 +78,7 @@ class CocoPixelMaps(FolderDataset):
 
     The layouts of COCO-Stuff's repository, of mmsegmentation and of GroupViT are accepted:
     images in `images/val2017` or `val2017`; maps in `val2017` below `stuffthingmaps` or
-    `annotations`. The split is all images, as in `instances_val2017.json`.
+    `annotations`. The split is all images, as in `instances_val2017.json`, and all maps.
 
     Args:
         root: COCO's folder or one that holds it; None looks below `$OVSS_DATA`.
@@ -102,7 +104,8 @@ class CocoPixelMaps(FolderDataset):
         folder = find_root(root, layout.below, holds=holds, hint=hint)
         self.maps = _find_maps(folder, year, tables)
         self.image_folder = image_folder(folder, year)
-        super().__init__(layout, folder, split, list_images(self.image_folder), self.maps.table)
+        ids = list_images(self.image_folder, self.maps.names)
+        super().__init__(layout, folder, split, ids, self.maps.table)
 
     def image_path(self, name: str) -> Path:
         """`images/val2017/<name>.jpg`."""
@@ -112,12 +115,24 @@ class CocoPixelMaps(FolderDataset):
         """`stuffthingmaps/val2017/<name>.png`, or whatever kind there is."""
         return self.maps.folder / f"{name}{self.maps.suffix}.png"
 
-    def strays(self) -> list[str]:
-        """Maps of this kind without an image."""
-        suffix = self.maps.suffix
-        labels = stems(self.maps.folder, ".png")
-        names = {stem.removesuffix(suffix) for stem in labels if _is(stem, suffix)}
-        return sorted(names - set(self.ids))
+    def doubts(self, images_with: np.ndarray, count: int) -> list[str]:
+        """Notice maps of one numbering under the names of another.
+
+        Official maps alone hold 171..181 (walls, windows), all but GroupViT's hold 81..170 or 255.
+        A few images may lack them, unless other numbers give them away.
+        """
+        held = np.flatnonzero(images_with)
+        numbering = "_labelTrainIds" if held.max(initial=0) > 80 else "_instanceTrainIds"
+        if ((held > 170) & (held != VOID)).any():
+            numbering = ""
+        sure = count >= ENOUGH or (self.table[held] == ILLEGAL).any()
+        if numbering == self.maps.suffix or not sure or not len(held):
+            return []
+        right, own = (f"*{end}.png" if end else "ID.png" for end in (numbering, self.maps.suffix))
+        return [
+            f"the files are called {own}, but hold the numbers of {right}: were maps renamed? Call "
+            f"them {right} again, or get the official ones (ovss data download coco-stuff)"
+        ]
 
 
 def year_of(split: str, name: str) -> str:
@@ -143,20 +158,20 @@ def _is(stem: str, suffix: str) -> bool:
 
 
 def _find_maps(root: Path, year: str, tables: Mapping[str, np.ndarray]) -> MapFiles:
-    best: tuple[int, MapFiles] | None = None
+    best: MapFiles | None = None
     for folder in (root / name / year for name in _MAPS):
         labels = stems(folder, ".png")
         for suffix, table in tables.items():
-            count = sum(_is(stem, suffix) for stem in labels)
-            if count and (best is None or count > best[0]):
-                best = count, MapFiles(folder, suffix, table)
+            names = tuple(stem.removesuffix(suffix) for stem in labels if _is(stem, suffix))
+            if len(names) > (len(best.names) if best else 0):
+                best = MapFiles(folder, suffix, table, names)
     if best is None:
         ends = " or ".join(f"*{suffix}.png" for suffix in tables)
         raise OvssError(
             f"{root}: no pixel maps ({ends}) in {year} below stuffthingmaps or annotations; "
             "ovss data download coco-stuff gets the official ones"
         )
-    return best[1]
+    return best
 
 
 def coco_stuff(root: str | os.PathLike[str] | None = None, split: str = "val") -> CocoPixelMaps:

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from ovsslib.datasets.folder import Layout
+from ovsslib.datasets.folder import ENOUGH, Layout
 from ovsslib.datasets.voc import VOCDataset
 from ovsslib.io.class_names import class_names, vocabulary
 
@@ -69,19 +69,21 @@ class ContextDataset(VOCDataset):
     masks = "SegmentationClassContext"
     lists = "SegmentationContext"
     void = False
+    own_palette = False
     hint = "its labels are made by: ovss data download context, ovss data convert context"
 
-    def doubts(self, share: np.ndarray) -> list[str]:
+    def doubts(self, images_with: np.ndarray, count: int) -> list[str]:
         """Notice the order with VOC's classes first, in which grass has the number of "mouse".
 
-        About one image in a hundred holds a computer mouse, one in three grass.
+        About one image in a hundred holds a computer mouse, one in three grass. Labels in the right
+        order that were converted as if they had the other show a mouse where there is a road.
         """
-        mouse = CONTEXT_CLASSES.index("mouse") + 1
-        if share[mouse] <= 0.1:
-            return []
+        share = images_with[CONTEXT_CLASSES.index("mouse") + 1] / max(1, count)
+        if count < ENOUGH or share <= 0.1:
+            return super().doubts(images_with, count)
         return [
-            f"{share[mouse]:.0%} of the images hold a mouse: the labels seem to be in the order "
-            "of 59_context_labels (VOC's classes first); convert those with ovss data convert "
+            f"{share:.0%} of the images hold a mouse: the labels seem to be in the order of "
+            "59_context_labels (VOC's classes first); convert those, once, with ovss data convert "
             "context"
         ]
 

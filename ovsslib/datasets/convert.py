@@ -23,7 +23,7 @@ from ovsslib.datasets.coco_object import decode, load_object_labels
 from ovsslib.datasets.context import CONTEXT60, CONTEXT_IDS, ids_table, voc_first_table
 from ovsslib.datasets.folder import LabelError, read_label
 from ovsslib.errors import OvssError
-from ovsslib.io.files import write_atomic
+from ovsslib.io.files import read_text, write_atomic
 from ovsslib.types import Progress
 
 FORMS = ("trainval_merged.json", "trainval", "59_context_labels")
@@ -47,7 +47,7 @@ def convert_context(
 
     Raises:
         OvssError: There is no source, it is damaged or another data set's, or the labels cannot
-            be written.
+            be written. A label that cannot be made is named when all others are there.
     """
     folder = find_root(root, CONTEXT60.below, holds=("JPEGImages",))
     forms = [folder / name for name in FORMS if (folder / name).exists()]
@@ -60,11 +60,11 @@ def convert_context(
     if source.resolve() == target.resolve():
         raise OvssError(f"{source}: would be overwritten by its own conversion; move it elsewhere")
     splits, names, label_of = _context_source(source, folder)
-    count = _write(target, names, "", label_of, progress)
+    faults = _write(target, names, "", label_of, progress)
     for split, ids in splits.items():
         text = "".join(f"{name}\n" for name in ids)
         write_atomic(folder / "ImageSets" / "SegmentationContext" / f"{split}.txt", text)
-    return target, count
+    return target, _complete(names, faults)
 
 
 _Labels = tuple[dict[str, list[str]], list[str], Callable[[str], np.ndarray]]
@@ -120,7 +120,7 @@ def _read_voc_first(path: Path) -> np.ndarray:
 def _from_detail(path: Path) -> _Labels:
     """Splits and labels of PASCAL in Detail's file, which has the 59 classes only."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_text(path))
         names: dict[int, str] = {}
         sizes: dict[str, tuple[int, int]] = {}
         splits: dict[str, list[str]] = {"train": [], "val": []}
@@ -132,7 +132,7 @@ def _from_detail(path: Path) -> _Labels:
         masks: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         for mask in content["annos_segmentation"]:
             masks[names[mask["image_id"]]].append((mask["category_id"], mask["segmentation"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise OvssError(
             f"{path}: not PASCAL in Detail's trainval_merged.json, or incomplete ({reason})"
@@ -182,11 +182,13 @@ def convert_coco_object(
 
     Raises:
         OvssError: Root, split or source is missing or damaged, or the labels cannot be written.
+            A label that cannot be made is named when all others are there.
     """
     data = load_object_labels(source, root, split)
     base = out or (data.root if source == "maps" else data.root / "instances")
     target = base / "annotations" / f"{split}2017"
-    return target, _write(target, data.ids, "_instanceTrainIds", data.label, progress)
+    faults = _write(target, data.ids, "_instanceTrainIds", data.label, progress)
+    return target, _complete(data.ids, faults)
 
 
 def _write(
@@ -195,10 +197,23 @@ def _write(
     suffix: str,
     label_of: Callable[[str], np.ndarray],
     progress: Progress | None,
-) -> int:
-    """Write a mode L PNG per name; returns how many."""
+) -> list[OvssError]:
+    """Write a mode L PNG per name; returns why some could not be made."""
+    faults = []
     items = progress(names, f"writing {target.name}", len(names)) if progress else names
     for name in items:
-        image = Image.fromarray(label_of(name))
+        try:
+            image = Image.fromarray(label_of(name))
+        except OvssError as fault:
+            faults.append(fault)
+            continue
         write_atomic(target / f"{name}{suffix}.png", partial(image.save, format="PNG"))
+    return faults
+
+
+def _complete(names: Sequence[str], faults: list[OvssError]) -> int:
+    """How many labels were written; an error where some are missing."""
+    if faults:
+        rest = len(names) - len(faults)
+        raise OvssError(f"{faults[0]} ({rest} of {len(names)} labels are made, the others not)")
     return len(names)

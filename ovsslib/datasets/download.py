@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ovsslib.errors import OvssError
 from ovsslib.io.download import file_name, retrieve
-from ovsslib.io.files import write_atomic
+from ovsslib.io.files import read_text, write_atomic
 from ovsslib.lookup import pick
 
 
@@ -146,7 +146,8 @@ def download(
 
 def _is_unpacked(mark: Path, folder: Path) -> bool:
     """Whether an archive was unpacked, and its last member is still there."""
-    return mark.is_file() and (folder / mark.read_text("utf-8").splitlines()[-1]).exists()
+    lines = read_text(mark).split("\n") if mark.is_file() else []
+    return len(lines) > 1 and (folder / lines[1]).exists()
 
 
 def _retrieve(source: Archive, path: Path, mirror: str | None) -> None:

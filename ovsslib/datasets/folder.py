@@ -16,14 +16,16 @@ from ovsslib.io.palette import VOID
 
 ILLEGAL = 254
 """Marks numbers in a table that a label file must not hold; no data set has 254 classes."""
+ENOUGH = 20
+"""Numbers that fewer images lack, or share, say nothing about a data set."""
 
 
 class LabelError(OvssError):
     """A label file that cannot be used.
 
     Attributes:
-        kind: `"label missing"`, `"label unreadable"`, `"label in colours"` or `"label
-            values"`.
+        kind: `"label missing"`, `"label unreadable"`, `"label in colours"`, `"label in 16
+            bits"`, `"label palette"` or `"label values"`.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -89,11 +91,17 @@ class FolderDataset(ABC):
     def image_path(self, name: str) -> Path:
         """Where the image is, or should be."""
 
+    def expected(self, limit: int | None = None) -> int:
+        """How many images there should be: as published, else as listed; at most `limit`."""
+        published, here = self.layout.expected.get(self.split, ()), len(self.ids)
+        count = here if here in published or not published else published[0]
+        return min(count, limit or count)
+
     @abstractmethod
     def label_path(self, name: str) -> Path | None:
         """Where the label PNG is, or should be.
 
-        None where images have no label files of their own; then the class has its own `label`.
+        None where images have no label files of their own; then the class has its own `stored`.
         """
 
     def image(self, name: str) -> Image.Image:
@@ -104,43 +112,56 @@ class FolderDataset(ABC):
         """
         return open_image(self.image_path(name))
 
+    def stored(self, name: str) -> np.ndarray:
+        """(H, W) uint8: the numbers in the image's label file; errors as in `read_label`."""
+        path = self.label_path(name)
+        if path is None:
+            raise OvssError(f"{self.name} has no label files of its own; its class must read them")
+        return read_label(path)
+
     def label(self, name: str) -> np.ndarray:
         """(H, W) uint8: 0 background, 1..C, 255 void.
 
         Raises:
             LabelError: Missing, damaged, not a label PNG, or with a value that is not a class.
         """
-        path = self.label_path(name)
-        if path is None:
-            raise OvssError(f"{self.name} has no label files of its own; its class must read them")
-        stored = read_label(path)
+        stored = self.stored(name)
         # A look-up table, since ids renamed in place one after another would be renamed again.
         # (`take` instead of an index: it makes no 64-bit copy of the indices.)
         label: np.ndarray = self.table.take(stored)
         if (label == ILLEGAL).any():
-            strange = int(stored[label == ILLEGAL].min())
-            raise LabelError(
-                "label values",
-                f"{path}: holds {strange}, but the label files of {self.name} hold "
-                f"{legal_values(self.table)}; is it a converted file, or another data set's?",
-            )
+            raise self.illegal(name, int(stored[label == ILLEGAL].min()))
         return label
 
-    def strays(self) -> list[str]:
-        """Labels in the split's folder without an image; empty where a file lists the split."""
-        return []
+    def illegal(self, name: str, number: int) -> LabelError:
+        """The error for a number in an image's label file that stands for no label."""
+        return LabelError(
+            "label values",
+            f"{self.label_path(name)}: holds {number}, but the label files of {self.name} hold "
+            f"{legal_values(self.table)}; is it a converted file, or another data set's?",
+        )
 
-    def doubts(self, share: np.ndarray) -> list[str]:
-        """Faults that only show in the whole data set.
+    def doubts(self, images_with: np.ndarray, count: int) -> list[str]:
+        """Faults that only show in the whole data set: the likely mistake, and how to mend it.
+
+        Here: labels from which 1 was taken away, so that 0 became 255 and the last number is free.
 
         Args:
-            share: (C + 1,) share of the images that hold each label, 0..1.
+            images_with: (256,) number of images whose label files hold each number.
+            count: Number of these files.
 
         Returns:
             Sentences; empty where all is as expected.
         """
-        del share
-        return []
+        few_zeros = count >= ENOUGH and images_with[0] < count / 2
+        sure = self.table[VOID] == ILLEGAL or few_zeros
+        if not images_with[VOID] or images_with[len(self.classes)] or not sure:
+            return []
+        return [
+            f"no label file holds {len(self.classes)}, but {images_with[VOID]} hold 255: they seem "
+            "to have been reduced by one (mmsegmentation's reduce_zero_label); use the original "
+            "files"
+        ]
 
 
 def label_table(pairs: Mapping[int, int] | Iterable[tuple[int, int]]) -> np.ndarray:
@@ -198,17 +219,19 @@ def plain_table(layout: Layout, *, void: bool) -> np.ndarray:
 _STRETCHED = {"L;2": 85, "L;4": 17}
 
 
-def read_label(path: Path) -> np.ndarray:
+def read_label(path: Path, colours: Mapping[tuple[int, ...], int] | None = None) -> np.ndarray:
     """Label values of a palette (P) or greyscale (L) PNG: the stored numbers, not colours.
 
     Args:
         path: PNG.
+        colours: Colour (red, green, blue) -> label, where the data set has its own palette.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        LabelError: Missing, damaged, or an image in colours.
+        LabelError: Missing, damaged, an image in colours or of 16 bits, or one in whose palette a
+            label has the colour of another.
     """
     if not path.is_file():
         raise LabelError(
@@ -218,12 +241,21 @@ def read_label(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             packed = str(image.tile[0][3]) if image.tile else ""
             image.load()
+            if image.mode.startswith(("I", "F")):
+                raise LabelError(
+                    "label in 16 bits",
+                    f"{path}: a label PNG stores class numbers in 8 bits (mode P or L), this one "
+                    f"has more (mode {image.mode}); save the same numbers as 8-bit grey",
+                )
             if image.mode not in ("P", "L", "1"):
                 raise LabelError(
                     "label in colours",
                     f"{path}: a label PNG stores class numbers (mode P or L), this one stores "
-                    f"colours (mode {image.mode}); convert it back to indices",
+                    f"colours (mode {image.mode}); was it saved as RGB? Use the original file, or "
+                    "convert it back to indices",
                 )
+            if colours is not None and image.mode == "P":
+                _check_palette(path, image, colours)
             # Programs that shrink PNGs pack grey of few values into 1, 2 or 4 bits. Pillow
             # stretches 2 and 4 bits to 0..255, which would change the class numbers.
             return np.array(image, np.uint8) // np.uint8(_STRETCHED.get(packed, 1))
@@ -232,3 +264,21 @@ def read_label(path: Path) -> np.ndarray:
         raise LabelError(
             "label unreadable", f"{path}: the label cannot be read ({reason}); is it complete?"
         ) from error
+
+
+def _check_palette(path: Path, image: Image.Image, colours: Mapping[tuple[int, ...], int]) -> None:
+    """Refuse numbers whose colours are those of other labels: a program sorted the palette anew.
+
+    Palettes of other colours, which some programs write, say nothing about the numbers.
+    """
+    palette = image.getpalette() or []
+    used = [int(number) for _, number in image.getcolors(256) or []]  # type: ignore[arg-type]
+    meant = {number: colours.get(tuple(palette[3 * number : 3 * number + 3])) for number in used}
+    moved = [number for number in used if meant[number] != number != VOID]
+    if moved and None not in meant.values():
+        raise LabelError(
+            "label palette",
+            f"{path}: number {moved[0]} has the colour of label {meant[moved[0]]}: the file was "
+            "written with another palette, so its numbers are not the labels; use the original "
+            "file",
+        )

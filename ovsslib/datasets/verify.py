@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovsslib.datasets.folder import FolderDataset, LabelError
+from ovsslib.datasets.folder import ILLEGAL, FolderDataset, LabelError
 from ovsslib.errors import OvssError
 from ovsslib.io.images import open_image
 from ovsslib.io.json import plain
 from ovsslib.types import Progress
 
 _ORIENTATION, _SIDEWAYS = 0x0112, 5  # EXIF: from 5 on, width and height change places
-_ENOUGH = 20  # shares of fewer images say nothing about a data set
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ def verify(
     """Check every file of a split.
 
     Checked are: the number of images; whether each has its image and its label, of the same size;
-    whether the label stores class numbers (mode P or L) and only legal ones; labels without an
-    image; and what shows in the numbers as a whole (`FolderDataset.doubts`). Each label is read
-    once; of an image only its header and its end are read, unless `deep`.
+    whether the label stores class numbers (mode P or L) and only legal ones; and what shows in the
+    numbers as a whole (`FolderDataset.doubts`). Each label is read once; of an image only its
+    header and its end are read, unless `deep`.
 
     Args:
         dataset: An opened data set.
@@ -82,8 +81,8 @@ def verify(
 
     Returns:
         The result. Faults are of the kinds `count`, `image missing`, `image unreadable`,
-        `label missing`, `label unreadable`, `label in colours`, `label values`, `size`,
-        `label without image` and `doubtful`.
+        `label missing`, `label unreadable`, `label in colours`, `label in 16 bits`, `label
+        palette`, `label values`, `size` and `doubtful`.
     """
     faults: dict[str, list[str]] = defaultdict(list)
     count, expected = len(dataset.ids), dataset.layout.expected.get(dataset.split, ())
@@ -92,23 +91,23 @@ def verify(
         faults["count"].append(f"split {dataset.split} has {count} images, {usual} are expected")
     pixels = np.zeros(256, np.int64)
     images_with = np.zeros(256, np.int64)
+    files_with, files = np.zeros(256, np.int64), 0
     pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
     try:  # Pillow decodes without holding Python's lock
         checks: Iterable[Any] = pool.map(partial(_check, dataset, deep=deep), dataset.ids)
         if progress:
             checks = progress(checks, f"verifying {dataset.name}", count)
-        for own_faults, own_pixels in checks:
+        for own_faults, own_pixels, stored in checks:
             for kind, fault in own_faults:
                 faults[kind].append(fault)
             pixels += own_pixels
             images_with += own_pixels > 0
+            files_with += stored > 0
+            files += int(stored.any())
     finally:  # after Ctrl-C, too, nothing that is queued begins
         pool.shutdown(cancel_futures=True)
-    for name in dataset.strays():
-        faults["label without image"].append(f"{name}: the label has no image")
     images_with = images_with[: len(dataset.classes) + 1]
-    if count >= _ENOUGH:
-        faults["doubtful"] += dataset.doubts(images_with / count)
+    faults["doubtful"] += dataset.doubts(files_with, files)
     return Verification(
         dataset.name,
         dataset.split,
@@ -123,11 +122,16 @@ def verify(
 
 def _check(
     dataset: FolderDataset, name: str, *, deep: bool
-) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Faults of one image (kind, sentence), and how many of its pixels have each label 0..255."""
+) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
+    """Check one image.
+
+    Returns:
+        Faults (kind, sentence); (256,) how many pixels have each label, none where the label is
+        faulty; and (256,) how many have each number in the label file.
+    """
     faults: list[tuple[str, str]] = []
     size = label_size = None
-    pixels = np.zeros(256, np.int64)
+    pixels = numbers = np.zeros(256, np.int64)
     path = dataset.image_path(name)
     try:
         size = image_size(path, deep=deep)
@@ -135,15 +139,20 @@ def _check(
         kind = "image unreadable" if path.is_file() else "image missing"
         faults.append((kind, str(error)))
     try:
-        label = dataset.label(name)
-        label_size = label.shape[::-1]
-        pixels = np.bincount(label.ravel(), minlength=256)
+        stored = dataset.stored(name)
+        label_size = stored.shape[::-1]
+        numbers = np.bincount(stored.ravel(), minlength=256)
+        held = np.flatnonzero(numbers)
+        illegal = held[dataset.table[held] == ILLEGAL]
+        if len(illegal):
+            raise dataset.illegal(name, int(illegal[0]))
+        pixels = np.bincount(dataset.table, numbers, minlength=256).astype(np.int64)
     except LabelError as error:
         faults.append((error.kind, str(error)))
     if size and label_size and size != label_size:
         sizes = (f"{width} x {height}" for width, height in (size, label_size))
         faults.append(("size", f"{name}: image {next(sizes)}, label {next(sizes)}"))
-    return faults, pixels
+    return faults, pixels, numbers
 
 
 def image_size(path: Path, *, deep: bool = False) -> tuple[int, int]:

@@ -6,9 +6,12 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
+
 from ovsslib.datasets.base import find_root, read_split
-from ovsslib.datasets.folder import FolderDataset, Layout, plain_table
+from ovsslib.datasets.folder import ILLEGAL, FolderDataset, Layout, plain_table, read_label
 from ovsslib.io.class_names import class_names
+from ovsslib.io.palette import VOID, voc_palette
 
 VOC21 = Layout(
     name="voc21",
@@ -44,6 +47,7 @@ class VOCDataset(FolderDataset):
     masks = "SegmentationClass"
     lists = "Segmentation"
     void = True
+    own_palette = True
     hint = ""
 
     def __init__(
@@ -58,6 +62,8 @@ class VOCDataset(FolderDataset):
         )
         ids = read_split(folder / "ImageSets" / self.lists / f"{split}.txt")
         super().__init__(layout, folder, split, ids, plain_table(layout, void=self.void))
+        labels = (*range(len(layout.classes) + 1), VOID)
+        self._colours = {tuple(map(int, voc_palette()[k])): k for k in labels}
 
     def image_path(self, name: str) -> Path:
         """`JPEGImages/<name>.jpg`."""
@@ -66,3 +72,19 @@ class VOCDataset(FolderDataset):
     def label_path(self, name: str) -> Path:
         """`SegmentationClass/<name>.png`."""
         return self.root / self.masks / f"{name}.png"
+
+    def stored(self, name: str) -> np.ndarray:
+        """(H, W) uint8; errors as in `ovsslib.datasets.folder.read_label`."""
+        return read_label(self.label_path(name), self._colours if self.own_palette else None)
+
+    def doubts(self, images_with: np.ndarray, count: int) -> list[str]:
+        """Notice, beside what all data sets share, the palette's colours turned into grey."""
+        held = np.flatnonzero(images_with)
+        # Pillow's own weights and rounding.
+        greys = (np.array([*self._colours]) @ [19595, 38470, 7471] + 0x8000) >> 16
+        if not (self.table[held] == ILLEGAL).any() or not np.isin(held, greys).all():
+            return super().doubts(images_with, count)
+        return [
+            "the numbers are the brightness of the palette's colours: the labels seem to have been "
+            "converted to grey (Pillow's convert('L')); use the original files"
+        ]

@@ -24,7 +24,7 @@ from ovsslib.evaluate.resume import SIZE, run_sharded
 from ovsslib.evaluate.run import load_models, model_label
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.filters import split_filter
-from ovsslib.io.files import make_folder, write_atomic
+from ovsslib.io.files import make_folder, read_text, write_atomic
 from ovsslib.io.json import dumps
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
@@ -108,10 +108,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
         if record["schema"] != SCHEMA or PAPER not in record["runs"]:
             raise LookupError(PAPER)
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OvssError, ValueError, LookupError, TypeError) as error:
         raise OvssError(
             f"{path}: no results of `ovss deviations` can be read there; run it again"
         ) from error

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.pool import end_with, one_thread
+from ovsslib.io.files import read_text
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -228,8 +229,8 @@ def _profile(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        profile = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        profile = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]
         raise OvssError(f"{path}: the SLURM profile cannot be read ({reason})") from error
     if not isinstance(profile, dict) or not all(isinstance(key, str) for key in profile):

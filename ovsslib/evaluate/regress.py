@@ -27,6 +27,7 @@ from typing import Any
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import RunResult, figure, figures
 from ovsslib.evaluate.spec import RunSpec
+from ovsslib.io.files import read_text, write_atomic
 from ovsslib.io.json import dumps
 
 _REQUIRED = ("name", "vlm", "expect")
@@ -94,8 +95,9 @@ def read_expected(path: str | os.PathLike[str]) -> list[Expected]:
     path = Path(path)
     if not path.is_file():
         raise OvssError(f"{path}: no file of expected figures; give it with --expected")
+    text = read_text(path)
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(text)
         runs = [_read_run(item) for item in record["runs"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OvssError(f"{path}: not a file of expected figures ({error})") from error
@@ -180,13 +182,11 @@ def update(path: str | os.PathLike[str], report: Report) -> Path:
         OvssError: An image could not be read, a figure is undefined, or the file cannot be
             written.
     """
-    from ovsslib.io.files import write_atomic
-
     undefined = [f"{c.figure} of {c.run}" for c in report.checks if c.measured is None]
     if report.failed or undefined:
         why = next(iter(report.failed), None) or undefined[0]
         raise OvssError(f"{path}: not updated, because of {why}; mend that first")
-    record = json.loads(Path(path).read_text("utf-8"))
+    record = json.loads(read_text(path))
     measured = {(c.run, c.figure): c.measured for c in report.checks}
     for item in record["runs"]:
         for name, bound in item["expect"].items():

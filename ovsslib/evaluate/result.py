@@ -52,6 +52,7 @@ class RunResult:
         confusion: (C + 1, C + 1) pixels of all images, row = true label; None likewise.
         stages: Stage -> seconds, over all processes.
         allowed_bad: How many unreadable images were accepted beforehand.
+        expected: How many images there should be; None in results that are older than this field.
     """
 
     method: str
@@ -76,6 +77,7 @@ class RunResult:
     confusion: np.ndarray | None = None
     stages: dict[str, float] = field(default_factory=dict)
     allowed_bad: int = 0
+    expected: int | None = None
 
     def checked(self) -> RunResult:
         """The result itself.
@@ -118,7 +120,7 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
         `miou`, `miou_things`, `miou_stuff` (each `{"value", "low", "high"}`, 95 %),
         `boundary_miou` (over the same labels as `miou`, where boundaries were counted),
         `iou_background`, `pixel_accuracy`, and `classes`: name -> `{"iou", "precision",
-        "recall"}` (and `"boundary_iou"`), None where a class does not occur.
+        "recall"}` (and `"boundary_iou"`), None where a class does not occur, or background is void.
     """
     counts, absent = result.counts, result.protocol["absent"]
     out: dict[str, Any] = {
@@ -128,7 +130,7 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
         for name, labels in result.groups.items()
     }
     columns = {
-        "iou": metrics.iou(counts, absent=absent),
+        "iou": _iou(result),
         "precision": metrics.precision(counts),
         "recall": metrics.recall(counts),
     }
@@ -142,6 +144,14 @@ def figures(result: RunResult, *, resamples: int = 1000, seed: int = 0) -> dict[
         for k, name in enumerate(result.classes, start=1)
     }
     return plain(out)
+
+
+def _iou(result: RunResult) -> np.ndarray:
+    """(C + 1,) IoU; NaN for a background that neither counts nor occurs: there it is void."""
+    values = metrics.iou(result.counts, absent=result.protocol["absent"])
+    if 0 not in result.scored and not result.counts.truth[:, 0].any():
+        values[0] = math.nan
+    return values
 
 
 def figure(figures_: dict[str, Any], name: str) -> float | None:
@@ -183,6 +193,7 @@ def to_dict(result: RunResult) -> dict[str, Any]:
         "config": result.config,
         "metrics": figures(result),
         "images": len(result.ids),
+        **({"images_expected": result.expected} if result.expected is not None else {}),
         "failed": result.failed,
         **({"allowed_bad": result.allowed_bad} if result.allowed_bad else {}),
         "stages": {stage: round(seconds, 3) for stage, seconds in result.stages.items()},
@@ -232,7 +243,7 @@ def class_table(result: RunResult) -> Any:
         "label": np.arange(len(kinds), dtype=np.int64),
         "class": ["background", *result.classes],
         "kind": kinds,
-        "iou": metrics.iou(counts, absent=result.protocol["absent"]),
+        "iou": _iou(result),
         "precision": metrics.precision(counts),
         "recall": metrics.recall(counts),
     }

@@ -103,6 +103,11 @@ def _run_group(
 ) -> dict[str, RunResult]:
     """`run_sharded` for runs that share a model."""
     task = open_task(next(iter(group.values())), execution)
+    if tell and len(task.ids) < task.expected:
+        tell(
+            f"warning: {task.dataset.name} has {len(task.ids)} images here, {task.expected} are "
+            f"expected; see ovss data verify {task.dataset.name}"
+        )
     # Answers of a server are asked for once, here, and read from their file by every worker.
     task.class_filter.prepare(task.dataset, task.ids, execution.progress)
     places = {name: folder(store, spec, task, size) for name, spec in group.items()}
@@ -151,7 +156,8 @@ def run_shard(job: ShardJob) -> int:
             "a worker has another version of ovsslib than the program that asks; install the same "
             "on all machines and start the workers again"
         )
-    task, models, execution = _opened(job.specs, job.execution)
+    keys = tuple(Path(file).parent.name for file in job.files.values())
+    task, models, execution = _opened(job.specs, job.execution, keys)
     if execution.refiners and multiprocessing.current_process().daemon:
         raise OvssError(
             "this Dask worker may not start processes for refinement; start workers with "
@@ -165,8 +171,9 @@ def run_shard(job: ShardJob) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(specs: str, how: str) -> tuple[Task, dict[str, Any], Execution]:
-    """Model and images, once per process."""
+def _opened(specs: str, how: str, keys: tuple[str, ...]) -> tuple[Task, dict[str, Any], Execution]:
+    """Model and images, once per process until a run's key says that files have changed."""
+    del keys
     group = {name: RunSpec.from_dict(record) for name, record in json.loads(specs).items()}
     execution = Execution(**json.loads(how))
     if execution.device is None:

@@ -139,6 +139,7 @@ def _result(task: Task, segmenter: Any, ledger: Ledger, log: Log, seconds: float
         seconds=seconds,
         provenance=provenance(**compute_place(matcher)),
         limit=task.limit,
+        expected=task.expected,
         filter_settings=task.class_filter.described,
     )
 

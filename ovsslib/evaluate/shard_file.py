@@ -124,7 +124,7 @@ def _there(value: T | None) -> T:
 
 _FACTS = (
     *("method", "vlm", "dataset", "split", "protocol", "filter", "config", "config_hash"),
-    *("classes", "things", "scored", "limit", "filter_settings"),
+    *("classes", "things", "scored", "limit", "filter_settings", "expected"),
 )
 """What all shards of a run have in common."""
 

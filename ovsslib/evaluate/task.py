@@ -44,6 +44,12 @@ class Task:
         """The images of this task: the first `limit` of the split, of these a `part`."""
         return self.dataset.ids[: self.limit][slice(*self.part) if self.part else slice(None)]
 
+    @property
+    def expected(self) -> int:
+        """How many images the whole task should have (`FolderDataset.expected`)."""
+        published = getattr(self.dataset, "expected", None)
+        return published(self.limit) if published else len(self.dataset.ids[: self.limit])
+
     def read(self, name: str) -> Sample:
         """Read one image.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.base import ClassFilter
+from ovsslib.io.files import read_text
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -60,9 +61,9 @@ def _captions(path: Path, changed: int) -> dict[str, list[str]]:
     """Image -> captions; `changed` tells another version of the file."""
     del changed
     try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
         return {str(line["id"]): [str(text) for text in line["captions"]] for line in lines}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise OvssError(
             f"{path}: cannot be read ({error}); a line is {{'id': ..., 'captions': [...]}}"
         ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from ovsslib.io.files import read_text
 from ovsslib.lookup import unknown
 
 
@@ -75,5 +76,5 @@ def _lines(folder: str, name: str, kind: str) -> list[str]:
     if not path.is_file():
         known = [f.name.removesuffix(".txt") for f in files.iterdir() if f.is_file()]
         raise unknown(kind, name, known)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(str(path)).splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]

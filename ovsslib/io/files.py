@@ -1,7 +1,9 @@
-"""Writing files whole or not at all, and folders for them."""
+"""Text from any editor; writing files whole or not at all, and folders for them."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,6 +13,38 @@ from typing import Any
 from ovsslib.errors import OvssError
 
 _ADVICE = "choose another output folder or free the space"
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Text that a person or another program may have written.
+
+    Args:
+        path: A file in UTF-8, with or without a byte order mark, or in UTF-16 with one (which
+            Windows' PowerShell writes).
+
+    Returns:
+        The text without the mark, its lines ended by line feeds.
+
+    Raises:
+        OvssError: The file cannot be read, or has another encoding.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise OvssError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path"
+        ) from error
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        raise OvssError(
+            f"{path}, line {line}: not text in UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from None
+    if "\0" in text:  # UTF-16 without a mark, or no text at all
+        raise OvssError(f"{path}: not text in UTF-8 (holds zero bytes); save the file as UTF-8")
+    return io.StringIO(text, newline=None).read()
 
 
 def check_suffix(path: str | os.PathLike[str], suffix: str) -> None:

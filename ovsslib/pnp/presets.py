@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
+from ovsslib.io.files import read_text
 from ovsslib.lookup import pick
 from ovsslib.pnp.config import PnPConfig
 
@@ -67,11 +68,10 @@ def preset(name: str, **overrides: Any) -> PnPConfig:
 
 def _from_file(path: str) -> PnPConfig:
     """The settings in a preset file."""
+    text = read_text(path)
     try:
-        with open(path, encoding="utf-8") as stream:
-            fields = json.load(stream)["config"]
-        return PnPConfig().replace(**fields)
-    except (OSError, ValueError, LookupError, TypeError, OvssError) as error:
+        return PnPConfig().replace(**json.loads(text)["config"])
+    except (ValueError, LookupError, TypeError, OvssError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise OvssError(
             f"{path}: no preset can be read there ({reason}); write one with ovss tune"

@@ -43,10 +43,10 @@ class Rules:
 
     @classmethod
     def of(cls, protocol: Protocol, *, background: bool) -> Rules:
-        """A resolved protocol's rules; without the constant plane where background is no class."""
+        """A resolved protocol's rules; without those for background where it is no class."""
         return cls(
             logit_scale=protocol.logit_scale,
-            prob_thd=protocol.prob_thd,
+            prob_thd=protocol.prob_thd if background else None,
             area_thd=protocol.area_thd,
             background_plane=protocol.background_plane if background else None,
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import figure as look_up
+from ovsslib.io.files import read_text
 from ovsslib.paths import data
 from ovsslib.reports.published import Figure, canonical
 
@@ -78,8 +79,8 @@ def _paths(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
 def _record(path: Path) -> dict[str, Any] | None:
     """A run's record; None for another kind of record of this library."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(read_text(path))
+    except (ValueError, OvssError) as error:
         raise _damaged(path, error) from error
     if not isinstance(record, dict):
         raise _damaged(path, TypeError(f"a {type(record).__name__}, not an object"))

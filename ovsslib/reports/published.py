@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.errors import OvssError
+from ovsslib.io.files import read_text
 from ovsslib.lookup import unknown
 from ovsslib.paths import data
 
@@ -135,11 +136,7 @@ def canonical(dataset: str, more: Iterable[str] = ()) -> str:
 
 
 def _read(path: Path) -> list[Figure]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OvssError(f"{path}: cannot be read ({error}); it must be CSV in UTF-8") from error
-    reader = csv.DictReader(io.StringIO(text), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise OvssError(f"the columns must be {','.join(COLUMNS)}")

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from support.helpers import QUICK_OPTIONS as SMALL
 from support.helpers import ovss, write_voc
+from support.small_data import write_ade, write_coco
 
 
 def test_run_prints_and_stores(tmp_path: Path, tiny: Path) -> None:
@@ -40,6 +42,43 @@ def test_run_limit(tmp_path: Path, tiny: Path) -> None:
     record = json.loads(done.stdout)
     assert record["images"] == record["limit"] == 2
     assert record["filter"] == "all"
+
+
+COCO, ADE = "stuffthingmaps/val2017/{}.png", "annotations/validation/{}.png"
+SETS = {  # data set -> writer, an image's and a label's place, how many images there should be
+    "coco-stuff": (write_coco, "val2017/000000000002.jpg", COCO, 5000),
+    "coco-object": (write_coco, "val2017/000000000002.jpg", COCO, 5000),
+    "ade20k": (write_ade, "images/validation/ADE_val_00000002.jpg", ADE, 2000),
+    "voc20": (write_voc, "JPEGImages/img_0001.jpg", "SegmentationClass/{}.png", 1449),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_image_that_is_missing_is_named_and_counted(
+    tmp_path: Path, tiny: Path, name: str
+) -> None:
+    """Beside its label it is an error; with its label it is missing in the count."""
+    write, image, label, whole = SETS[name]
+    root = write(tmp_path / "data", n=3)
+    run = ["run", "--dataset", name, "--root", root, "--vlm", tiny, *SMALL, "--set", "crf=false"]
+    (root / image).unlink()
+    done = ovss(*run, "--out", tmp_path / "one")
+    assert done.exit_code == 1
+    assert f"(2 of {whole} images" in done.stdout
+    assert [line.partition(" ")[0] for line in done.stderr.splitlines()] == ["warning:", "error:"]
+    assert f"error: {Path(image).stem}: {image}: no such file" in done.stderr
+    (root / label.format(Path(image).stem)).unlink()
+    if name == "voc20":  # its split is a list
+        (root / "ImageSets/Segmentation/val.txt").write_text("img_0000\nimg_0002\n")
+    done = ovss(*run, "--out", tmp_path / "two", "--json")
+    assert done.exit_code == 0
+    assert f"has 2 images here, {whole} are expected; see ovss data verify" in done.stderr
+    record = json.loads(done.stdout)
+    assert (record["images"], record["images_expected"]) == (2, whole)
+    assert (record["metrics"]["iou_background"] is None) == (name != "coco-object")
+    done = ovss(*run, "--out", tmp_path / "three", "--limit", 1)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "(1 of 1 images" in done.stdout
 
 
 def test_run_names_broken_images_after_the_rest(tmp_path: Path, tiny: Path) -> None:

@@ -48,15 +48,16 @@ def test_things_and_stuff() -> None:
     assert not things & {"wall", "sky", "lake", "shower", "crt screen", "path"}
 
 
-def test_the_split_is_all_images(tmp_path: Path) -> None:
+def test_the_split_is_all_images_and_labels(tmp_path: Path) -> None:
     write_ade(tmp_path, n=3)
     (tmp_path / "annotations/validation/ADE_val_00000002.png").unlink()
     save_label(tmp_path / "annotations/validation/ADE_val_00000009.png", [1])
     data = load_dataset("ade20k", tmp_path)
-    assert data.ids == ("ADE_val_00000001", "ADE_val_00000002", "ADE_val_00000003")
+    assert data.ids == tuple(f"ADE_val_{number:08d}" for number in (1, 2, 3, 9))
     with pytest.raises(OvssError, match=r"00000002\.png: the label file is missing"):
         data.label("ADE_val_00000002")
-    assert data.strays() == ["ADE_val_00000009"]
+    with pytest.raises(OvssError, match=r"00000009\.jpg: no such file"):
+        data.image("ADE_val_00000009")
 
 
 def test_what_is_missing(tmp_path: Path) -> None:

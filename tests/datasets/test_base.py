@@ -31,6 +31,8 @@ def test_missing_root_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_split_files(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x\n\n y \r\n")
     assert read_split(tmp_path / "a.txt") == ("x", "y")
+    (tmp_path / "a.txt").write_bytes("x\r\ny\r\n".encode("utf-16"))
+    assert read_split(tmp_path / "a.txt") == ("x", "y")
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(OvssError, match="is empty"):
         read_split(tmp_path / "empty.txt")

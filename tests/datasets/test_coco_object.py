@@ -48,7 +48,7 @@ def test_converted_maps_give_the_same_labels(tmp_path: Path, suffix: str, values
     save_label(tmp_path / "annotations" / "val2017" / f"{ONE}{suffix}.png", values)
     data = load_dataset("coco-object", tmp_path)
     assert data.label(ONE).reshape(-1)[:5].tolist() == [1, 80, 0, 0, 0]
-    assert data.strays() == []
+    assert data.ids == (ONE,)
 
 
 def test_polygons_runs_and_empty_images(tmp_path: Path) -> None:

@@ -72,11 +72,11 @@ def test_converted_maps_give_the_same_labels(tmp_path: Path) -> None:
     data = load_dataset("coco-stuff", tmp_path)
     assert (data.maps.suffix, len(data.ids)) == ("", 2)  # type: ignore[attr-defined]
     want = data.label(NAME)
-    assert data.strays() == []
     for number in (1, 2):
         (root / "annotations" / "val2017" / f"{number:012d}.png").unlink()
     data = load_dataset("coco-stuff", tmp_path)
     assert data.maps.suffix == "_labelTrainIds"  # type: ignore[attr-defined]
+    assert len(data.ids) == 2
     assert (data.label(NAME) == want).all()
     assert (train_id_table()[171:255] == ILLEGAL).all()
 
@@ -86,7 +86,9 @@ def test_map_without_image_and_image_without_map(tmp_path: Path) -> None:
     (tmp_path / "val2017" / f"{NAME}.jpg").unlink()
     (tmp_path / "stuffthingmaps/val2017/000000000003.png").unlink()
     data = load_dataset("coco-stuff", tmp_path)
-    assert data.strays() == [NAME]
+    assert data.ids == tuple(f"{number:012d}" for number in (1, 2, 3))
+    with pytest.raises(OvssError, match="no such file"):
+        data.image(NAME)
     with pytest.raises(OvssError, match="the label file is missing"):
         data.label("000000000003")
 

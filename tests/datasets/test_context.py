@@ -56,17 +56,18 @@ def test_both_orders_hold_the_same_classes() -> None:
     assert CONTEXT_CLASSES[table[15] - 1] == "person"
     assert CONTEXT_CLASSES[table[11] - 1] == "table"
     assert CONTEXT_CLASSES[table[52] - 1] == "bedclothes"
-    assert (table != np.arange(60)).sum() > 50
+    same = [CONTEXT_CLASSES[k - 1] for k in np.flatnonzero(table == np.arange(60)) if k]
+    assert same == ["aeroplane", "wall", "water", "window", "wood"]  # the other 54 differ
 
 
 def test_the_other_order_is_noticed(tmp_path: Path) -> None:
     """What is a mouse in one order is grass in the other: no single file shows it."""
     data = load_dataset("context60", write_context(tmp_path))
-    share = np.zeros(60)
-    share[36] = 0.05
-    assert data.doubts(share) == []
-    share[36] = 0.4
-    assert "VOC's classes first" in data.doubts(share)[0]
+    images_with = np.zeros(256, int)
+    images_with[36] = 5
+    assert data.doubts(images_with, 100) == []
+    images_with[36] = 40
+    assert "VOC's classes first" in data.doubts(images_with, 100)[0]
 
 
 def test_things() -> None:

@@ -133,6 +133,21 @@ def test_images_in_the_other_order(root: Path) -> None:
         convert_context(root)
 
 
+def test_a_damaged_label_does_not_end_a_conversion(root: Path, tmp_path: Path) -> None:
+    folder = write_mats(root, [2])
+    (folder / f"{TRAIN}.mat").write_bytes(b"no more")
+    with pytest.raises(OvssError, match=rf"{TRAIN}\.mat: .*\(1 of 2 labels are made"):
+        convert_context(root)
+    assert load_dataset("context60", root).label(VAL).any()
+    coco = write_coco(tmp_path / "coco", values=[0, 91])
+    (coco / "stuffthingmaps" / "val2017" / "000000000001.png").unlink()
+    (coco / "val2017" / "000000000003.jpg").unlink()
+    with pytest.raises(OvssError, match=r"0001\.png: .* is missing.*\(2 of 3 labels are made"):
+        convert_coco_object(coco)
+    made = sorted(path.name[:12] for path in (coco / "annotations" / "val2017").iterdir())
+    assert made == ["000000000002", "000000000003"]
+
+
 def test_the_source_is_not_overwritten(root: Path) -> None:
     folder = root / "SegmentationClassContext"
     save_label(folder / f"{VAL}.png", [15])

@@ -81,6 +81,16 @@ def test_what_is_downloaded_is_found(
     assert all(file.endswith(".unpacked") for file in left)
 
 
+@pytest.mark.parametrize("mark", ["", "one line"])
+def test_a_mark_cut_short_counts_as_none(server: FileServer, tmp_path: Path, mark: str) -> None:
+    download("ade20k", tmp_path, mirror=server.url)
+    (path,) = (tmp_path / DOWNLOADS).iterdir()
+    whole = path.read_text()
+    path.write_text(mark)
+    download("ade20k", tmp_path, mirror=server.url)
+    assert path.read_text() == whole
+
+
 def test_only_what_is_wanted_is_unpacked(server: FileServer, tmp_path: Path) -> None:
     download("coco-stuff", tmp_path, mirror=server.url)
     download("coco-object-instances", tmp_path, mirror=server.url)

@@ -57,12 +57,21 @@ def test_packed_palettes_are_read_as_stored(tmp_path: Path, colours: int) -> Non
     assert (read_label(tmp_path / "p.png") == values).all()
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
-def test_other_modes_are_refused(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "kind", "mend"),
+    [
+        *(
+            (mode, "label in colours", "convert it back to indices")
+            for mode in ("RGB", "RGBA", "LA")
+        ),
+        ("I;16", "label in 16 bits", "save the same numbers as 8-bit grey"),
+    ],
+)
+def test_other_modes_are_refused(tmp_path: Path, mode: str, kind: str, mend: str) -> None:
     Image.new(mode, (2, 2)).save(tmp_path / "label.png")
-    with pytest.raises(LabelError, match=r"mode .*; convert it back to indices") as error:
+    with pytest.raises(LabelError, match=rf"mode {mode}.*{mend}") as error:
         read_label(tmp_path / "label.png")
-    assert error.value.kind == "label in colours"
+    assert error.value.kind == kind
 
 
 def test_kinds_of_errors(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from ovsslib.datasets import load_dataset
 from ovsslib.datasets.verify import image_size, verify
 from ovsslib.errors import OvssError
+from ovsslib.io.palette import voc_palette
 from support.helpers import SHARED, needs_realdata, write_voc
 from support.small_data import annotation, photo, save_label, write_ade, write_coco, write_context
 
@@ -62,9 +65,12 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
 
 
 def test_label_without_image(tmp_path: Path) -> None:
+    """Hidden files, such as archives from macOS have, are no labels."""
     write_ade(tmp_path)
-    save_label(tmp_path / "annotations" / "validation" / "ADE_val_00000007.png", [1])
-    assert ade_faults(tmp_path) == {"label without image": 1}
+    for name in ("ADE_val_00000007", "._ADE_val_00000001"):
+        save_label(tmp_path / "annotations" / "validation" / f"{name}.png", [1])
+    (tmp_path / "images" / "validation" / "._ADE_val_00000001.jpg").write_text("")
+    assert ade_faults(tmp_path) == {"image missing": 1}
 
 
 def test_sizes_differ(tmp_path: Path) -> None:
@@ -133,6 +139,115 @@ def test_instances(tmp_path: Path) -> None:
     report = verify(load_dataset("coco-object-instances", tmp_path))
     assert kinds(report) == {"label unreadable": 1}
     assert report.images_with[0] == 2
+
+
+def converted(root: Path, how: Callable[[Image.Image], Image.Image]) -> Path:
+    """VOC's layout with every label as another program would have saved it."""
+    for path in sorted((write_voc(root, 25) / "SegmentationClass").iterdir()):
+        with Image.open(path) as image:
+            changed = how(image)
+        changed.save(path)
+    return root
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    return Image.fromarray(np.where(np.isin(values, (0, 255)), 255, values - 1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "count", "mend"),
+    [
+        (lambda image: image.convert("RGB"), "label in colours", 25, "Use the original file"),
+        (lambda image: image.convert("RGB").quantize(8), "label palette", 25, "another palette"),
+        (
+            lambda image: image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE),
+            "label palette",
+            25,
+            "another palette",
+        ),
+        (lambda image: image.convert("L"), "doubtful", 1, r"convert\('L'\)\); use the original"),
+        (reduced, "doubtful", 1, "reduced by one .*; use the original"),
+    ],
+)
+@pytest.mark.parametrize("name", ["voc21", "voc20"])
+def test_labels_of_voc_that_went_through_a_program(
+    tmp_path: Path,
+    how: Callable[[Image.Image], Image.Image],
+    kind: str,
+    count: int,
+    mend: str,
+    name: str,
+) -> None:
+    report = verify(load_dataset(name, converted(tmp_path, how)))
+    assert set(kinds(report)) - {"label values"} == {kind}
+    assert len(report.faults[kind]) == count
+    assert re.search(mend, report.faults[kind][0])
+
+
+@pytest.mark.parametrize("colours", [bytes(range(256)) * 3, voc_palette()[:21].tobytes()])
+def test_palettes_that_leave_the_numbers_alone(tmp_path: Path, colours: bytes) -> None:
+    def recolour(image: Image.Image) -> Image.Image:
+        image.load()
+        image.putpalette(colours)
+        return image
+
+    assert kinds(verify(load_dataset("voc21", converted(tmp_path, recolour)))) == {}
+
+
+STUFF, OBJECT = ("coco-stuff",), ("coco-object81", "coco-object80")
+OFFICIAL, TRAINED, INSTANCE = [0, 12, 91, 181, 255], [0, 11, 80, 170, 255], [0, 11, 80]
+
+
+@pytest.mark.parametrize(
+    ("names", "suffix", "values", "likely"),
+    [
+        (STUFF + OBJECT, "", OFFICIAL, None),
+        (STUFF + OBJECT, "", TRAINED, "*_labelTrainIds.png"),
+        (OBJECT, "", INSTANCE, "*_instanceTrainIds.png"),
+        (STUFF + OBJECT, "_labelTrainIds", TRAINED, None),
+        (STUFF + OBJECT, "_labelTrainIds", OFFICIAL, "ID.png"),
+        (OBJECT, "_labelTrainIds", INSTANCE, "*_instanceTrainIds.png"),
+        (OBJECT, "_instanceTrainIds", INSTANCE, None),
+        (OBJECT, "_instanceTrainIds", OFFICIAL, "ID.png"),
+        (OBJECT, "_instanceTrainIds", TRAINED, "*_labelTrainIds.png"),
+    ],
+)
+@pytest.mark.parametrize("n", [2, 25])
+def test_numbers_of_coco_under_the_names_of_others(
+    tmp_path: Path,
+    names: tuple[str, ...],
+    suffix: str,
+    values: list[int],
+    likely: str | None,
+    n: int,
+) -> None:
+    """The mistake is named, and what to rename, unless so few images may do without a number."""
+    write_coco(tmp_path, values=values, n=n)
+    for path in sorted((tmp_path / "stuffthingmaps" / "val2017").iterdir()):
+        path.rename(path.with_name(f"{path.stem}{suffix}.png"))
+    for name in names:
+        faults = verify(load_dataset(name, tmp_path)).faults
+        assert ("label values" in faults) <= (likely is not None)
+        if likely is None:
+            assert "doubtful" not in faults
+        elif n == 25 or "label values" in faults:
+            (doubt,) = faults["doubtful"]
+            assert f"Call them {likely} again" in doubt
+            assert "ovss data download coco-stuff" in doubt
+
+
+def test_a_few_maps_may_lack_any_number(tmp_path: Path) -> None:
+    data = load_dataset("coco-stuff", write_coco(tmp_path, values=[0, 80, 91], n=2))
+    assert kinds(verify(data)) == {}
+
+
+@pytest.mark.parametrize(("name", "last"), [("ade20k", 150), ("context60", 59), ("context59", 59)])
+def test_labels_reduced_by_one(tmp_path: Path, name: str, last: int) -> None:
+    write = write_ade if name == "ade20k" else write_context
+    report = verify(load_dataset(name, write(tmp_path, [255, 0, last - 1])))
+    assert kinds(report) == {"label values": 2, "doubtful": 1}
+    assert f"no label file holds {last}" in report.faults["doubtful"][0]
 
 
 def test_progress_and_order(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_wrong_engines_are_refused(tmp_path: Path) -> None:
         Engine(workers=-1)
     with pytest.raises(OvssError, match="choose one of"):
         Engine(dask="local", slurm=Path("a.yml"))
-    with pytest.raises(OvssError, match=r"a\.yml: the SLURM profile cannot be read"):
+    with pytest.raises(OvssError, match=r"a\.yml: cannot be read .*check the path"):
         list(run_all(square, [1], Engine(slurm=tmp_path / "a.yml")))
     (tmp_path / "b.yml").write_text("- cores\n")
     with pytest.raises(OvssError, match="key: value lines"):

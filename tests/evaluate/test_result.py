@@ -31,6 +31,21 @@ def test_figures_are_those_of_metrics() -> None:
     assert got["classes"]["sky"] == {"iou": 0.0, "precision": 0.0, "recall": None}
 
 
+def test_a_background_that_is_void_has_no_figure(tmp_path: Path) -> None:
+    """It has no true pixel, and what was taken for it is an error of the classes."""
+    result = make_result()
+    truth = result.counts.truth.copy()
+    truth[:, 0] = 0
+    hits = np.minimum(result.counts.intersection, truth)
+    void = replace(result, counts=replace(result.counts, truth=truth, intersection=hits))
+    assert void.counts.predicted[:, 0].any()
+    assert results.figures(void)["iou_background"] is None
+    path = results.save(void, tmp_path)
+    assert np.isnan(pd.read_parquet(path.with_suffix(".classes.parquet"))["iou"][0])
+    scored = replace(void, scored=(0, *void.scored))
+    assert results.figures(scored)["iou_background"] == 0
+
+
 def test_figure_by_name() -> None:
     got = results.figures(make_result())
     assert results.figure(got, "miou") == got["miou"]["value"]

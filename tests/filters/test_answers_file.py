@@ -134,6 +134,22 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_answers(tmp_path, missing=True)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    """A byte order mark changes nothing; a file of another encoding is not appended to."""
+    path = tmp_path / "a.jsonl"
+    with AnswerWriter(path, SOURCE) as writer:
+        writer.write(answer("a"), answer("b"))
+    whole, text = read_answers(path), path.read_text()
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert read_answers(path) == whole
+    path.write_bytes(wide := text.encode(encoding))
+    writer = AnswerWriter(path, SOURCE)
+    with pytest.raises(OvssError, match="save the file as UTF-8"), writer:
+        pass
+    assert path.read_bytes() == wide
+
+
 def test_a_full_disk_is_reported() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")

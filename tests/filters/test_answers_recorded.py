@@ -16,6 +16,7 @@ from ovsslib.filters.answers.file import AnswerWriter
 from ovsslib.filters.answers.recorded import parse_released, read_released, released_source
 from ovsslib.filters.answers.vocabulary import released_vocabulary
 from support.helpers import SHARED, needs_realdata, write_voc
+from support.small_data import write_coco
 
 FILES = {  # data set -> file, answers, classes named, answers with something odd
     "voc": ("voc", 1449, 2302, 0),
@@ -89,8 +90,49 @@ def test_answers_for_one_data_set_do_not_fit_another(tmp_path: Path) -> None:
     with AnswerWriter(tmp_path / "a.jsonl", released_source("context")) as writer:
         writer.write(*parse_released(real("context"), released_vocabulary("context")))
     data = load_dataset("voc", SHARED / "VOCdevkit")
-    with pytest.raises(OvssError, match=r"its classes are not the data set's"):
-        get_filter(f"recorded:{tmp_path}/a.jsonl")(data, "2007_000129")
+    for wrong in (lambda told: told(data, "2007_000129"), lambda told: told.prepare(data, ())):
+        with pytest.raises(OvssError, match=r"a\.jsonl: its answers are for context, not for voc;"):
+            wrong(get_filter(f"recorded:{tmp_path}/a.jsonl"))
+
+
+PAIRS = [(own, other) for own in FILES for other in FILES if own != other]
+
+
+@needs_realdata
+@pytest.mark.parametrize(
+    ("own", "other", "trust"),
+    [
+        *((*pair, "number") for pair in PAIRS),
+        *(("voc", other, "name") for other in FILES if other != "voc"),
+    ],
+)
+def test_released_answers_are_read_as_no_other_data_sets(own: str, other: str, trust: str) -> None:
+    with pytest.raises(OvssError, match=r"^the released answers: .*(use|name) .*data set"):
+        parse_released(real(own), released_vocabulary(other, trust))
+
+
+def test_answers_of_few_images_need_no_usual_class() -> None:
+    vocabulary = released_vocabulary("coco-stuff")
+    things = {f"{k:012d}": "[1: 'person', 999: 'fox'], [90%, 80%]" for k in range(2)}
+    assert len(parse_released(things, vocabulary)) == 2
+    more = {f"{k:012d}": "[1: 'person'], [90%]" for k in range(20)}
+    with pytest.raises(OvssError, match="0 of 20 name a class from 'banner' on"):
+        parse_released(more, vocabulary)
+
+
+def test_lines_name_the_data_set(tmp_path: Path) -> None:
+    """COCO-Object's answers fit COCO-Stuff's classes, and are not for it."""
+    data = load_dataset("coco-stuff", write_coco(tmp_path / "coco"))
+    answers = parse_released(
+        {data.ids[0]: "[1: 'person'], [90%]"}, released_vocabulary("coco-object")
+    )
+    with AnswerWriter(tmp_path / "a.jsonl", released_source("coco-object")) as writer:
+        writer.write(*answers)
+    class_filter = get_filter(f"recorded:{tmp_path}/a.jsonl")
+    with pytest.raises(OvssError, match="its answers are for coco-object, not for coco-stuff"):
+        class_filter(data, data.ids[0])
+    for name in ("coco-object80", "coco-object81", "coco-object-instances"):
+        assert class_filter(load_dataset(name, tmp_path / "coco"), data.ids[0]) == (1,)
 
 
 def named_classes() -> list[str]:

@@ -8,7 +8,37 @@ from pathlib import Path
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import check_suffix, write_atomic
+from ovsslib.io.files import check_suffix, read_text, write_atomic
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_text_of_any_editor(tmp_path: Path, encoding: str, end: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"a{end}é\u2028b{end}".encode(encoding))
+    assert read_text(path) == "a\né\u2028b\n"
+    path.write_bytes(b"")
+    assert read_text(str(path)) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"a\nim\xe4ge\n", "a.txt, line 2: not text in UTF-8 .*; save the file as UTF-8"),
+        ("abc".encode("utf-16-le"), "zero bytes.*; save the file as UTF-8"),
+        ("abc".encode("utf-16-be"), "zero bytes"),
+        ("abc".encode("utf-32"), "zero bytes"),
+        (b"\xff\xfea", "not text in UTF-8"),
+        (None, "cannot be read .*; check the path"),
+    ],
+)
+def test_other_text_is_refused_in_one_line(tmp_path: Path, data: bytes | None, words: str) -> None:
+    path = tmp_path / "a.txt"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(OvssError, match=words) as error:
+        read_text(path)
+    assert "\n" not in str(error.value)
 
 
 def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:

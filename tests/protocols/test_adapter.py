@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovsslib.datasets import load_dataset
+from ovsslib.datasets import LAYOUTS, load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.run import run
 from ovsslib.evaluate.task import make_task
 from ovsslib.protocols.adapter import Rules, Windowed, settle, windowed
-from ovsslib.protocols.protocol import get_protocol
+from ovsslib.protocols.protocol import PROTOCOLS, get_protocol
 from ovsslib.protocols.windows import Window
 from support.colours import Colours
 from support.helpers import write_photo, write_voc
@@ -172,3 +172,16 @@ def test_rules_of_protocols() -> None:
     assert Rules.of(tcl, background=True) == Rules(background_plane=0.5)
     assert Rules.of(tcl, background=False) == Rules()
     assert Rules.of(get_protocol("pnp-fixed"), background=True) == Rules()
+    # VOC 21's threshold on VOC 20 would make background of pixels that can only be wrong there.
+    assert Rules.of(sclip, background=False) == Rules(65.0, None, 0.1, None)
+
+
+@pytest.mark.parametrize("data", [name for name, own in LAYOUTS.items() if not own.background])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_no_threshold_makes_background_where_there_is_none(name: str, data: str) -> None:
+    protocol = get_protocol(name).resolved(data)
+    assert protocol.prob_thd is None
+    rules = Rules.of(protocol, background=False)
+    planes = np.full((2, 1, 1), 0.01, np.float32)
+    assert settle(planes, [1, 2], rules, "similarity")[0].tolist() == [[0]]
+    assert settle(planes, [1, 2], rules, "probability")[0].tolist() == [[0]]

@@ -186,5 +186,5 @@ def test_a_wrong_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(OvssError, match=r"a\.csv: the columns must be system,training"):
         load_published(tmp_path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(OvssError, match=r"a\.csv: cannot be read"):
+    with pytest.raises(OvssError, match=r"a\.csv, line 1: not text in UTF-8"):
         load_published(tmp_path)

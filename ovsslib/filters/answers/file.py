@@ -7,6 +7,7 @@ is reported when the file is read, and its image is asked about again.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -141,9 +142,12 @@ def read_answers(path: str | os.PathLike[str], *, missing: bool = False) -> Answ
     by_image: dict[str, Answer] = {}
     damaged: list[int] = []
     try:
-        lines = path.read_bytes().split(b"\n")
+        data = path.read_bytes()
     except OSError as error:
         raise OvssError(f"{path}: cannot be read ({error.strerror})") from error
+    if b"\0" in data[:8]:  # appending to it would mix encodings
+        raise OvssError(f"{path}: not text in UTF-8 (UTF-16?); save the file as UTF-8")
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -41,6 +41,11 @@ class Remark:
     piece: str
     reason: str
 
+    @property
+    def misfit(self) -> bool:
+        """Whether number and name are not those of a class."""
+        return self.reason.startswith(("no class", "number "))
+
 
 @dataclass(frozen=True)
 class Parsed:

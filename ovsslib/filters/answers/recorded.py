@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,14 @@ from ovsslib.filters.answers.file import (
 from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary, check_classes, family
 from ovsslib.filters.base import MOST, ClassFilter, check_limits
+from ovsslib.io.files import read_text
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
+
+_MANY = 20
+"""One in so many answers names a usual class (`Vocabulary.usual`); fewer answers tell nothing."""
 
 
 @dataclass
@@ -51,7 +56,7 @@ class Recorded(ClassFilter):
         self.answers = os.fspath(self.answers)
         if not self.answers:
             raise OvssError("the filter 'recorded' needs a file: --filter recorded:answers.jsonl")
-        self._checked: set[tuple[str, ...]] = set()
+        self._checked: set[tuple[str, tuple[str, ...]]] = set()
         self._file = read_answers(self.answers)
         for line in self._file.damaged:
             warnings.warn(f"{self.answers}, line {line}: cannot be read; left out", stacklevel=2)
@@ -68,15 +73,32 @@ class Recorded(ClassFilter):
             "most": self.most,
         }
 
+    def prepare(
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Check that the answers are for this data set.
+
+        Raises:
+            OvssError: They are for another, or for other classes.
+        """
+        del names, progress
+        source, file = self._file.source, Path(self.answers).name
+        if source and source.dataset != family(dataset.name):
+            raise OvssError(
+                f"{file}: its answers are for {source.dataset}, not for {family(dataset.name)}; "
+                "use answers for this data set"
+            )
+        check_classes(most_used_names(self._file), dataset.classes, file)
+        self._checked.add((dataset.name, dataset.classes))
+
     def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
         """Labels of the classes that the image's answer names.
 
         Raises:
             OvssError: There is no answer for the image, or the answers are for other classes.
         """
-        if dataset.classes not in self._checked:
-            check_classes(most_used_names(self._file), dataset.classes, Path(self.answers).name)
-            self._checked.add(dataset.classes)
+        if (dataset.name, dataset.classes) not in self._checked:
+            self.prepare(dataset, [name])
         answer = self._file.by_image.get(name)
         if answer is None:
             raise OvssError(
@@ -101,11 +123,9 @@ def read_released(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         OvssError: The file is missing or has another form.
     """
-    path = Path(path)
+    text = read_text(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OvssError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        record = json.loads(text)
     except ValueError:
         record = None
     if not isinstance(record, dict) or not record:
@@ -127,12 +147,25 @@ def parse_released(texts: Mapping[str, str], vocabulary: Vocabulary) -> list[Ans
         An answer per image, in the file's order.
 
     Raises:
-        OvssError: The answers are about other classes.
+        OvssError: The answers are about another data set's classes.
     """
     answers = [Answer(name, text, parse_answer(text, vocabulary)) for name, text in texts.items()]
-    whole = Answers(Path(), by_image={answer.image: answer for answer in answers})
+    named = most_used_names(Answers(Path(), by_image={a.image: a for a in answers}))
     classes = [vocabulary.names[label] for label in sorted(vocabulary.names)]
-    check_classes(most_used_names(whole), classes, "the released answers")
+    check_classes(named, classes, "the released answers")
+    wrong = sum(any(remark.misfit for remark in answer.parsed.remarks) for answer in answers)
+    if wrong > max(2, len(answers) / 5):
+        raise OvssError(
+            f"the released answers: {wrong} of {len(answers)} name classes that the data set does "
+            "not have; name the answers' own data set with --dataset"
+        )
+    usual = sum(any(g.label in vocabulary.usual for g in a.parsed.guesses) for a in answers)
+    if vocabulary.usual and len(answers) >= _MANY and usual < len(answers) / _MANY:
+        some = vocabulary.names[min(vocabulary.usual)]
+        raise OvssError(
+            f"the released answers: {usual} of {len(answers)} name a class from {some!r} on, where "
+            "nearly all should; name the answers' own data set with --dataset"
+        )
     return answers
 
 

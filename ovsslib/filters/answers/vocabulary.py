@@ -83,6 +83,8 @@ class Vocabulary:
         numbers: Number in an answer -> label.
         trust: What counts where the number and the name of a class disagree: `"number"` (the
             released code reads only numbers) or `"name"`.
+        usual: Labels of which nearly every answer names one; empty where there are none. They tell
+            answers of COCO-Stuff from those of COCO-Object, whose numbers and names are the same.
 
     Raises:
         OvssError: `trust` is neither.
@@ -91,6 +93,7 @@ class Vocabulary:
     names: Mapping[int, str]
     numbers: Mapping[int, int]
     trust: str = "name"
+    usual: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         """Check `trust`."""
@@ -178,7 +181,8 @@ def released_vocabulary(dataset: str, trust: str = "number") -> Vocabulary:
     used = [number for number in range(1, most + 1) if number not in gaps]
     numbers = {number: label for label, number in enumerate(used, start=1)}
     classes = enumerate(vocabulary(names)[: len(used)], start=1)
-    return Vocabulary({label: "; ".join(words) for label, words in classes}, numbers, trust)
+    usual = frozenset(range(81, 172)) if key == "coco-stuff" else frozenset()
+    return Vocabulary({label: "; ".join(words) for label, words in classes}, numbers, trust, usual)
 
 
 def check_classes(names: Mapping[int, str], classes: Sequence[str], where: str) -> None:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
 from ovsslib.io.download import hub_snapshot
+from ovsslib.io.files import read_text
 from ovsslib.vlm.inputs import load_tokenizer
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
@@ -34,10 +35,7 @@ def read_vocabulary(path: Path) -> Tokenizer:
     """
     from tokenizers import models, normalizers, pre_tokenizers, processors
 
-    try:
-        words = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, ValueError) as error:
-        raise OvssError(f"{path}: the vocabulary cannot be read; fetch it again") from error
+    words = read_text(path).rstrip("\n").split("\n")
     ids = {word.rstrip("\r"): number for number, word in enumerate(words)}
     lacking = [word for word in _SPECIAL[:4] if word not in ids]
     if lacking:
