@@ -71,12 +71,12 @@ def find_root(
     """
 
     def fits(path: Path) -> bool:
-        return any((path / name).exists() for name in holds)
+        return any(os.path.exists(path / name) for name in holds)
 
     or_else = f"; {hint}" if hint else ""
     if root is not None:
         path = Path(root)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise OvssError(f"{path}: no such folder; give the data set's folder with --root")
         for folder in (path, *(path / name for name in below)):
             if fits(folder):
@@ -100,12 +100,17 @@ def read_split(path: Path) -> tuple[str, ...]:
     """Names in a split file, one per line; blank lines are skipped.
 
     Raises:
-        OvssError: The file is missing (the error lists the others), empty, or repeats a name.
+        OvssError: The file is missing (the error lists the others), no text, empty, or repeats a
+            name.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         others = sorted(p.stem for p in path.parent.glob("*.txt")) if path.parent.is_dir() else []
         raise OvssError(f"{path}: no such split; there are {', '.join(others) or 'none'}")
-    ids = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()  # some editors write a mark first
+    except (OSError, UnicodeError) as error:
+        raise OvssError(f"{path}: cannot be read ({error}); save it as UTF-8 text") from error
+    ids = tuple(line.strip() for line in lines if line.strip())
     if not ids:
         raise OvssError(f"{path}: the split is empty; put one image name per line")
     if len(set(ids)) != len(ids):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
-from ovsslib.io.images import open_image
+from ovsslib.io.images import DAMAGE, open_image
 from ovsslib.io.palette import VOID
 
 ILLEGAL = 254
@@ -210,7 +211,7 @@ def read_label(path: Path) -> np.ndarray:
     Raises:
         LabelError: Missing, damaged, or an image in colours.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LabelError(
             "label missing", f"{path}: the label file is missing; is the data set complete?"
         )
@@ -227,7 +228,7 @@ def read_label(path: Path) -> np.ndarray:
             # Programs that shrink PNGs pack grey of few values into 1, 2 or 4 bits. Pillow
             # stretches 2 and 4 bits to 0..255, which would change the class numbers.
             return np.array(image, np.uint8) // np.uint8(_STRETCHED.get(packed, 1))
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise LabelError(
             "label unreadable", f"{path}: the label cannot be read ({reason}); is it complete?"

@@ -95,7 +95,7 @@ def read_expected(path: str | os.PathLike[str]) -> list[Expected]:
     if not path.is_file():
         raise OvssError(f"{path}: no file of expected figures; give it with --expected")
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(path.read_text("utf-8-sig"))
         runs = [_read_run(item) for item in record["runs"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OvssError(f"{path}: not a file of expected figures ({error})") from error
@@ -186,7 +186,7 @@ def update(path: str | os.PathLike[str], report: Report) -> Path:
     if report.failed or undefined:
         why = next(iter(report.failed), None) or undefined[0]
         raise OvssError(f"{path}: not updated, because of {why}; mend that first")
-    record = json.loads(Path(path).read_text("utf-8"))
+    record = json.loads(Path(path).read_text("utf-8-sig"))
     measured = {(c.run, c.figure): c.measured for c in report.checks}
     for item in record["runs"]:
         for name, bound in item["expect"].items():

@@ -60,7 +60,8 @@ def _captions(path: Path, changed: int) -> dict[str, list[str]]:
     """Image -> captions; `changed` tells another version of the file."""
     del changed
     try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        texts = path.read_text("utf-8-sig").splitlines()
+        lines = [json.loads(text) for text in texts if text.strip()]
         return {str(line["id"]): [str(text) for text in line["captions"]] for line in lines}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OvssError(

@@ -60,7 +60,7 @@ def preset(name: str, **overrides: Any) -> PnPConfig:
         >>> preset("blip", crf=False).head
         10
     """
-    if name.endswith(".json"):
+    if str(name).endswith(".json"):
         return _from_file(name).replace(**overrides)
     return pick("preset", name, PRESETS).replace(**overrides)
 
@@ -68,7 +68,7 @@ def preset(name: str, **overrides: Any) -> PnPConfig:
 def _from_file(path: str) -> PnPConfig:
     """The settings in a preset file."""
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8-sig") as stream:
             fields = json.load(stream)["config"]
         return PnPConfig().replace(**fields)
     except (OSError, ValueError, LookupError, TypeError, OvssError) as error:
