@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -120,11 +121,19 @@ def read_split(path: Path) -> tuple[str, ...]:
 
 
 def stems(folder: Path, ending: str) -> list[str]:
-    """Names of the files in a folder with an ending, without it, sorted; empty without a folder."""
+    """Names of the files in a folder with an ending, without it, sorted; empty without a folder.
+
+    Raises:
+        OvssError: A name is no UTF-8 text, which no table of results could hold.
+    """
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(e.name.removesuffix(ending) for e in entries if e.name.endswith(ending))
+        names = sorted(e.name.removesuffix(ending) for e in entries if e.name.endswith(ending))
+    for name in names:
+        if re.search("[\ud800-\udfff]", name):
+            raise OvssError(f"{folder}: {name!r} is not UTF-8; rename the file")
+    return names
 
 
 def list_images(folder: Path) -> tuple[str, ...]:
