@@ -105,7 +105,9 @@ def test_a_finished_search_is_not_lost(tmp_path: Path) -> None:
     place = tmp_path / "folder"
 
     def spoil() -> None:
-        while not place.is_dir():
+        for _ in range(1000):
+            if place.is_dir():
+                break
             time.sleep(0.01)
         time.sleep(0.1)  # until it has been tried
         place.rmdir()
