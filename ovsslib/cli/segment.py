@@ -250,7 +250,8 @@ def _check_own(out: Path, stem: str, image: Path) -> None:
     """Refuse to replace a file that this command did not write."""
     for path in (out / f"{stem}{ending}" for ending in ENDINGS):
         own = _is_own_json if path.suffix == ".json" else _is_own_png
-        if os.path.lexists(path) and not own(path):
+        # A named pipe would be waited for.
+        if os.path.lexists(path) and not (os.path.isfile(path) and own(path)):
             raise OvssError(
                 f"{path}: exists, and ovss segment did not write it; {image} is left out: choose "
                 "another --out, or give --overwrite"

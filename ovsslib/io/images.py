@@ -123,9 +123,9 @@ def orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1, upright, where there is none or it is damaged."""
     try:
         value = image.getexif().get(_ORIENTATION)
+        return int(value) if value in _TURNS else 1
     except DAMAGE:  # of the metadata only: the pixels are whole
         return 1
-    return int(value) if value in _TURNS else 1
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

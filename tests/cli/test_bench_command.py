@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from ovsslib.bench.random_models import TINY
 from ovsslib.cli.bench.tuning import finish
 from ovsslib.cli.main import app
+from ovsslib.errors import OvssError
 from support.helpers import one_error
 
 
@@ -63,6 +64,16 @@ def test_what_was_measured_is_stored_before_it_is_printed(tmp_path: Path) -> Non
     ):
         finish(record, "text", tmp_path, as_json=False)
     assert json.loads((tmp_path / "dask.json").read_text()) == record
+
+
+def test_what_was_measured_is_printed_where_it_cannot_be_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    record = {"kind": "bench-dask", "settings": {}, "provenance": {}}
+    with pytest.raises(OvssError, match="cannot be made"):
+        finish(record, "figures", tmp_path / "file", as_json=False)
+    assert capsys.readouterr().out == "figures\n"
 
 
 def test_an_output_folder_is_tried_before_anything_is_measured(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,13 +82,15 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", [*FOREIGN, "a link"])
+@pytest.mark.parametrize("name", [*FOREIGN, "a link", "a pipe"])
 def test_files_of_others_are_not_replaced(tmp_path: Path, tiny: Path, name: str) -> None:
     """labelme keeps `<stem>.json` beside the image."""
     photos = [write_photo(tmp_path / f"{stem}.jpg") for stem in ("w", "x", "y")]
-    foreign = tmp_path / ("x.json" if name == "a link" else name)
+    foreign = tmp_path / (name if name in FOREIGN else "x.json")
     if name == "a link":
         foreign.symlink_to(tmp_path / "nowhere")
+    elif name == "a pipe":
+        os.mkfifo(foreign)
     else:
         foreign.write_bytes(FOREIGN[name])
     words = ["segment", *photos, "-c", "car", "--vlm", tiny, "-o", tmp_path, *SMALL]
@@ -95,10 +98,12 @@ def test_files_of_others_are_not_replaced(tmp_path: Path, tiny: Path, name: str)
         done = ovss(*words)
         assert "2 of 3 images" in done.stdout
         one_error(done, 1, foreign.name, "x.jpg is left out", "another --out", "--overwrite")
-    assert foreign.is_symlink() or foreign.read_bytes() == FOREIGN[name]
+    assert name not in FOREIGN or foreign.read_bytes() == FOREIGN[name]
     assert (tmp_path / "w.json").is_file()
     assert (tmp_path / "y.json").is_file()
     assert len(list(tmp_path.glob("x*"))) == 2
+    if name == "a pipe":
+        return
     done = ovss(*words, "--overwrite")
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "x.json").read_text())["image"] == "x.jpg"

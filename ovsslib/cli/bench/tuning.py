@@ -90,8 +90,10 @@ def tuning(
 def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:
     """Store a record if there is a folder, and print it."""
     content = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    if out is not None:  # first: what was measured must not be lost with standard output
-        from ovsslib.io.files import write_atomic
+    try:  # what was measured must be lost neither with the file nor with standard output
+        if out is not None:
+            from ovsslib.io.files import write_atomic
 
-        text += f"\nwritten: {write_atomic(out / f'{file_name(record)}.json', content)}"
-    typer.echo(content.rstrip() if as_json else text)
+            text += f"\nwritten: {write_atomic(out / f'{file_name(record)}.json', content)}"
+    finally:
+        typer.echo(content.rstrip() if as_json else text)
