@@ -198,8 +198,8 @@ def _lavis_row() -> Row:
     """LAVIS's own file of the paper's model: in our cache, or where LAVIS keeps it."""
     from ovsslib.io.download import cache_folder
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    torch_home = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch"))
     for folder in [*cache_folder().glob("checkpoints/*"), torch_home / "hub" / "checkpoints"]:
         if (folder / LAVIS_FILE).is_file():
             return Row("models", LAVIS_FILE, "ok", str(folder / LAVIS_FILE))

@@ -39,7 +39,11 @@ def localise(
       ovss localise --vlm runs/micro-blip/snapshots/000500 --vlm runs/micro-blip/snapshots/001000
       ovss localise --vlm Salesforce/blip-itm-large-flickr --dataset voc --split train --limit 100
     """
+    from ovsslib.io.files import check_file, write_atomic
+
     with plain_output(debug=debugging(ctx)):
+        if out:
+            check_file(out)
         import pandas as pd
 
         from ovsslib.datasets import load_dataset
@@ -56,8 +60,7 @@ def localise(
             tables.append(table)
     rows = pd.concat(tables)
     if out:
-        rows.to_csv(out, index=False)
-        note(f"written: {out}")
+        note(f"written: {write_atomic(out, rows.to_csv(index=False))}")
     for (name, kind), group in rows.groupby(["vlm", "salience"], sort=False):
         grid = group.pivot(index="layer", columns="head", values="auc").round(3)
         typer.echo(f"{name}, {kind} ({len(data.ids[:limit])} images)\n{grid.to_string()}\n")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from ovsslib.cli._common import note
 from ovsslib.errors import OvssError
 from ovsslib.redact import redact
 
@@ -64,7 +67,8 @@ class LazyGroup(TyperGroup):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Accept `--debug` anywhere, also after the command's name."""
+        """Accept `--debug` anywhere, and `~` where the shell leaves it (`--out=~/x`)."""
+        args = [re.sub(r"^(--[\w-]+=)?(~.*)", _at_home, arg, flags=re.DOTALL) for arg in args]
         end = args.index("--") if "--" in args else len(args)
         if "--debug" in args[:end]:
             args = ["--debug"] + [a for i, a in enumerate(args) if a != "--debug" or i > end]
@@ -76,8 +80,6 @@ class LazyGroup(TyperGroup):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except OvssError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         except BrokenPipeError:
             raise
         except (
@@ -87,15 +89,26 @@ class LazyGroup(TyperGroup):
             TypeError,
             ValueError,
             OSError,
+            OvssError,
         ) as error:
             if type(error).__module__.startswith(("typer", "click")):
                 raise
-            words = " ".join(str(error).split())
-            typer.echo(
-                redact(f"error: {type(error).__name__}: {words} (unexpected; --debug shows where)"),
-                err=True,
-            )
+            note(f"error: {_words(error)}")
         raise typer.Exit(2)
+
+
+def _at_home(argument: re.Match[str]) -> str:
+    return (argument[1] or "") + os.path.expanduser(argument[2])
+
+
+def _words(error: Exception) -> str:
+    """What is wrong and, where that is known, what to do."""
+    if isinstance(error, OvssError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename or "the output"
+        return f"{where}: {error.strerror}; choose another place, or mend its rights or space"
+    return f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
 
 
 def _keep_lines(command: Any) -> None:
@@ -148,6 +161,15 @@ def root(
 
 def main() -> None:
     """Entry point of the `ovss` command."""
+    if sys.getfilesystemencoding() == "ascii" and "utf8" not in sys._xoptions:
+        # A C locale: names of files and classes are UTF-8 there as well.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: the next file opened would get its output
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
+    for name, value in os.environ.items():
+        if name.startswith("OVSS_"):
+            os.environ[name] = os.path.expanduser(value)
     # A character that the terminal cannot show must not end a run after the work is done.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -155,6 +177,9 @@ def main() -> None:
     try:
         app()
     except Exception as error:
+        if isinstance(error, OSError) and "--debug" not in sys.argv:  # from --help, --version
+            note(f"error: {_words(error)}")
+            raise SystemExit(2) from error
         import traceback
 
         sys.stderr.write(redact("".join(traceback.format_exception(error))))

@@ -39,8 +39,11 @@ def regress(
       ovss regress --update        # after a change that is meant to change figures
     """
     from ovsslib.evaluate import regress as library
+    from ovsslib.io.files import check_file
 
     runs = library.read_expected(expected)
+    if update:
+        check_file(expected)
     with plain_output(debug=debugging(ctx)):
         from ovsslib.evaluate import run as benchmark
         from ovsslib.evaluate.spec import Execution

@@ -85,10 +85,10 @@ def run(
       ovss run --dataset coco-stuff --filter all --workers 8 --refine-workers 4
       ovss run --dataset coco-stuff --filter all --dask-slurm slurm.yml --workers 64
     """
-    from ovsslib.io.files import make_folder
+    from ovsslib.io.files import check_folder
 
     with plain_output(debug=debugging(ctx)):
-        make_folder(out)
+        check_folder(out)
         from ovsslib.evaluate.engines import Engine
         from ovsslib.evaluate.result import save, to_dict
         from ovsslib.evaluate.resume import run_sharded

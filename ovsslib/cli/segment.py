@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 254
 """Label values 1 to 254 are classes; 0 is background and 255 void."""
+LONGEST = 230
+"""Bytes of a stem: with `-2_overlay.png` a file's name has at most 255."""
+ENDINGS = ("_labels.png", "_overlay.png", ".json")
 
 app = new_app()
 
@@ -46,6 +51,9 @@ def segment(
         [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
     ),
     out: Path = typer.Option(Path("ovss-out"), "--out", "-o", help="Folder for the results."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace files that this command did not write."
+    ),
     method: str = typer.Option("pnp-ovss", help="Segmentation method."),
     dtype: str | None = typer.Option(None, help="float32 (the default), bfloat16 or float16."),
     device: str | None = typer.Option(
@@ -56,7 +64,8 @@ def segment(
 
     Writes for each image <stem>_labels.png (palette PNG: 0 background, k the k-th class),
     <stem>_overlay.png (colours and legend) and <stem>.json (shares, scores, settings, provenance).
-    An image that cannot be read is reported, the rest is done, and the exit status is 1.
+    Its own files of earlier calls are replaced. An image that cannot be read, or one of whose files
+    would replace somebody else's, is reported, the rest is done, and the exit status is 1.
 
     \b
     Examples:
@@ -64,8 +73,7 @@ def segment(
       ovss segment holiday/ 'more/*.png' -c "boat, water, sky" --out results
       ovss segment photo.jpg -c "cat, grass" --set crf=false --set blur=0.02
     """
-    from ovsslib.io.files import make_folder
-    from ovsslib.io.images import find_images
+    from ovsslib.io.files import check_folder
 
     with plain_output(debug=debugging(ctx)):
         from ovsslib.pnp.prompt import check_classes
@@ -76,8 +84,8 @@ def segment(
                 f"{len(names)} classes: a label PNG holds at most {MOST_CLASSES} classes; "
                 "give fewer, or segment in Python"
             )
-        paths = _without_results(find_images(images), images)
-        make_folder(out)
+        paths, failed = _find(images)
+        check_folder(out)
         stems = output_stems(paths)
         import ovsslib
 
@@ -85,8 +93,8 @@ def segment(
         model = ovsslib.load(
             method, vlm=vlm, preset=preset, device=device, dtype=dtype, **overrides
         )
-        failed = _segment_all(model, vlm, paths, stems, names, out)
-    done = len(paths) - failed
+        done = _segment_all(model, vlm, paths, stems, names, out, overwrite=overwrite)
+    failed += len(paths) - done
     typer.echo(f"{done} of {len(paths)} images segmented into {out}")
     if failed:
         raise typer.Exit(1)
@@ -99,23 +107,26 @@ def _segment_all(
     stems: Sequence[str],
     names: Sequence[str],
     out: Path,
+    *,
+    overwrite: bool,
 ) -> int:
-    """Segment and write images one by one; returns how many failed."""
+    """Segment and write images one by one; returns how many were."""
     from ovsslib.evaluate.run import compute_place
     from ovsslib.io.images import open_image
     from ovsslib.io.provenance import provenance
 
-    failed = 0
+    done = 0
     matcher = getattr(model, "matcher", None)
     facts = provenance(**compute_place(matcher))
     for path, stem in progress(list(zip(paths, stems, strict=True)), "segment", len(paths)):
         if stem != path.stem:
-            note(f"note: {path} is written as {stem}, because another image has its name")
+            note(f"note: {path} is written as {stem}: its name is another image's, or too long")
         try:
+            if not overwrite:
+                _check_own(out, stem, path)
             image = open_image(path)
         except OvssError as error:
             note(f"error: {error}")
-            failed += 1
             continue
         write_segmentation(
             model.segment(image, names),
@@ -131,7 +142,8 @@ def _segment_all(
                 "provenance": facts,
             },
         )
-    return failed
+        done += 1
+    return done
 
 
 def write_segmentation(
@@ -146,18 +158,22 @@ def write_segmentation(
         source: The image's file name, for the JSON.
         record: What else the JSON holds.
     """
+    from PIL.PngImagePlugin import PngInfo
+
     from ovsslib.draw.overlay import overlay_image, shares
     from ovsslib.io.files import write_atomic
     from ovsslib.io.images import save_label_png
     from ovsslib.io.json import dumps
 
     labels = result.labels
-    save_label_png(labels + 1, out / f"{stem}_labels.png")
+    mark = PngInfo()
+    mark.add_text("Software", "ovsslib")
+    save_label_png(labels + 1, out / f"{stem}_labels.png", mark)
     overlay = overlay_image(result.image, labels, result.classes)
     # The default level 6 takes three times as long and saves an eighth.
     write_atomic(
         out / f"{stem}_overlay.png",
-        lambda file: overlay.save(file, format="PNG", compress_level=2),
+        lambda file: overlay.save(file, format="PNG", compress_level=2, pnginfo=mark),
     )
     share = shares(labels, len(result.classes))
     classes = [
@@ -179,32 +195,86 @@ def write_segmentation(
 
 
 def output_stems(paths: Sequence[Path]) -> list[str]:
-    """A different name for each image's results: its stem, or stem-2, stem-3… if taken.
+    """A different name for each image's results: its stem (cut), or stem-2, stem-3… if taken.
 
     Example:
         >>> output_stems([Path("a/x.jpg"), Path("b/x.png"), Path("x-2.jpg"), Path("y.jpg")])
         ['x', 'x-3', 'x-2', 'y']
     """
+    own = [_cut(path.stem) for path in paths]
     # Some file systems ignore letter case.
-    wanted = {path.stem.casefold() for path in paths}
+    wanted = {stem.casefold() for stem in own}
     taken: set[str] = set()
     stems = []
-    for path in paths:
-        stem, number = path.stem, 1
+    for first in own:
+        stem, number = first, 1
         while stem.casefold() in taken or (number > 1 and stem.casefold() in wanted):
             number += 1
-            stem = f"{path.stem}-{number}"
+            stem = f"{first}-{number}"
         taken.add(stem.casefold())
         stems.append(stem)
     return stems
 
 
-def _without_results(paths: list[Path], given: Sequence[str]) -> list[Path]:
-    """Leave out results of earlier calls: images beside which this command wrote its JSON."""
-    named = {Path(name) for name in given}
+def _cut(stem: str) -> str:
+    """A stem with at most `LONGEST` bytes."""
+    data = os.fsencode(stem)
+    return stem if len(data) <= LONGEST else data[:LONGEST].decode("utf-8", "ignore")
 
-    def is_result(path: Path) -> bool:
-        stem, _, kind = path.stem.rpartition("_")
-        return kind in ("labels", "overlay") and path.with_name(f"{stem}.json").is_file()
 
-    return [path for path in paths if path in named or not is_result(path)]
+def _find(images: Sequence[str]) -> tuple[list[Path], int]:
+    """The images, without results of earlier calls, and how many of the names gave none.
+
+    Raises:
+        OvssError: There is no image at all.
+    """
+    from ovsslib.io.images import find_images
+
+    paths: dict[Path, None] = {}
+    wrong: list[OvssError] = []
+    for name in images:
+        try:
+            found = find_images([name])
+        except OvssError as error:
+            wrong.append(error)
+            continue
+        paths |= {p: None for p in found if p == Path(name) or not _is_own_png(p)}
+    if not paths and wrong:
+        raise wrong[0]
+    for each in wrong:
+        note(f"error: {each}")
+    return list(paths), len(wrong)
+
+
+def _check_own(out: Path, stem: str, image: Path) -> None:
+    """Refuse to replace a file that this command did not write."""
+    for path in (out / f"{stem}{ending}" for ending in ENDINGS):
+        own = _is_own_json if path.suffix == ".json" else _is_own_png
+        # A named pipe would be waited for.
+        if os.path.lexists(path) and not (os.path.isfile(path) and own(path)):
+            raise OvssError(
+                f"{path}: exists, and ovss segment did not write it; {image} is left out: choose "
+                "another --out, or give --overwrite"
+            )
+
+
+def _is_own_json(path: Path) -> bool:
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"image", "match", "config_hash"} <= record.keys()
+
+
+def _is_own_png(path: Path) -> bool:
+    from PIL import Image
+
+    from ovsslib.io.images import DAMAGE
+
+    if not path.name.endswith(ENDINGS[:2]):
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == "ovsslib"
+    except DAMAGE:
+        return False

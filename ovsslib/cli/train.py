@@ -127,6 +127,7 @@ def train(
     with plain_output(debug=debugging(ctx)):
         import torch
 
+        from ovsslib.io.files import check_folder
         from ovsslib.miniature.training.cache import HELD, SHARD, prepare
         from ovsslib.miniature.training.card import finish
         from ovsslib.miniature.training.loop import Schedule
@@ -136,6 +137,8 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         folder = run or Path("runs") / model
+        for place in (cache, folder, out or folder):
+            check_folder(place)
         choices = {"pictures": pictures, "close_ups": close_ups, "known_colours": known_colours}
         recipe = Recipe(heldout=heldout, **(RECIPES.get(model, {}) | _given(choices)))
         for split, n in (*((held, heldout) for held in HELD), ("train", recipe.pictures)):

@@ -95,7 +95,7 @@ def tune(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.errors import OvssError
         from ovsslib.evaluate.spec import Execution, RunSpec
-        from ovsslib.io.files import check_suffix
+        from ovsslib.io.files import check_file
         from ovsslib.io.json import dumps
         from ovsslib.tuning.reward import RewardOptions
         from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan
@@ -130,14 +130,18 @@ def tune(
             return
         if ablate or not rewarded:
             raise OvssError("--ablate and --no-rewards belong to --study; leave them out")
-        check_suffix(out, ".json")
+        check_file(out, ".json")
         try:
             tuned = run(tuning, execution, storage=storage)
         except KeyboardInterrupt:
             kept = f"; {storage} keeps the trials, the same command goes on" if storage else ""
             note(f"interrupted{kept}")
             raise typer.Exit(130) from None
-        written = save_preset(tuned, out)
+        try:
+            written = save_preset(tuned, out)
+        except OvssError:  # the disk is full by now: what was found goes to standard output
+            typer.echo(dumps(tuned.record).rstrip())
+            raise
     _warn(tuned.record["search"]["failed"])
     if as_json:
         typer.echo(dumps(tuned.record).rstrip())
@@ -149,13 +153,13 @@ def tune(
 def _study(path: Path, tuning: Any, execution: Any, **how: Any) -> None:
     """Judge the whole grid and write the study."""
     from ovsslib.errors import OvssError
-    from ovsslib.io.files import check_suffix
+    from ovsslib.io.files import check_file
     from ovsslib.tuning.study.file import save_study
     from ovsslib.tuning.study.judge import study
 
     if tuning.plan.race:
         raise OvssError("a study judges all candidates on all images; leave --race out")
-    check_suffix(path, ".parquet")
+    check_file(path, ".parquet")
     result = study(tuning, execution, **how)
     written = save_study(result, path)
     _warn(result.facts["failed"])

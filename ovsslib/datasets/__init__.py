@@ -25,7 +25,7 @@ from ovsslib.datasets.context import CONTEXT59, CONTEXT60, ContextDataset
 from ovsslib.datasets.diorama import DIORAMA
 from ovsslib.datasets.folder import FolderDataset, Layout
 from ovsslib.datasets.voc import VOC20, VOC21, VOCDataset
-from ovsslib.lookup import pick
+from ovsslib.lookup import check_types, pick
 
 __all__ = ["ALIASES", "FILES", "LAYOUTS", "Dataset", "list_datasets", "load_dataset"]
 
@@ -87,6 +87,8 @@ def load_dataset(
     Raises:
         OvssError: Unknown name, missing folder or split.
     """
+    kinds = {"root": str | os.PathLike | None, "split": str}
+    check_types({"root": root, "split": split}, kinds, "the data set's ")
     openers = {layout.name: opener for layout, opener in _DATASETS}
     openers |= {alias: openers[full] for alias, full in ALIASES.items()}
     return pick("data set", name, openers)(root, split)

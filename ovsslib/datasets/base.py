@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -73,12 +74,12 @@ def find_root(
     """
 
     def fits(path: Path) -> bool:
-        return any((path / name).exists() for name in holds)
+        return any(os.path.exists(path / name) for name in holds)
 
     or_else = f"; {hint}" if hint else ""
     if root is not None:
         path = Path(root)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise OvssError(f"{path}: no such folder; give the data set's folder with --root")
         for folder in (path, *(path / name for name in below)):
             if fits(folder):
@@ -105,7 +106,7 @@ def read_split(path: Path) -> tuple[str, ...]:
         OvssError: The file is missing (the error lists the others), cannot be read, is empty, or
             repeats a name.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         others = sorted(p.stem for p in path.parent.glob("*.txt")) if path.parent.is_dir() else []
         raise OvssError(f"{path}: no such split; there are {', '.join(others) or 'none'}")
     ids = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
@@ -121,11 +122,17 @@ def stems(folder: Path, ending: str) -> list[str]:
     """Names of the files in a folder with an ending, without it, sorted; empty without a folder.
 
     Hidden files are left out: archives from macOS have one beside each file.
+
+    Raises:
+        OvssError: A name is no UTF-8 text, which no table of results could hold.
     """
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.endswith(ending) and e.name[0] != "."]
+    for name in names:
+        if re.search("[\ud800-\udfff]", name):
+            raise OvssError(f"{folder}: {name!r} is not UTF-8; rename the file")
     return sorted(name.removesuffix(ending) for name in names)
 
 

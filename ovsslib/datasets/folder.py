@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
-from ovsslib.io.images import open_image
+from ovsslib.io.images import DAMAGE, open_image
 from ovsslib.io.palette import VOID
 
 ILLEGAL = 254
@@ -233,7 +234,7 @@ def read_label(path: Path, colours: Mapping[tuple[int, ...], int] | None = None)
         LabelError: Missing, damaged, an image in colours or of 16 bits, or one in whose palette a
             label has the colour of another.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LabelError(
             "label missing", f"{path}: the label file is missing; is the data set complete?"
         )
@@ -259,7 +260,7 @@ def read_label(path: Path, colours: Mapping[tuple[int, ...], int] | None = None)
             # Programs that shrink PNGs pack grey of few values into 1, 2 or 4 bits. Pillow
             # stretches 2 and 4 bits to 0..255, which would change the class numbers.
             return np.array(image, np.uint8) // np.uint8(_STRETCHED.get(packed, 1))
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise LabelError(
             "label unreadable", f"{path}: the label cannot be read ({reason}); is it complete?"

@@ -17,11 +17,11 @@ from PIL import Image
 
 from ovsslib.datasets.folder import ILLEGAL, FolderDataset, LabelError
 from ovsslib.errors import OvssError
-from ovsslib.io.images import open_image
+from ovsslib.io.images import DAMAGE, open_image, orientation
 from ovsslib.io.json import plain
 from ovsslib.types import Progress
 
-_ORIENTATION, _SIDEWAYS = 0x0112, 5  # EXIF: from 5 on, width and height change places
+_SIDEWAYS = 5  # EXIF: from 5 on, width and height change places
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _check(
     try:
         size = image_size(path, deep=deep)
     except OvssError as error:
-        kind = "image unreadable" if path.is_file() else "image missing"
+        kind = "image unreadable" if os.path.isfile(path) else "image missing"
         faults.append((kind, str(error)))
     try:
         stored = dataset.stored(name)
@@ -166,13 +166,12 @@ def image_size(path: Path, *, deep: bool = False) -> tuple[int, int]:
     Raises:
         OvssError: Missing or damaged.
     """
-    if not deep and path.is_file():
+    if not deep and os.path.isfile(path):
         try:
             with Image.open(path) as image:
                 if image.format == "JPEG" and _ends(path):
-                    sideways = image.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS
-                    return image.size[::-1] if sideways else image.size
-        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+                    return image.size[::-1] if orientation(image) >= _SIDEWAYS else image.size
+        except DAMAGE:
             pass  # open_image says what is wrong
     return open_image(path).size
 

@@ -24,7 +24,7 @@ from ovsslib.evaluate.resume import SIZE, run_sharded
 from ovsslib.evaluate.run import load_models, model_label
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.filters import split_filter
-from ovsslib.io.files import make_folder, read_text, write_atomic
+from ovsslib.io.files import check_folder, read_text, write_atomic
 from ovsslib.io.json import dumps
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
@@ -61,7 +61,7 @@ def measure(
     Raises:
         OvssError: A name is unknown, a file is missing, or the folder cannot be written to.
     """
-    folder = make_folder(folder)
+    folder = check_folder(folder)
     (model,) = load_models({"": spec}, execution).values()
     configs = settings(model.config)
     weights, vlm = weights_digest(model.matcher), model_label(model.matcher)

@@ -46,6 +46,8 @@ def split_filter(
         >>> split_filter("clip:micro-clip", {"threshold": 0.4})
         ('clip', {'threshold': 0.4, 'model': 'micro-clip'})
     """
+    kinds = {"name": str, "settings": Mapping | None}
+    check_types({"name": name, "settings": settings}, kinds, "the filter's ")
     plain, colon, value = name.partition(":")
     main = pick("filter", plain, FILTERS)[1]
     given = dict(settings or {})

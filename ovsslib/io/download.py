@@ -17,7 +17,8 @@ def cache_folder() -> Path:
     """Where downloads are kept: `$OVSS_CACHE`, `$XDG_CACHE_HOME/ovsslib` or `~/.cache/ovsslib`."""
     if chosen := os.environ.get("OVSS_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ovsslib"
+    # Not Path.home(): it raises for a user without a home, who needs none for what is here already.
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ovsslib"
 
 
 def is_url(name: str) -> bool:
@@ -176,5 +177,5 @@ def hub_snapshot(repo: str) -> Path | None:
 
         # Without a pattern an incomplete folder would be an error.
         return Path(snapshot_download(repo, local_files_only=True, allow_patterns=[]))
-    except (ImportError, OSError):
+    except (ImportError, OSError, RuntimeError):  # the last without a home folder
         return None

@@ -1,4 +1,4 @@
-"""Text from any editor; writing files whole or not at all, and folders for them."""
+"""Text from any editor; writing files whole or not at all; can they be written?"""
 
 from __future__ import annotations
 
@@ -47,18 +47,41 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return io.StringIO(text, newline=None).read()
 
 
-def check_suffix(path: str | os.PathLike[str], suffix: str) -> None:
-    """Refuse a file by its name, before the work that it is to hold is done.
+_STREAMS = ("/dev", "/dev/fd", "/proc/self/fd")
+"""Where `stdout` and its like lie, which may lead to a file that another program has open."""
+
+
+def check_file(path: str | os.PathLike[str], suffix: str = "") -> None:
+    """Refuse a file that cannot be written, before the work that it is to hold is done.
 
     Args:
-        path: The file.
+        path: The file; its folder is made when missing.
         suffix: How its name must end, such as `".json"`.
 
     Raises:
-        OvssError: It ends otherwise.
+        OvssError: It ends otherwise, is a folder, or no file can be made there.
     """
-    if Path(path).suffix != suffix:
+    path = Path(path)
+    if suffix and path.suffix != suffix:
         raise OvssError(f"{path}: the file's name must end in {suffix}; rename it")
+    if os.path.isdir(path):
+        raise OvssError(f"{path}: is a folder; name a file")
+    if not _is_stream(path):
+        check_folder(path.parent)
+
+
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, and try whether a file can be made in it; arguments as `make_folder`.
+
+    Raises:
+        OvssError: As `make_folder`, or no file can be made there.
+    """
+    folder = make_folder(path)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise OvssError(f"{path}: cannot be written to ({error.strerror}); {_ADVICE}") from error
 
 
 def write_atomic(
@@ -67,7 +90,8 @@ def write_atomic(
     """Write a file whole or not at all: under a temporary name beside it, then renamed.
 
     Args:
-        path: File to write; its folder is made when missing.
+        path: File to write; its folder is made when missing. A symbolic link stays, and the file
+            it leads to is written; so does a device or a named pipe.
         content: Text (written as UTF-8), bytes, or a function that writes into an open binary file.
 
     Returns:
@@ -85,19 +109,24 @@ def write_atomic(
     make_folder(path.parent)
     temporary = None
     try:
+        if _is_stream(path):
+            whole = io.BytesIO()
+            _fill(whole, content)
+            with open(path, "ab") as out:
+                out.write(whole.getvalue())
+            return path
+        target = os.path.realpath(path)
+        # Cut: with what is added, a long name would be too long.
         handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".part", dir=path.parent
+            prefix=f".{path.name[:40]}.", suffix=".part", dir=os.path.dirname(target)
         )
         with os.fdopen(handle, "wb") as out:
-            if callable(content):
-                content(out)
-            else:
-                out.write(content.encode("utf-8") if isinstance(content, str) else content)
+            _fill(out, content)
         # mkstemp makes files only their owner can read; give what open() would have given.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         raise OvssError(
             f"{path}: cannot be written ({error.strerror or error}); {_ADVICE}"
@@ -108,12 +137,29 @@ def write_atomic(
     return path
 
 
+def _fill(out: Any, content: str | bytes | Callable[[Any], object]) -> None:
+    """Write the content into an open binary file."""
+    if callable(content):
+        content(out)
+    else:
+        out.write(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or the like: written to, never replaced by a file."""
+    plain = os.path.isfile(path) and str(path.parent) not in _STREAMS
+    return os.path.exists(path) and not plain and not os.path.isdir(path)
+
+
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder and its parents, or say in one line why that is impossible.
 
     Raises:
-        OvssError: A parent is a file, or writing there is not allowed.
+        OvssError: A parent is a file, writing there is not allowed, or the path begins with a `~`
+            that nobody has replaced.
     """
+    if Path(path).parts[:1] == ("~",):
+        raise OvssError(f"{path}: ~ stands for no home folder here; set HOME, or write it out")
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
+import struct
+import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ovsslib.errors import OvssError
 from ovsslib.io.files import write_atomic
 from ovsslib.io.palette import voc_palette
 
 if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
+
     from ovsslib.types import ImageLike
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 )
 """Endings of image files in a folder."""
+DAMAGE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow raises in damaged files."""
+_ORIENTATION = 0x0112
+# EXIF's orientation -> what makes the image upright; from 5 on width and height change places.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_image(source: ImageLike) -> Image.Image:
@@ -30,53 +53,93 @@ def open_image(source: ImageLike) -> Image.Image:
     greyscale and palette images are converted; transparent pixels are laid over white.
 
     Args:
-        source: A file's path, a Pillow image (not changed), or an (H, W, 3) uint8 array.
+        source: A file's path, an open binary file or its content as bytes, a Pillow image (not
+            changed), an (H, W, 3) uint8 array, or a (3, H, W) uint8 tensor.
 
     Returns:
-        A new image in mode RGB, at least 1 x 1.
+        A new image in mode RGB, at least 1 x 1, without metadata.
 
     Raises:
-        OvssError: The file is missing, not an image, damaged or too large, or the array has
-            another shape or type.
+        OvssError: The file is missing, closed, not an image, damaged or too large, the array or
+            tensor has another shape or type, or the source is something else.
 
     Example:
         >>> open_image(Image.new("LA", (4, 3), (0, 0))).getpixel((0, 0))
         (255, 255, 255)
     """
-    if isinstance(source, Image.Image):
-        return _to_rgb(source, "the image")
-    if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
-            raise OvssError(
-                f"the image array has shape {source.shape} and type {source.dtype}; "
-                "give (H, W, 3) of uint8, red green blue"
-            )
-        return Image.fromarray(source)
-    path = Path(source)
-    if not path.exists():
-        raise OvssError(f"{path}: no such file; check the path")
-    if not path.is_file():
-        raise OvssError(f"{path}: not a file; give an image file")
+    path = os.fsdecode(source) or "." if isinstance(source, str | os.PathLike) else None
+    name, torch = path or "the image", sys.modules.get("torch")
     try:
-        with Image.open(path) as image:
+        if isinstance(source, np.ndarray) or (torch and isinstance(source, torch.Tensor)):
+            return Image.fromarray(_array(source))
+        if isinstance(source, Image.Image):
+            return _to_rgb(source, name)
+        if path and not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would block for ever
+            raise OvssError(f"{name}: not a file; give an image file")
+        with Image.open(path or _file(source)) as image:
             image.load()
-            return _to_rgb(image, str(path))
+            return _to_rgb(image, name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise OvssError(f"{name}: no such file; check the path") from None
     except UnidentifiedImageError:
         raise OvssError(
-            f"{path}: not an image that can be read; convert it to PNG or JPEG"
+            f"{name}: not an image that can be read; convert it to PNG or JPEG"
         ) from None
     except Image.DecompressionBombError:
-        raise OvssError(f"{path}: too many pixels; shrink it first") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OvssError(f"{path}: cannot be read ({reason}); is the file complete?") from error
+        raise OvssError(f"{name}: too many pixels; shrink it first") from None
+    except DAMAGE as error:
+        system = getattr(error, "strerror", None)
+        reason = system or " ".join(str(error).split()) or type(error).__name__
+        advice = "check the path and its rights" if system else "is it complete, and open?"
+        raise OvssError(f"{name}: cannot be read ({reason}); {advice}") from error
+
+
+def _file(source: Any) -> Any:
+    """An open file, or bytes as one."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    if hasattr(source, "read"):
+        return source
+    raise OvssError(
+        f"{type(source).__name__} is no image; give a path, an open binary file, bytes, a Pillow "
+        "image, an (H, W, 3) uint8 array or a (3, H, W) uint8 tensor"
+    )
+
+
+def _array(source: Any) -> np.ndarray:
+    """The (H, W, 3) uint8 array of an array or a tensor."""
+    tensor = not isinstance(source, np.ndarray)
+    shape, form = tuple(source.shape), "(3, H, W)" if tensor else "(H, W, 3)"
+    fits = len(shape) == 3 and shape[0 if tensor else 2] == 3 and 0 not in shape
+    if not fits or str(source.dtype).removeprefix("torch.") != "uint8":
+        raise OvssError(
+            f"the image {'tensor' if tensor else 'array'} has shape {shape} and type "
+            f"{source.dtype}; give {form} of uint8, red green blue"
+        )
+    return np.asarray(source.cpu().permute(1, 2, 0) if tensor else source)
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1, upright, where there is none or it is damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+        return int(value) if value in _TURNS else 1
+    except DAMAGE:  # of the metadata only: the pixels are whole
+        return 1
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Upright 8-bit RGB copy of any Pillow image."""
     if image.width < 1 or image.height < 1:
         raise OvssError(f"{name}: has no pixels; give an image of at least 1 x 1")
-    image = ImageOps.exif_transpose(image)
+    turn = _TURNS.get(orientation(image))
+    copy = _eight_bits(image if turn is None else image.transpose(turn))
+    copy.info = {}  # whoever opens the copy again must not turn it again
+    return copy
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """RGB copy."""
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow's own conversion clips at 255. 16-bit PNGs use 0..65535, and 65535 / 257 = 255.
         wide = np.asarray(image).astype(np.int64).clip(0, 65535)
@@ -92,12 +155,15 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
-def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
+def save_label_png(
+    labels: np.ndarray, path: str | os.PathLike[str], text: PngInfo | None = None
+) -> Path:
     """Write a label map as a palette PNG in VOC's colours.
 
     Args:
         labels: (H, W) integers: 0 background, `k` the `k`-th class, 255 void; 0..255.
         path: File to write; replaced whole.
+        text: Chunks of text for the file.
 
     Returns:
         The path.
@@ -110,7 +176,7 @@ def save_label_png(labels: np.ndarray, path: str | os.PathLike[str]) -> Path:
         raise OvssError(f"{path}: a label PNG holds (H, W) labels from 0 to 255")
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(voc_palette().tobytes())
-    return write_atomic(path, lambda out: image.save(out, format="PNG", optimize=False))
+    return write_atomic(path, lambda out: image.save(out, format="PNG", pnginfo=text))
 
 
 def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -121,21 +187,24 @@ def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     reported where it is opened.
 
     Raises:
-        OvssError: A folder holds no image or a pattern matches nothing.
+        OvssError: A folder cannot be read or holds no image, or a pattern matches nothing.
     """
     import glob
 
     paths: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
-        if path.is_dir():
-            matches = [p for p in sorted(path.iterdir()) if _is_image(p)]
+        if os.path.isdir(path):
+            try:
+                matches = [p for p in sorted(path.iterdir()) if _is_image(p)]
+            except OSError as error:
+                raise OvssError(f"{path}: cannot be read ({error.strerror})") from error
             if not matches:
                 raise OvssError(f"{path}: the folder holds no image; give image files")
             paths += matches
-        elif glob.has_magic(str(pattern)) and not path.exists():
+        elif glob.has_magic(str(pattern)) and not os.path.lexists(path):
             matches = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
-            matches = [match for match in matches if match.is_file()]
+            matches = [match for match in matches if not os.path.isdir(match)]
             if not matches:
                 raise OvssError(f"{pattern}: the pattern matches no file; check it")
             paths += matches
@@ -145,6 +214,6 @@ def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    # What is no file, or must not be looked at, is reported where it is opened.
+    named = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return named and not os.path.isdir(path)

@@ -13,8 +13,12 @@ from ovsslib.redact import redacted
 
 
 def dumps(record: dict[str, Any]) -> str:
-    """JSON text of a record, indented, with NaN as null and without secrets."""
-    return json.dumps(redacted(plain(record)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON text of a record, indented, with NaN as null and without secrets.
+
+    Bytes of file names that are no text become U+FFFD.
+    """
+    text = json.dumps(redacted(plain(record)), indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\n"
 
 
 def digest(record: Any, length: int, **style: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,8 @@ class PnPOVSS:
         """Find classes in one image.
 
         Args:
-            image: A path, a PIL image, or an (H, W, 3) uint8 array.
-            classes: K class names, at least one.
+            image: What `ovsslib.io.images.open_image` accepts.
+            classes: K class names in order, at least one.
             stages: Whether to keep the intermediate results (see `maps` and
                 `ovsslib.pnp.refine.refine_maps`).
 
@@ -84,15 +84,15 @@ class PnPOVSS:
             Labels, planes, scores.
 
         Raises:
-            OvssError: The image cannot be read, or the list of classes is empty, has an empty
-                name or a duplicate.
+            OvssError: The image or the list of classes cannot be used: see
+                `ovsslib.io.images.open_image` and `ovsslib.pnp.prompt.check_classes`.
         """
         return self.segment_batch([image], [check_classes(classes)], stages=stages)[0]
 
     def segment_batch(
         self,
-        images: Sequence[ImageLike],
-        classes_per_image: Sequence[Sequence[str]],
+        images: Iterable[ImageLike],
+        classes_per_image: Iterable[Iterable[str]],
         *,
         stages: bool = False,
     ) -> list[Segmentation]:
@@ -115,8 +115,8 @@ class PnPOVSS:
 
     def maps(
         self,
-        images: Sequence[ImageLike],
-        classes_per_image: Sequence[Sequence[str]],
+        images: Iterable[ImageLike],
+        classes_per_image: Iterable[Iterable[str]],
         *,
         stages: bool = False,
     ) -> list[Maps]:
@@ -137,6 +137,8 @@ class PnPOVSS:
         Raises:
             OvssError: As `segment_batch`.
         """
+        images = _listed(images, "images")
+        classes_per_image = _listed(classes_per_image, "lists of classes")
         if len(images) != len(classes_per_image):
             raise OvssError(f"{len(images)} images but {len(classes_per_image)} lists of classes")
         opened = [open_image(image) for image in images]
@@ -221,6 +223,13 @@ class PnPOVSS:
         return Maps(total, image.classes, image.match, image.pixels, kept)
 
 
+def _listed(items: Iterable[Any], what: str) -> list[Any]:
+    """The items of a batch; one image or one string is none."""
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise OvssError(f"a batch is a list of {what}, got {type(items).__name__}")
+    return list(items)
+
+
 def prompts_for(
     matcher: ImageTextMatcher, config: PnPConfig, classes: Sequence[str]
 ) -> list[Prompt]:
@@ -260,13 +269,15 @@ def build(
         OvssError: Something is unknown, out of range or missing.
     """
     # Settings first: a mistyped key should not wait for a model to load.
-    config = get_preset(preset or "blip", **overrides)
+    config = get_preset("blip" if preset is None else preset, **overrides)
     folder = None
     if isinstance(vlm, (str, os.PathLike)):
         from ovsslib.vlm import find_checkpoint, load_vlm
 
         name, vlm = vlm, load_vlm(vlm, device, dtype, download=download)
         folder = find_checkpoint(name)
+    elif not hasattr(vlm, "encode_images"):
+        raise OvssError(f"vlm must be a name, a folder or a loaded model, got {vlm!r:.80}")
     if preset is None:
         config = default_config(vlm, folder, **overrides)
     return PnPOVSS(vlm, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ PUBLISHED_SIZE = 384
 """Side in pixels for which the published BLIP image-text matching models were trained."""
 
 
-def preset(name: str, **overrides: Any) -> PnPConfig:
+def preset(name: str | os.PathLike[str], **overrides: Any) -> PnPConfig:
     """A named configuration, with some fields changed if wanted.
 
     Args:
@@ -61,9 +62,10 @@ def preset(name: str, **overrides: Any) -> PnPConfig:
         >>> preset("blip", crf=False).head
         10
     """
-    if name.endswith(".json"):
-        return _from_file(name).replace(**overrides)
-    return pick("preset", name, PRESETS).replace(**overrides)
+    if str(name).endswith(".json"):
+        return _from_file(str(name)).replace(**overrides)
+    known: Any = name  # a path is no name, and is refused as one
+    return pick("preset", known, PRESETS).replace(**overrides)
 
 
 def _from_file(path: str) -> PnPConfig:

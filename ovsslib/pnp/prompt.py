@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class Prompt:
     spans: tuple[tuple[int, ...], ...]
 
 
-def check_classes(classes: Sequence[str], *, allow_empty: bool = False) -> tuple[str, ...]:
+def check_classes(classes: Iterable[str], *, allow_empty: bool = False) -> tuple[str, ...]:
     """Class names as the user gave them, tidied.
 
     Args:
@@ -43,7 +44,8 @@ def check_classes(classes: Sequence[str], *, allow_empty: bool = False) -> tuple
         them empty.
 
     Raises:
-        OvssError: The list is one string, empty, or holds an empty or a repeated name.
+        OvssError: The list is one string or has no order (a set), is empty, or holds an empty or a
+            repeated name, or what is no text.
 
     Example:
         >>> check_classes(["cat", " traffic   light"])
@@ -51,9 +53,14 @@ def check_classes(classes: Sequence[str], *, allow_empty: bool = False) -> tuple
     """
     if isinstance(classes, str):
         raise OvssError(f"classes must be a list of names, got the single string {classes!r}")
+    if isinstance(classes, bytes | set | frozenset) or not isinstance(classes, Iterable):
+        raise OvssError(f"classes must be a list of names, got {type(classes).__name__}")
+    classes = tuple(classes)  # once: a generator has nothing to give the second time
     for position, name in enumerate(classes):
         if not isinstance(name, str):
-            raise OvssError(f"class {position + 1} is not a string: {name!r}")
+            raise OvssError(f"class {position + 1} is not a string: {name!r:.80}")
+        if re.search("[\ud800-\udfff]", name):
+            raise OvssError(f"class {position + 1} is not UTF-8 text: {name!r:.80}; write it again")
     names = tuple(" ".join(name.split()) for name in classes)
     if not names and not allow_empty:
         raise OvssError("the list of classes is empty; give at least one class name")

@@ -17,7 +17,7 @@ from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.filters import get_filter
 from ovsslib.filters.base import ClassFilter
 from ovsslib.filters.captions import Captions
-from ovsslib.io.files import check_suffix, write_atomic
+from ovsslib.io.files import check_file, write_atomic
 from ovsslib.io.json import digest, dumps
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.config import PnPConfig
@@ -229,5 +229,5 @@ def save_preset(tuned: Tuned, path: str | os.PathLike[str]) -> Path:
     Raises:
         OvssError: Its name does not end in .json, or it cannot be written.
     """
-    check_suffix(path, ".json")
+    check_file(path, ".json")
     return write_atomic(path, dumps(tuned.record))

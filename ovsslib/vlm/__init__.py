@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import resolve, unknown
+from ovsslib.lookup import check_types, resolve, unknown
 from ovsslib.paths import data
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     Raises:
         OvssError: There is no such checkpoint here; the message says what to do.
     """
+    check_types({"vlm": name_or_path}, {"vlm": str | os.PathLike})
     given = os.fspath(name_or_path)
     name = given.removeprefix(_BACKEND)
     file = _checkpoint_file(name, download=download)
@@ -65,7 +66,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
         return file
     if name != given:
         raise OvssError(f"{given}: LAVIS reads its own files only; give the path of a .pth file")
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         folder = Path(name)
     elif name in MICRO_MODELS:
         folders = [root / name for root in checkpoint_roots() if (root / name).is_dir()]
@@ -90,9 +91,9 @@ def _checkpoint_file(name: str, *, download: bool) -> Path | None:
 
     if is_url(name):
         return fetch(name, download=download)
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return Path(name)
-    if name.endswith(_FILE_ENDINGS) and not Path(name).is_dir():
+    if name.endswith(_FILE_ENDINGS) and not os.path.isdir(name):
         raise OvssError(f"{name}: no such file; give a checkpoint that LAVIS wrote")
     return None
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from ovsslib.bench.random_models import TINY
+from ovsslib.cli.bench.tuning import finish
 from ovsslib.cli.main import app
+from ovsslib.errors import OvssError
 from support.helpers import one_error
 
 
@@ -46,3 +52,31 @@ def test_help_has_examples(command: str) -> None:
     done = ovss(f"{command} --help")
     assert done.exit_code == 0
     assert f"\n    ovss bench {command} --" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_what_was_measured_is_stored_before_it_is_printed(tmp_path: Path) -> None:
+    record = {"kind": "bench-dask", "settings": {}, "provenance": {}}
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        contextlib.redirect_stdout(io.TextIOWrapper(full, write_through=True)),
+        pytest.raises(OSError, match="No space left"),
+    ):
+        finish(record, "text", tmp_path, as_json=False)
+    assert json.loads((tmp_path / "dask.json").read_text()) == record
+
+
+def test_what_was_measured_is_printed_where_it_cannot_be_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    record = {"kind": "bench-dask", "settings": {}, "provenance": {}}
+    with pytest.raises(OvssError, match="cannot be made"):
+        finish(record, "figures", tmp_path / "file", as_json=False)
+    assert capsys.readouterr().out == "figures\n"
+
+
+def test_an_output_folder_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for command in ("salience", "refine", "evaluation", "dask", "tuning"):
+        one_error(ovss(f"{command} --out {tmp_path}/file"), 2, "the folder cannot be made")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ovsslib.datasets import load_dataset
-from support.helpers import one_error, ovss
+from support.helpers import one_error, ovss, write_voc
 
 
 def test_make(tmp_path: Path) -> None:
@@ -22,3 +22,10 @@ def test_make(tmp_path: Path) -> None:
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
     one_error(ovss("diorama", "make", "--split", "vall", "--out", tmp_path / "a"), 2, "vall")
+
+
+def test_another_data_set_is_left_alone(tmp_path: Path) -> None:
+    before = write_voc(tmp_path, 1) / "ImageSets/Segmentation/val.txt"
+    text = before.read_text()
+    one_error(ovss("diorama", "make", "--n", 1, "--out", tmp_path), 2, "another data set's")
+    assert before.read_text() == text

@@ -27,7 +27,7 @@ from ovsslib.cli.doctor import (
 )
 from ovsslib.cli.main import app
 from ovsslib.datasets import FILES
-from support.helpers import ROOT, write_voc
+from support.helpers import ROOT, as_nobody, write_voc
 from support.small_data import write_coco
 
 
@@ -277,3 +277,10 @@ def test_labels_that_are_in_no_files(
     (tmp_path / "coco" / "val2017" / "000000000002.jpg").unlink()
     found = row(data_rows(), "coco-object-instances")
     assert "lacks images or masks of 1 of 3 in val" in found.detail
+
+
+def test_a_user_without_a_home() -> None:
+    code = "from ovsslib.cli.doctor import *; print({row.name for row in model_rows()})"
+    done = as_nobody("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert LAVIS_FILE in done.stdout

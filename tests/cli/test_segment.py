@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ovsslib.cli.segment import output_stems
 from support.helpers import QUICK_OPTIONS as SMALL
-from support.helpers import ovss, write_photo
+from support.helpers import one_error, ovss, write_photo
 
 
 def test_segment_writes_three_files_per_image(tmp_path: Path, tiny: Path) -> None:
@@ -73,12 +74,70 @@ def test_results_beside_the_images_are_not_segmented(tmp_path: Path, tiny: Path)
     assert len(list(tmp_path.iterdir())) == 4
 
 
+LABELME = '{"version": "5.4", "shapes": [], "imagePath": "x.jpg"}'
+FOREIGN = {
+    "x.json": LABELME.encode(),
+    "x_labels.png": b"a mask drawn by hand",
+    "x_overlay.png": b"",
+}
+
+
+@pytest.mark.parametrize("name", [*FOREIGN, "a link", "a pipe"])
+def test_files_of_others_are_not_replaced(tmp_path: Path, tiny: Path, name: str) -> None:
+    """labelme keeps `<stem>.json` beside the image."""
+    photos = [write_photo(tmp_path / f"{stem}.jpg") for stem in ("w", "x", "y")]
+    foreign = tmp_path / (name if name in FOREIGN else "x.json")
+    if name == "a link":
+        foreign.symlink_to(tmp_path / "nowhere")
+    elif name == "a pipe":
+        os.mkfifo(foreign)
+    else:
+        foreign.write_bytes(FOREIGN[name])
+    words = ["segment", *photos, "-c", "car", "--vlm", tiny, "-o", tmp_path, *SMALL]
+    for _ in range(2):  # called again, it replaces its own files as ever
+        done = ovss(*words)
+        assert "2 of 3 images" in done.stdout
+        one_error(done, 1, foreign.name, "x.jpg is left out", "another --out", "--overwrite")
+    assert name not in FOREIGN or foreign.read_bytes() == FOREIGN[name]
+    assert (tmp_path / "w.json").is_file()
+    assert (tmp_path / "y.json").is_file()
+    assert len(list(tmp_path.glob("x*"))) == 2
+    if name == "a pipe":
+        return
+    done = ovss(*words, "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "x.json").read_text())["image"] == "x.jpg"
+
+
+def test_a_mask_corrected_by_hand_is_kept(tmp_path: Path, tiny: Path) -> None:
+    photo, mask = write_photo(tmp_path / "x.jpg"), tmp_path / "x_labels.png"
+    words = ["segment", photo, "-c", "car", "--vlm", tiny, "-o", tmp_path, *SMALL]
+    assert ovss(*words).exit_code == 0
+    with Image.open(mask) as image:
+        corrected = image.copy()
+    corrected.save(mask)  # as a paint program does: without our mark
+    one_error(ovss(*words), 1, "x_labels.png")
+
+
+def test_an_image_called_like_a_result_is_an_image(tmp_path: Path, tiny: Path) -> None:
+    """Also where an annotation beside it makes it look like one."""
+    write_photo(tmp_path / "x_labels.png")
+    (tmp_path / "x.json").write_text(LABELME)
+    done = ovss("segment", tmp_path, "-c", "car", "--vlm", tiny, "-o", tmp_path / "o", *SMALL)
+    assert (tmp_path / "o" / "x_labels.json").is_file(), done.output
+
+
 def test_output_stems_never_meet() -> None:
     paths = [Path(p) for p in ("a/x.jpg", "b/x.jpg", "x-2.jpg", "X.png", "c/x-2.jpg")]
     stems = output_stems(paths)
     assert len({stem.casefold() for stem in stems}) == len(paths)
     assert stems[0] == "x"
     assert stems[2] == "x-2"
+    long = [Path(f"{folder}/{251 * 'x'}.jpg") for folder in "ab"] + [Path(130 * "ä" + ".jpg")]
+    stems = output_stems(long)
+    assert len(set(stems)) == 3
+    assert all(len(f"{stem}_overlay.png".encode()) <= 255 for stem in stems)
+    assert stems[2] == 115 * "ä"
 
 
 def test_the_installed_command_writes_nothing_to_standard_error(tmp_path: Path, tiny: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,42 @@ def test_a_clip_that_is_not_here_is_named(tmp_path: Path) -> None:
 def test_what_would_be_ignored_is_refused_before_the_work(words: list[str], reason: str) -> None:
     done = CliRunner().invoke(app, ["tune", "--limit", "1", "--device", "cpu", *words])
     one_error(done, 2, reason)
+
+
+@pytest.mark.parametrize("option", ["--out", "--study"])
+def test_a_place_that_cannot_be_written_is_named_before_the_search(
+    tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file/p", "folder"):
+        path = tmp_path / f"{place}{'.json' if option == '--out' else '.parquet'}"
+        if place == "folder":
+            path.mkdir()
+        # The model would be looked for first thing of the search.
+        done = CliRunner().invoke(app, ["tune", "--vlm", "nobody/nothing", option, str(path)])
+        one_error(done, 2, "name a file" if place == "folder" else "the folder cannot be made")
+
+
+def test_a_finished_search_is_not_lost(tmp_path: Path) -> None:
+    """The folder was there when the search began and is a file when it ends."""
+    place = tmp_path / "folder"
+
+    def spoil() -> None:
+        for _ in range(1000):
+            if place.is_dir():
+                break
+            time.sleep(0.01)
+        time.sleep(0.1)  # until it has been tried
+        place.rmdir()
+        place.touch()
+
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    words = f"tune --limit 2 --trials 2 --device cpu -o {place}/p.json"
+    done = CliRunner().invoke(app, words.split())
+    thread.join()
+    one_error(done, 2, "the folder cannot be made")
+    assert json.loads(done.stdout)["search"]["trials"] == 2
 
 
 def test_a_study_is_written(tmp_path: Path) -> None:

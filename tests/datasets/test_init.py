@@ -35,3 +35,23 @@ def test_a_voc_folder_is_not_taken_for_diorama(
     write_voc(tmp_path / "VOCdevkit" / "VOC2012", 1)
     monkeypatch.setenv("OVSS_DATA", str(tmp_path))
     assert load_dataset("diorama").root == SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("root", "split", "words"),
+    [
+        (3, "val", "root must be str or PathLike or None, got 3"),
+        (b"voc", "val", "root must be"),
+        (None, None, "split must be str, got None"),
+        (None, ["val"], "split must be str"),
+        (5000 * "x", "val", "no such folder"),
+        (".", 300 * "x", "no such split"),
+    ],
+)
+def test_wrong_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: object, split: object, words: str
+) -> None:
+    monkeypatch.chdir(write_voc(tmp_path, 1))
+    for name in ("voc", "coco-stuff") if "must be" in words else ("voc",):
+        with pytest.raises(OvssError, match=words):
+            load_dataset(name, root, split)  # type: ignore[arg-type]

@@ -118,3 +118,10 @@ def test_unknown_figure_is_an_error(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"miou"', '"mIou"'))
     with pytest.raises(OvssError, match="no figure is called 'mIou'"):
         regress.check(regress.read_expected(path), lambda run: make_result())
+
+
+def test_a_mark_at_the_start_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.json", value=None)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert [run.name for run in regress.read_expected(path)] == ["a"]
+    regress.update(path, regress.check(regress.read_expected(path), lambda run: make_result()))

@@ -49,3 +49,10 @@ def test_no_captions(tmp_path: Path) -> None:
     (tmp_path / "captions.jsonl").unlink()
     with pytest.raises(OvssError, match=r"no captions\.jsonl .* give recorded answers"):
         image_labels(data, "img_0000")
+
+
+def test_a_mark_at_the_start_of_the_file(tmp_path: Path) -> None:
+    data = captioned(tmp_path, ["a cat"])
+    file = tmp_path / "captions.jsonl"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert [data.classes[label - 1] for label in image_labels(data, "img_0000")] == ["cat"]

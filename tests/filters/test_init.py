@@ -27,6 +27,10 @@ def test_settings_of_filters() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
+        (None, {}, "the filter's name must be str, got None"),
+        (["all"], {}, "the filter's name must be str"),
+        ("clip", ["threshold"], "the filter's settings must be Mapping or None"),
+        ("clip", {3: 4}, "unknown setting of clip 3"),
         ("oracle", {"threshold": 0.5}, "the filter 'oracle' has no settings"),
         ("all:x", {}, "the filter 'all' has no settings"),
         ("clip", {"treshold": 0.5}, "unknown setting of clip 'treshold'; did you mean 'threshold'"),

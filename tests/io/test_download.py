@@ -14,6 +14,7 @@ import pytest
 from ovsslib.errors import OvssError
 from ovsslib.io.download import cache_folder, fetch, hub_snapshot, retrieve, split_url
 from support.file_server import FileServer, serving
+from support.helpers import as_nobody
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -165,3 +166,15 @@ def test_hub_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "refs" / "main").write_text("b" * 40)
     assert hub_snapshot("owner/name") == folder / "snapshots" / ("b" * 40)
     assert hub_snapshot("bare-name") is None
+
+
+def test_a_user_without_a_home() -> None:
+    """As in a container: what is not kept anywhere says so; nothing else minds."""
+    code = (
+        "import ovsslib; from ovsslib.io.download import fetch, hub_snapshot; "
+        f"hub_snapshot('owner/name'); fetch('http://localhost/m.pth#sha256={DIGEST}', "
+        "download=True)"
+    )
+    done = as_nobody("-c", code)
+    assert "OvssError: ~/.cache/ovsslib/checkpoints" in done.stderr
+    assert done.stderr.strip().endswith("stands for no home folder here; set HOME, or write it out")

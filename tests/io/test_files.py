@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import check_suffix, read_text, write_atomic
+from ovsslib.io.files import check_file, check_folder, make_folder, read_text, write_atomic
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -77,7 +77,69 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_file_is_refused_by_its_name(tmp_path: Path) -> None:
-    check_suffix(tmp_path / "a.b.json", ".json")
+    check_file(tmp_path / "a.b.json", ".json")
     for name in ("a.yml", "json", "a.json.gz"):
         with pytest.raises(OvssError, match=rf"{name}: the file's name must end in \.json"):
-            check_suffix(tmp_path / name, ".json")
+            check_file(tmp_path / name, ".json")
+    with pytest.raises(OvssError, match="is a folder"):
+        check_file(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_tried_before_the_work() -> None:
+    """Not even the administrator makes a file in `/proc`."""
+    if not Path("/proc/self").is_dir():
+        pytest.skip("there is no /proc on this system")
+    for check, path in ((check_folder, "/proc"), (check_file, "/proc/a.txt")):
+        with pytest.raises(OvssError, match="/proc: cannot be written to"):
+            check(path)
+
+
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, old: str | None) -> None:
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    if old:
+        target.write_text(old)
+    write_atomic(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pipe_and_a_device_are_written_to_and_stay(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    ours, terminal = os.openpty()
+    for path, end in ((pipe, reading), (Path(os.ttyname(terminal)), ours)):
+        check_file(path)
+        write_atomic(path, lambda out: out.write(b"content"))  # type: ignore[attr-defined]
+        assert os.read(end, 99) == b"content"
+        assert not path.is_file()
+    for end in (reading, ours, terminal):
+        os.close(end)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="there is no /dev/fd on this system")
+def test_a_stream_led_to_a_file_is_appended_to(tmp_path: Path) -> None:
+    """As by `ovss table --out /dev/stdout >> log`."""
+    with (tmp_path / "log").open("w") as log:
+        log.write("before\n")
+        log.flush()
+        write_atomic(f"/dev/fd/{log.fileno()}", "after\n")
+    assert (tmp_path / "log").read_text() == "before\nafter\n"
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    name = 251 * "n" + ".txt"
+    assert write_atomic(tmp_path / name, "x").read_text() == "x"
+
+
+def test_no_folder_is_called_as_home_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for write in (make_folder, check_folder, lambda path: write_atomic(path / "a", "x")):
+        with pytest.raises(OvssError, match="~ stands for no home folder"):
+            write(Path("~/results"))
+    assert list(tmp_path.iterdir()) == []

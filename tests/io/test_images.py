@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +80,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     assert opened.size == (40, 20)
     assert opened.getpixel((3, 3))[0] > 180
     assert opened.getpixel((35, 15))[0] < 70
+    assert open_image(opened).tobytes() == opened.tobytes(), "it is turned once"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "YCbCr", "HSV", "LAB", "F", "I"])
@@ -91,6 +96,103 @@ def test_array_and_its_errors() -> None:
     for wrong in (array[..., 0], array.astype(float), array[:0]):
         with pytest.raises(OvssError, match=r"\(H, W, 3\) of uint8"):
             open_image(wrong)
+
+
+def test_tensor_and_its_errors() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(24, dtype=torch.uint8).reshape(3, 2, 4)
+    assert (np.asarray(open_image(tensor)) == tensor.permute(1, 2, 0).numpy()).all()
+    for wrong in (tensor[0], tensor / 255, tensor[:, :0], tensor[None], tensor.permute(1, 2, 0)):
+        with pytest.raises(OvssError, match=r"\(3, H, W\) of uint8"):
+            open_image(wrong)
+    for hollow in (tensor.to("meta"), tensor.to_sparse()):
+        with pytest.raises(OvssError, match="the image: cannot be read"):
+            open_image(hollow)
+
+
+def test_open_files_and_bytes_hold_the_same_image(tmp_path: Path) -> None:
+    path = write_photo(tmp_path / "a.jpg")
+    wanted, data = open_image(path).tobytes(), path.read_bytes()
+    with path.open("rb") as file:
+        file.read(100)  # wherever it stands
+        sources: list[Any] = [str(path), data, bytearray(data), memoryview(data), io.BytesIO(data)]
+        for source in [*sources, file, Image.open(path)]:
+            assert open_image(source).tobytes() == wanted
+        assert not file.closed
+
+
+def _closed(thing: Any) -> Any:
+    thing.close()
+    return thing
+
+
+NO_IMAGES = {
+    "none": (lambda path: None, "NoneType is no image; give a path, an open binary file"),
+    "number": (lambda path: 3, "int is no image"),
+    "list": (lambda path: [path], "list is no image"),
+    "class": (lambda path: Image.Image, "type is no image"),
+    "generator": (lambda path: (_ for _ in [path]), "generator is no image"),
+    "name of bytes": (os.fsencode, "not an image that can be read"),
+    "no bytes": (lambda path: b"", "not an image that can be read"),
+    "half the bytes": (lambda path: path.read_bytes()[:-50], "truncated"),
+    "a truncated file, opened": (
+        lambda path: Image.open(io.BytesIO(path.read_bytes()[:-50])),
+        "truncated",
+    ),
+    "closed file": (lambda path: _closed(path.open("rb")), "closed file"),
+    "closed image": (lambda path: _closed(Image.open(path)), "closed image"),
+    "text": (lambda path: io.StringIO("text"), "cannot be read"),
+    "null character": (lambda path: "a\0b", "null byte"),
+    "too long": (lambda path: 5000 * "x", "File name too long"),
+    "below a file": (lambda path: path / "b.jpg", "no such file"),
+}
+
+
+@pytest.mark.parametrize("case", NO_IMAGES)
+def test_what_is_no_image_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+    make, words = NO_IMAGES[case]
+    with pytest.raises(OvssError, match=words) as caught:
+        open_image(make(write_photo(tmp_path / "a.jpg")))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(OvssError, match="not a file"):
+        open_image(tmp_path / "a.jpg")
+
+
+def exif(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """A block of EXIF with one table: tag, type, count, four bytes of value."""
+    rows = b"".join(struct.pack("<HHL4s", *entry) for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<LH", 8, len(entries)) + rows + bytes(4)
+
+
+SIDEWAYS = (0x0112, 3, 1, b"\6\0\0\0")
+DAMAGED_EXIF = {
+    "a number too large for its tag": (exif((0x0100, 8, 1, b"\xfb\xff\0\0"), SIDEWAYS), True),
+    "bytes where a fraction belongs": (exif(SIDEWAYS, (0x011A, 1, 1, b"a\0\0\0")), True),
+    "a table that is not there": (exif(SIDEWAYS, (0x8769, 4, 1, b"\xff\xff\1\0")), True),
+    "orientation 9": (exif((0x0112, 3, 1, b"\x09\0\0\0")), False),
+    "orientation in words": (exif((0x0112, 2, 4, b"six\0")), False),
+    "two orientations": (exif((0x0112, 3, 2, b"\6\0\6\0")), True),
+    "cut off": (exif(SIDEWAYS)[:20], False),
+    "no table": (b"Exif\0\0garbage", False),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_EXIF)
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_metadata_do_not_hide_the_pixels(tmp_path: Path, case: str, suffix: str) -> None:
+    """A readable orientation holds, whatever else is broken; and `ovss data verify` agrees."""
+    from ovsslib.datasets.verify import image_size
+
+    block, turned = DAMAGED_EXIF[case]
+    path = tmp_path / f"camera.{suffix}"
+    Image.new("RGB", (40, 20)).save(path, exif=block)
+    assert open_image(path).size == ((20, 40) if turned else (40, 20))
+    assert image_size(path) == open_image(path).size
 
 
 def test_opening_does_not_change_the_argument() -> None:

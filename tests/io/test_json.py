@@ -63,3 +63,9 @@ def test_digests_of_results_stay() -> None:
     assert digest({"b": 1, "a": 2}, 64, sort_keys=False, separators=(",", ":")) == (
         hashlib.sha256(b'{"b":1,"a":2}').hexdigest()
     )
+
+
+def test_a_file_name_that_is_no_text_does_not_lose_the_record() -> None:
+    assert json.loads(dumps({"image": "b\udcff.jpg"})) == {"image": "b\ufffd.jpg"}
+    # What a C locale makes of "ä".
+    assert json.loads(dumps({"image": "\udcc3\udca4"})) == {"image": "ä"}

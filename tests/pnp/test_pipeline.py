@@ -277,6 +277,43 @@ def test_user_errors(matcher: BlipMatcher, photos: list[np.ndarray]) -> None:
         PnPOVSS(matcher, CONFIG.replace(head=5))
 
 
+@pytest.mark.parametrize(
+    ("images", "classes", "words"),
+    [
+        (None, None, "a batch is a list of images, got NoneType"),
+        ("photo.jpg", [["cat"]], "a batch is a list of images, got str"),
+        (b"bytes", [["cat"]], "a batch is a list of images, got bytes"),
+        (Image.new("RGB", (4, 4)), [["cat"]], "a batch is a list of images, got Image"),
+        ([], 3, "a batch is a list of lists of classes, got int"),
+        ([Image.new("RGB", (4, 4))], ["cat"], "got the single string 'cat'"),
+        ([Image.new("RGB", (4, 4))], [None], "must be a list of names, got NoneType"),
+    ],
+)
+def test_what_is_no_batch(
+    matcher: BlipMatcher, images: object, classes: object, words: str
+) -> None:
+    with pytest.raises(OvssError, match=words):
+        PnPOVSS(matcher, CONFIG).segment_batch(images, classes)  # type: ignore[arg-type]
+
+
+def test_generators_are_batches(matcher: BlipMatcher, photos: list[np.ndarray]) -> None:
+    """A class list that is a generator used to give an image without a class, in silence."""
+    model = PnPOVSS(matcher, CONFIG)
+    (wanted,) = model.segment_batch(photos[:1], [NAMES])
+    (result,) = model.segment_batch(iter(photos[:1]), ((name for name in NAMES) for _ in "1"))
+    assert same(wanted, result)
+    assert same(wanted, model.segment(torch.tensor(photos[0]).permute(2, 0, 1), iter(NAMES)))
+
+
+def test_load_takes_models_and_presets_only() -> None:
+    for vlm in (None, 3, b"micro-blip", ["micro-blip"], torch.nn.Linear(1, 1)):
+        with pytest.raises(OvssError, match="vlm must be a name, a folder or a loaded model"):
+            ovsslib.load("pnp-ovss", vlm=vlm)
+    for preset in (3, ["blip"], b"blip", "", {}):
+        with pytest.raises(OvssError, match="unknown preset"):
+            ovsslib.load("pnp-ovss", preset=preset)
+
+
 def test_load(tiny_blip: Path, matcher: BlipMatcher) -> None:  # noqa: F811
     model = ovsslib.load("pnp-ovss", vlm=tiny_blip, device="cpu", layer=1, head=None, crf=False)
     assert model.name == "pnp-ovss"

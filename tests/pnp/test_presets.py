@@ -103,3 +103,10 @@ def test_a_small_model_of_any_name_works(tiny_blip: Path, tmp_path: Path) -> Non
 def test_unknown_settings(tiny_blip: Path) -> None:  # noqa: F811
     with pytest.raises(OvssError, match="unknown setting 'treshold'"):
         default_config(make_matcher(tiny_blip, "mine"), treshold=0.1)
+
+
+def test_a_preset_file_by_path_and_with_a_mark_at_its_start(tmp_path: Path) -> None:
+    """Some editors begin UTF-8 with a mark."""
+    text = json.dumps({"config": PRESETS["blip"].to_dict()})
+    (tmp_path / "p.json").write_text(text, encoding="utf-8-sig")
+    assert preset(tmp_path / "p.json") == preset(str(tmp_path / "p.json")) == PRESETS["blip"]

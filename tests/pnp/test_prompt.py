@@ -182,6 +182,12 @@ def test_token_span_skips_special_and_empty_tokens() -> None:
         (["cat", "dog", "Cat"], r"'Cat' is given twice \(places 1 and 3\)"),
         (["hot dog", "hot  dog"], "given twice"),
         (["cat", 3], "class 2 is not a string: 3"),
+        (["cat", b"dog"], "class 2 is not a string: b'dog'"),
+        (None, "must be a list of names, got NoneType"),
+        (3, "must be a list of names, got int"),
+        (b"cat", "must be a list of names, got bytes"),
+        ({"cat", "dog"}, "must be a list of names, got set"),
+        (["cat", "\udcff"], r"class 2 is not UTF-8 text: '\\udcff'"),
     ],
 )
 def test_bad_classes(classes: list[str], message: str) -> None:
@@ -191,3 +197,9 @@ def test_bad_classes(classes: list[str], message: str) -> None:
 
 def test_empty_list_from_a_filter() -> None:
     assert check_classes([], allow_empty=True) == ()
+
+
+def test_names_are_taken_once() -> None:
+    """A generator gives them once, and a filter may give any list."""
+    assert check_classes(name for name in ["cat", "dog"]) == ("cat", "dog")
+    assert check_classes(dict.fromkeys(["dog", "cat"])) == ("dog", "cat")

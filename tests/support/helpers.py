@@ -7,6 +7,9 @@ with `save_pretrained` and read back as any checkpoint is.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +171,16 @@ def one_error(done: object, status: int, *words: str) -> None:
     for word in words:
         assert word in line
     assert "Traceback" not in done.output
+
+
+def as_nobody(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user without an entry in the list of users, without `HOME` and rights."""
+    user = ["unshare", "-U", "--map-user=12345", "--map-group=12345"]
+    try:
+        subprocess.run([*user, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there is no way here to become another user")
+    names = ("HOME", "OVSS_CACHE", "XDG_CACHE_HOME", "HF_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    command = [*user, sys.executable, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

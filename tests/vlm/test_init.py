@@ -43,6 +43,12 @@ def test_unknown_name() -> None:
         load_vlm("micro-blib")
 
 
+@pytest.mark.parametrize("name", [None, 3, b"micro-blip", ["micro-blip"], "", 5000 * "x", "a\0b"])
+def test_what_is_no_name(name: object) -> None:
+    with pytest.raises(OvssError, match=r"vlm must be str or PathLike|unknown vision-language"):
+        load_vlm(name)  # type: ignore[arg-type]
+
+
 def test_hub_id_without_network() -> None:
     with pytest.raises(OvssError, match=r"'nobody/nothing' is not on this machine: fetch it with"):
         load_vlm("nobody/nothing")

@@ -14,9 +14,8 @@ from ovsslib.bench.tables import (
     versus_text,
 )
 from ovsslib.cli._common import debugging, new_app, note, numbers, plain_output, sizes_of
-from ovsslib.cli.bench.tuning import finish, tuning
+from ovsslib.cli.bench.tuning import OUT, finish, tuning
 
-OUT = typer.Option(None, "--out", "-o", help="Folder for the results file.")
 AS_JSON = typer.Option(False, "--json", help="Print the results file instead of text.")
 DEVICE = typer.Option(None, help="Such as cpu or cuda:0; without it, the best.")
 THREADS = typer.Option(None, min=1, help="Threads of the model; without it, torch's choice.")

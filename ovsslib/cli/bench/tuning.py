@@ -12,6 +12,16 @@ from ovsslib.bench.tables import file_name, tuning_text
 from ovsslib.cli._common import debugging, note, plain_output, settings
 
 
+def _checked(out: Path | None) -> Path | None:
+    """The folder, made and tried before anything is measured."""
+    from ovsslib.io.files import check_folder
+
+    return out if out is None else check_folder(out)
+
+
+OUT = typer.Option(None, "--out", "-o", help="Folder for the results file.", callback=_checked)
+
+
 def tuning(
     ctx: typer.Context,
     *,
@@ -35,7 +45,7 @@ def tuning(
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the results file."),
+    out: Path | None = OUT,
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
 ) -> None:
     r"""Candidates per minute from stored maps against running the pipeline for each.
@@ -78,13 +88,12 @@ def tuning(
 
 
 def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:
-    """Print a record, and store it if there is a folder."""
+    """Store a record if there is a folder, and print it."""
     content = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    typer.echo(content.rstrip() if as_json else text)
-    if out is None:
-        return
-    from ovsslib.io.files import write_atomic
+    try:  # what was measured must be lost neither with the file nor with standard output
+        if out is not None:
+            from ovsslib.io.files import write_atomic
 
-    stored = write_atomic(out / f"{file_name(record)}.json", content)
-    if not as_json:
-        typer.echo(f"written: {stored}")
+            text += f"\nwritten: {write_atomic(out / f'{file_name(record)}.json', content)}"
+    finally:
+        typer.echo(content.rstrip() if as_json else text)

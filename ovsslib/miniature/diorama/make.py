@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
+from ovsslib.io.files import check_folder
 from ovsslib.io.palette import voc_palette
 from ovsslib.miniature.diorama.captions import describe, noticeable
 from ovsslib.miniature.diorama.colours import HELD_OUT
@@ -58,12 +59,18 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
     Writes `JPEGImages/<id>.jpg`, `SegmentationClass/<id>.png` (VOC palette, 255 on borders),
     `ImageSets/Segmentation/<split>.txt` and the split's lines of `captions.jsonl`. Other splits
     below the same root stay as they are.
+
+    Raises:
+        OvssError: The folder cannot be written to, or holds another data set's split of this name.
     """
     if n < 1:
         raise OvssError(f"a split needs at least one image, got n={n}")
     lists = root / "ImageSets" / "Segmentation"
     for folder in (root / "JPEGImages", root / "SegmentationClass", lists):
-        folder.mkdir(parents=True, exist_ok=True)
+        check_folder(folder)
+    listing = lists / f"{split}.txt"
+    if listing.exists() and not listing.read_bytes().startswith(f"{split}_0".encode()):
+        raise OvssError(f"{listing}: lists another data set's images; choose another --out")
     ids, lines = [], []
     for index in range(n):
         image_id = f"{split}_{index:05d}"
@@ -77,7 +84,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
         lines.append(json.dumps({"id": image_id, "split": split, "captions": captions}))
         ids.append(image_id)
         yield image_id
-    (lists / f"{split}.txt").write_text("\n".join(ids) + "\n")
+    listing.write_text("\n".join(ids) + "\n")
     book = root / "captions.jsonl"
     others = book.read_text().splitlines() if book.exists() else []
     kept = [line for line in others if json.loads(line)["split"] != split]

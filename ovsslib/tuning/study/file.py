@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import check_suffix, write_atomic
+from ovsslib.io.files import check_file, write_atomic
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.search import Space
 
@@ -75,7 +75,7 @@ def save_study(study: Study, path: str | PathLike[str]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_suffix(path, ".parquet")
+    check_file(path, ".parquet")
     occurs = (study.truth > 0) | study.predicted.any(0)
     occurs[:, 0] = True
     image, label = np.nonzero(occurs)
