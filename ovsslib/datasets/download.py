@@ -152,7 +152,7 @@ def _is_unpacked(mark: Path, folder: Path) -> bool:
 def _retrieve(source: Archive, path: Path, mirror: str | None) -> None:
     own = (source.address, *source.others)
     problems = []
-    for address in (f"{mirror.rstrip('/')}/{source.file}",) if mirror else own:
+    for address in (f"{mirror.rstrip('/')}/{source.file}",) if mirror is not None else own:
         try:
             retrieve(address, path, source.checksum)
         except OvssError as error:
