@@ -44,6 +44,7 @@ def localise(
 
         from ovsslib.datasets import load_dataset
         from ovsslib.evaluate.localisation import layer_head_auc
+        from ovsslib.io.files import write_atomic
         from ovsslib.vlm import load_vlm
 
         data = load_dataset(dataset, root, split)
@@ -56,8 +57,7 @@ def localise(
             tables.append(table)
     rows = pd.concat(tables)
     if out:
-        rows.to_csv(out, index=False)
-        note(f"written: {out}")
+        note(f"written: {write_atomic(out, rows.to_csv(index=False))}")
     for (name, kind), group in rows.groupby(["vlm", "salience"], sort=False):
         grid = group.pivot(index="layer", columns="head", values="auc").round(3)
         typer.echo(f"{name}, {kind} ({len(data.ids[:limit])} images)\n{grid.to_string()}\n")

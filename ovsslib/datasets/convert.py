@@ -23,7 +23,7 @@ from ovsslib.datasets.coco_object import decode, load_object_labels
 from ovsslib.datasets.context import CONTEXT60, CONTEXT_IDS, ids_table, voc_first_table
 from ovsslib.datasets.folder import LabelError, read_label
 from ovsslib.errors import OvssError
-from ovsslib.io.files import write_atomic
+from ovsslib.io.files import make_folder, only_one, write_atomic
 from ovsslib.types import Progress
 
 FORMS = ("trainval_merged.json", "trainval", "59_context_labels")
@@ -198,7 +198,8 @@ def _write(
 ) -> int:
     """Write a mode L PNG per name; returns how many."""
     items = progress(names, f"writing {target.name}", len(names)) if progress else names
-    for name in items:
-        image = Image.fromarray(label_of(name))
-        write_atomic(target / f"{name}{suffix}.png", partial(image.save, format="PNG"))
+    with only_one(make_folder(target)):
+        for name in items:
+            image = Image.fromarray(label_of(name))
+            write_atomic(target / f"{name}{suffix}.png", partial(image.save, format="PNG"))
     return len(names)

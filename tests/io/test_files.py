@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import check_suffix, write_atomic
+from ovsslib.io.files import check_suffix, only_one, write_atomic
 
 
 def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -51,3 +51,16 @@ def test_a_file_is_refused_by_its_name(tmp_path: Path) -> None:
     for name in ("a.yml", "json", "a.json.gz"):
         with pytest.raises(OvssError, match=rf"{name}: the file's name must end in \.json"):
             check_suffix(tmp_path / name, ".json")
+
+
+@pytest.mark.parametrize("place", ["folder", "new file"])
+def test_one_at_a_time(tmp_path: Path, place: str) -> None:
+    path = tmp_path if place == "folder" else tmp_path / "a.lock"
+    for _ in range(2):  # and again when the first is done
+        with only_one(path), pytest.raises(OvssError, match="another process is writing there"):
+            only_one(path).__enter__()
+
+
+def test_a_place_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OvssError, match="cannot be opened"), only_one(tmp_path / "a" / "b"):
+        pass

