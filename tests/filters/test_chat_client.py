@@ -233,13 +233,12 @@ def test_numbers_out_of_range(settings: dict) -> None:
 
 
 def test_what_cannot_come_right_is_not_tried_again(chat: ChatServer, key: str) -> None:
-    """No server has this name; and one without TLS never gets a certificate."""
-    for url in ("http://nobody.invalid/v1", chat.url.replace("http:", "https:")):
-        begin = time.monotonic()
-        with pytest.raises(ServerError, match=r"cannot be asked \(.*\); check base_url") as error:
-            asker(chat, base_url=url)
-        assert error.value.final
-        assert time.monotonic() - begin < 5
+    """A server without TLS never gets a certificate, however often it is asked."""
+    begin = time.monotonic()
+    with pytest.raises(ServerError, match=r"cannot be asked \(.*\); check base_url") as error:
+        asker(chat, base_url=chat.url.replace("http:", "https:"), attempts=8)
+    assert error.value.final
+    assert time.monotonic() - begin < 5
     assert chat.requests == []
 
 
