@@ -26,13 +26,22 @@ export PYTHONHASHSEED ?= 0
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
+# $(call need,PROGRAM,CONDITION,WHAT IT IS OTHERWISE,WHAT TO DO): Python 2 must be able to read the line, too.
+define need
+@shown=$$($(1) -c 'import sys; print("this Python: %s" % ($(2)))' 2>&1 | tr -s '\n' ' ') || true; \
+  case "$$shown" in \
+  *"this Python: True"*) ;; \
+  *"this Python: False"*) echo "error: $(1) $(3); $(4)"; exit 1;; \
+  *) echo "error: $(1) cannot be run (it printed: $${shown:-nothing}); $(4)"; exit 1;; \
+  esac
+endef
+
 install: $(STAMP) ## make the virtual environment (the other targets do it too); TORCH=cpu: without CUDA
 
 # Installed once; again when the pins or the project file change.
 $(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
 	@case "$(TORCH)" in cuda|cpu) ;; *) echo "error: TORCH=$(TORCH) is unknown; use cuda or cpu"; exit 1;; esac
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is older than 3.11; say which to use: make PYTHON=python3.12"; exit 1; }
+	$(call need,$(PYTHON),sys.hexversion >= 0x030b0000,is older than 3.11,say which to use: make PYTHON=python3.12)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# pydensecrf2 is built from source with a Cython that knows no Python 3.13: there, with a newer one
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
@@ -66,8 +75,7 @@ install-lavis: $(STAMP_LAVIS) ## make LAVIS's virtual environment (test-lavis do
 
 # Most of its modules are never imported: compiling them all would take longer than the tests.
 $(STAMP_LAVIS): requirements-lavis.lock pyproject.toml
-	@$(PYTHON_LAVIS) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "error: LAVIS's libraries need Python 3.11; say where it is: make test-lavis PYTHON_LAVIS=..."; exit 1; }
+	$(call need,$(PYTHON_LAVIS),sys.hexversion >> 16 == 0x030b,is not Python 3.11,LAVIS's libraries need that one: make test-lavis PYTHON_LAVIS=...)
 	@test -x $(VENV_LAVIS)/bin/python || $(PYTHON_LAVIS) -m venv $(VENV_LAVIS)
 	$(VENV_LAVIS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
 	  -r requirements-lavis.lock

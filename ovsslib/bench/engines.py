@@ -25,13 +25,13 @@ from ovsslib.datasets.coco_stuff import COCO_CLASSES, COCO_STUFF
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.engines import HERE, LOCAL, Engine, run_all
 from ovsslib.evaluate.fingerprint import code_digest
-from ovsslib.evaluate.pool import ordered
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.resume import SIZE, ShardJob
 from ovsslib.evaluate.shard_file import cut, write
 from ovsslib.evaluate.spec import RunSpec
 from ovsslib.evaluate.stages import Pending, refine_and_score
 from ovsslib.io.json import dumps, plain
+from ovsslib.io.pool import ordered
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.presets import preset

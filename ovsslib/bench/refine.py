@@ -12,8 +12,8 @@ import numpy as np
 
 from ovsslib.bench.case import class_names, synthetic_image
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.pool import close
 from ovsslib.evaluate.result import RunResult
+from ovsslib.io.pool import close
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.presets import preset

@@ -17,8 +17,8 @@ from ovsslib.bench.case import Case, Spec, prepare
 from ovsslib.bench.machine import alternate, count_flops, matmul_rate, seconds
 from ovsslib.bench.memory import resident
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.pool import ordered
 from ovsslib.evaluate.run import compute_place
+from ovsslib.io.pool import ordered
 from ovsslib.io.provenance import provenance
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.result import Maps

@@ -15,6 +15,7 @@ from typing import Any
 
 from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
+from ovsslib.io.files import only_one
 
 _RAW = {
     "a table that is not rendered": re.compile(r"^\s*\|.*\|\s*$|\|\s*:?-{2,}", re.M),
@@ -115,20 +116,24 @@ def make_book(
         The book's first page.
 
     Raises:
-        OvssError: See `execute` and `build`; or an executed copy is missing.
+        OvssError: See `execute` and `build`; or an executed copy is missing, or another process
+            builds the same book.
     """
     if not (root / "book" / "_toc.yml").is_file():
         raise OvssError(f"{root} has no book/_toc.yml: the book is built from a checkout")
-    target = root / "book" / "executed"
-    if not skip_execute:
-        chosen = select(root / "notebooks", only)
-        say(f"running {len(chosen)} notebooks, {jobs} at a time")
-        figures = root / "book" / "_static" / "generated"
-        execute(chosen, target, given or {}, figures=figures, jobs=jobs, say=say)
-    missing = [
-        path.stem for path in select(root / "notebooks") if not (target / path.name).is_file()
-    ]
-    if missing:
-        raise OvssError(f"not executed yet: {', '.join(missing)}; run `ovss book` without --only")
-    say("building the pages")
-    return build(root)
+    with only_one(root / "book", "is building the book"):
+        target = root / "book" / "executed"
+        if not skip_execute:
+            chosen = select(root / "notebooks", only)
+            say(f"running {len(chosen)} notebooks, {jobs} at a time")
+            figures = root / "book" / "_static" / "generated"
+            execute(chosen, target, given or {}, figures=figures, jobs=jobs, say=say)
+        missing = [
+            path.stem for path in select(root / "notebooks") if not (target / path.name).is_file()
+        ]
+        if missing:
+            raise OvssError(
+                f"not executed yet: {', '.join(missing)}; run `ovss book` without --only"
+            )
+        say("building the pages")
+        return build(root)

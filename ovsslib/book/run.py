@@ -17,6 +17,7 @@ from typing import Any
 
 from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET
 from ovsslib.errors import OvssError
+from ovsslib.io.pool import check_main
 from ovsslib.lookup import check_names
 from ovsslib.redact import redacted
 
@@ -93,6 +94,7 @@ def execute(
     for path in notebooks:
         check_parameters(path, given)
     target.mkdir(parents=True, exist_ok=True)
+    check_main()
     failures = []
     # spawned, not forked: the children start without this process's threads
     with ProcessPoolExecutor(max(1, jobs), mp_context=get_context("spawn")) as pool:

@@ -48,6 +48,7 @@ def localise(
 
         from ovsslib.datasets import load_dataset
         from ovsslib.evaluate.localisation import layer_head_auc
+        from ovsslib.io.files import write_atomic
         from ovsslib.vlm import load_vlm
 
         data = load_dataset(dataset, root, split)

@@ -127,7 +127,7 @@ def train(
     with plain_output(debug=debugging(ctx)):
         import torch
 
-        from ovsslib.io.files import check_folder
+        from ovsslib.io.files import check_folder, only_one
         from ovsslib.miniature.training.cache import HELD, SHARD, prepare
         from ovsslib.miniature.training.card import finish
         from ovsslib.miniature.training.loop import Schedule
@@ -151,11 +151,12 @@ def train(
         if size.side % size.patch:
             raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")
         begun = time.strftime("%Y-%m-%d")
-        records = begin(schedule, recipe, cache, folder, every, size)
-        for record in progress(records, model, schedule.steps):
-            if "elapsed" in record:
-                note(json.dumps(record))
-        typer.echo(f"{model} is in {finish(folder, out, model, begun)}")
+        with only_one(folder, "is training"):
+            records = begin(schedule, recipe, cache, folder, every, size)
+            for record in progress(records, model, schedule.steps):
+                if "elapsed" in record:
+                    note(json.dumps(record))
+            typer.echo(f"{model} is in {finish(folder, out, model, begun)}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

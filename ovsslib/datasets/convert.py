@@ -23,7 +23,7 @@ from ovsslib.datasets.coco_object import decode, load_object_labels
 from ovsslib.datasets.context import CONTEXT60, CONTEXT_IDS, ids_table, voc_first_table
 from ovsslib.datasets.folder import LabelError, read_label
 from ovsslib.errors import OvssError
-from ovsslib.io.files import read_text, write_atomic
+from ovsslib.io.files import make_folder, only_one, read_text, write_atomic
 from ovsslib.types import Progress
 
 FORMS = ("trainval_merged.json", "trainval", "59_context_labels")
@@ -201,13 +201,14 @@ def _write(
     """Write a mode L PNG per name; returns why some could not be made."""
     faults = []
     items = progress(names, f"writing {target.name}", len(names)) if progress else names
-    for name in items:
-        try:
-            image = Image.fromarray(label_of(name))
-        except OvssError as fault:
-            faults.append(fault)
-            continue
-        write_atomic(target / f"{name}{suffix}.png", partial(image.save, format="PNG"))
+    with only_one(make_folder(target)):
+        for name in items:
+            try:
+                image = Image.fromarray(label_of(name))
+            except OvssError as fault:
+                faults.append(fault)
+                continue
+            write_atomic(target / f"{name}{suffix}.png", partial(image.save, format="PNG"))
     return faults
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ovsslib.errors import OvssError
 from ovsslib.io.download import file_name, retrieve
-from ovsslib.io.files import read_text, write_atomic
+from ovsslib.io.files import make_folder, only_one, read_text, write_atomic
+from ovsslib.io.network import check_address
 from ovsslib.lookup import pick
 
 
@@ -122,26 +123,39 @@ def download(
 
     Raises:
         OvssError: Unknown name; a download failed or has another checksum; an archive is damaged;
-            the root cannot be written.
+            the root cannot be written; another process downloads the same file there.
     """
     if name == "diorama":
         raise OvssError("diorama is not downloaded; ovss diorama make draws it")
+    if mirror is not None:
+        check_address(mirror, "the mirror")
     folders = []
     for source in pick("download", name, SOURCES):
-        folder = root / source.into
-        folders.append(folder)
-        if not source.is_archive:
-            _retrieve(source, folder / source.file, mirror)
-            continue
-        archive = root / DOWNLOADS / source.file
-        mark = archive.with_name(source.file + ".unpacked")
-        if again or not _is_unpacked(mark, folder):
-            mark.unlink(missing_ok=True)
-            _retrieve(source, archive, mirror)
-            write_atomic(mark, f"{source.address}\n{_unpack(archive, folder, source.members)}\n")
-        if not keep:
-            archive.unlink(missing_ok=True)
+        folders.append(root / source.into)
+        lock = root / DOWNLOADS / f"{source.file}.lock"
+        make_folder(lock.parent)
+        with only_one(lock, "is downloading"):
+            try:
+                _download(source, root, mirror, keep=keep, again=again)
+            finally:
+                lock.unlink()
     return folders
+
+
+def _download(source: Archive, root: Path, mirror: str | None, *, keep: bool, again: bool) -> None:
+    """`download` for one file."""
+    folder = root / source.into
+    if not source.is_archive:
+        _retrieve(source, folder / source.file, mirror)
+        return
+    archive = root / DOWNLOADS / source.file
+    mark = archive.with_name(source.file + ".unpacked")
+    if again or not _is_unpacked(mark, folder):
+        mark.unlink(missing_ok=True)
+        _retrieve(source, archive, mirror)
+        write_atomic(mark, f"{source.address}\n{_unpack(archive, folder, source.members)}\n")
+    if not keep:
+        archive.unlink(missing_ok=True)
 
 
 def _is_unpacked(mark: Path, folder: Path) -> bool:
@@ -153,7 +167,7 @@ def _is_unpacked(mark: Path, folder: Path) -> bool:
 def _retrieve(source: Archive, path: Path, mirror: str | None) -> None:
     own = (source.address, *source.others)
     problems = []
-    for address in (f"{mirror.rstrip('/')}/{source.file}",) if mirror else own:
+    for address in (f"{mirror.rstrip('/')}/{source.file}",) if mirror is not None else own:
         try:
             retrieve(address, path, source.checksum)
         except OvssError as error:

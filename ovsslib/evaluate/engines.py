@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
-from ovsslib.evaluate.pool import end_with, one_thread
 from ovsslib.io.files import read_text
+from ovsslib.io.pool import check_main, end_with, one_thread, why_none_starts
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -103,6 +103,7 @@ def _in_processes(
     function: Callable[[J], R], jobs: Sequence[J], workers: int, say: Callable[[str], None]
 ) -> Iterator[R]:
     """Jobs in processes of this machine; when one dies, the others' work goes on in a new pool."""
+    check_main()
     left = dict(enumerate(jobs))
     context = get_context("spawn")
     for attempt in range(TRIES + 1):
@@ -121,6 +122,8 @@ def _in_processes(
                 yield result
             return
         except BrokenExecutor as error:
+            if len(left) == len(jobs) and (reason := why_none_starts()):
+                raise OvssError(reason) from error
             if attempt == TRIES:
                 raise OvssError(
                     f"worker processes died {TRIES + 1} times (for want of memory, as a rule); use "
@@ -179,6 +182,10 @@ def _dask(address: str, workers: int, say: Callable[[str], None]) -> Iterator[An
     }
     with _hushed(), dask.config.set(settings), contextlib.ExitStack() as stack:
         if address == LOCAL:
+            # Asked before: Dask would start such processes again and print all they say.
+            check_main()
+            if reason := why_none_starts():
+                raise OvssError(reason)
             where: Any = stack.enter_context(
                 LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
             )

@@ -23,7 +23,6 @@ from typing import Any
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.engines import HERE, SLOT, Engine, run_all
 from ovsslib.evaluate.fingerprint import code_digest, folder
-from ovsslib.evaluate.pool import close
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.run import groups, load_models, measure, open_task
 from ovsslib.evaluate.shard_file import Shard, cut, merge, read, write
@@ -31,6 +30,7 @@ from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.evaluate.task import Task
 from ovsslib.io.files import make_folder
 from ovsslib.io.json import plain
+from ovsslib.io.pool import check_main, close
 
 SIZE = 32
 """Pictures of a shard."""
@@ -86,6 +86,8 @@ def run_sharded(
         OvssError: As `ovsslib.evaluate.run.run_many`; or shards cannot be written, or workers died
             too often. Finished shards are kept.
     """
+    if engine != HERE or execution.refiners:
+        check_main()
     results: dict[str, RunResult] = {}
     for group in groups(specs):
         results |= _run_group(group, Path(store).resolve(), execution, engine, size, fresh, tell)

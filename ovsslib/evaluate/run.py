@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ovsslib.datasets import load_dataset
-from ovsslib.evaluate.pool import ordered
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.spec import SERIAL, Execution, Log, RunSpec
 from ovsslib.evaluate.stages import pending_images, refine_and_score
 from ovsslib.evaluate.task import Task, batches, make_task
+from ovsslib.io.pool import ordered
 from ovsslib.io.provenance import provenance
 from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.config import PnPConfig

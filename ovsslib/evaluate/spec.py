@@ -88,7 +88,7 @@ class Execution:
         root: Folder of the data set; None for the usual one.
         progress: Shows progress; None for silence.
         keep: Whether the refining processes stay for the next run, see
-            `ovsslib.evaluate.pool.ordered`.
+            `ovsslib.io.pool.ordered`.
         download: Whether the network may be used for models that are not on this machine.
     """
 

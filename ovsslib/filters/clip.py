@@ -13,6 +13,7 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.filters.base import MOST, check_limits
 from ovsslib.filters.thresholded import ThresholdedFilter
+from ovsslib.io.download import hub_folder
 from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
@@ -171,12 +172,10 @@ def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | No
         if (folder / "open_clip_config.json").is_file():
             return f"local-dir:{folder}", None
     if name.count("/") == 1 and ":" not in name and not name.startswith((".", "/", "~")):
-        from huggingface_hub import snapshot_download
-
         try:
-            return f"local-dir:{snapshot_download(name, local_files_only=not download)}", None
-        except (OSError, ValueError, RuntimeError) as error:
-            raise OvssError(f"CLIP model {name!r} is not on this machine; {_ADVICE}") from error
+            return f"local-dir:{hub_folder(name, download=download)}", None
+        except OvssError as error:
+            raise OvssError(f"CLIP {error}; {_ADVICE}") from error
     architecture, _, weights = name.partition(":")
     if not weights or not (download or Path(weights).is_file()):
         raise OvssError(f"CLIP model {name!r} is not on this machine; {_ADVICE}")

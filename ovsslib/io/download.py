@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ovsslib.errors import OvssError
 from ovsslib.io.files import make_folder
+from ovsslib.io.network import causes, check_network, hopeless
 
 
 def cache_folder() -> Path:
@@ -115,7 +116,8 @@ def retrieve(address: str, path: Path, checksum: str | None = None) -> Path:
         `path`.
 
     Raises:
-        OvssError: The download failed, the checksum is wrong, or the file cannot be written.
+        OvssError: The address or the network's settings are wrong, the download failed, the
+            checksum is wrong, or the file cannot be written.
         KeyboardInterrupt: With a note that says how to download the file resumably.
     """
     try:
@@ -124,6 +126,7 @@ def retrieve(address: str, path: Path, checksum: str | None = None) -> Path:
         raise OvssError("downloads need pooch; python -m pip install pooch") from error
     from requests.exceptions import RequestException
 
+    check_network(address, address, "requests")
     make_folder(path.parent)
     pooch.get_logger().setLevel("WARNING")
     bar = sys.stderr.isatty() and not os.environ.get("OVSS_QUIET")
@@ -150,10 +153,10 @@ def _failure(error: Exception, address: str, path: Path) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}; check the address"
-    cause: BaseException = error  # requests and urllib3 wrap the cause in errors of their own
-    while cause.__context__ is not None:
-        cause = cause.__context__
+    *_, cause = causes(error)
     reason = " ".join((str(cause) or type(cause).__name__).split())
+    if hopeless(error):
+        return f"the download failed ({reason}); check the address, proxies and certificates"
     return f"the download failed ({reason}); try again, or {_resumable(address, path)}"
 
 
@@ -162,6 +165,32 @@ def _resumable(address: str, path: Path) -> str:
         "download it so that it can be resumed: "
         f"curl -fL -C - -o {shlex.quote(str(path))} {shlex.quote(address)}"
     )
+
+
+def hub_folder(repo: str, *, download: bool) -> Path:
+    """The complete folder of a Hugging Face repository, from the local cache or the hub.
+
+    Args:
+        repo: `"owner/name"`.
+        download: Whether the network may be used.
+
+    Raises:
+        OvssError: It is not on this machine; with the reason where it was to be fetched.
+    """
+    if download:
+        server = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        check_network(server, "$HF_ENDPOINT", "httpx")
+        if re.search(r"[^ -~]", os.environ.get("HF_TOKEN", "").strip()):
+            raise OvssError("$HF_TOKEN holds a character that no token has; set it to that alone")
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(repo, local_files_only=not download))
+    except (OSError, ValueError, RuntimeError) as error:
+        how = f"fetch it with `hf download {repo}`, or load with download=True"
+        if download:
+            how = f"the download failed ({(str(error) or type(error).__name__).splitlines()[0]})"
+        raise OvssError(f"model {repo!r} is not on this machine: {how}") from error
 
 
 def hub_snapshot(repo: str) -> Path | None:

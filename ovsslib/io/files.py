@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,42 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         reason = error.strerror or error
         raise OvssError(f"{path}: the folder cannot be made ({reason}); {_ADVICE}") from error
     return Path(path)
+
+
+@contextlib.contextmanager
+def only_one(path: str | os.PathLike[str], does: str = "is writing") -> Iterator[None]:
+    """Keep other processes out of a shared place as long as this one writes there.
+
+    Windows, and some network file systems, have no such lock: there nobody is kept out.
+
+    Args:
+        path: A folder that is there, or a file, which is made when missing.
+        does: What the other process does.
+
+    Raises:
+        OvssError: Another process is there, or the place cannot be opened.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder = os.path.isdir(path)
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OvssError(
+            f"{path}: cannot be opened ({error.strerror or error}); {_ADVICE}"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OvssError(
+                f"{path}: another process {does} there; wait until it is done"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)

@@ -77,7 +77,9 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
             )
         folder = folders[0]
     elif name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        folder = _hub_folder(name, download=download)
+        from ovsslib.io.download import hub_folder
+
+        folder = hub_folder(name, download=download)
     else:
         raise unknown("vision-language model (nor is it a folder or a hub id)", name, MICRO_MODELS)
     if not (folder / "config.json").is_file():
@@ -96,21 +98,6 @@ def _checkpoint_file(name: str, *, download: bool) -> Path | None:
     if name.endswith(_FILE_ENDINGS) and not os.path.isdir(name):
         raise OvssError(f"{name}: no such file; give a checkpoint that LAVIS wrote")
     return None
-
-
-def _hub_folder(repo: str, *, download: bool) -> Path:
-    """Folder of a hub checkpoint in the local cache, filled from the network only if wanted."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repo, local_files_only=not download))
-    except (OSError, ValueError, RuntimeError) as error:
-        how = (
-            f"the download failed ({(str(error) or type(error).__name__).splitlines()[0]})"
-            if download
-            else f"fetch it with `hf download {repo}`, or load with download=True"
-        )
-        raise OvssError(f"model {repo!r} is not on this machine: {how}") from error
 
 
 def load_vlm(

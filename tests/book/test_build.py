@@ -9,6 +9,7 @@ import pytest
 
 from ovsslib.book.build import build, faults, make_book
 from ovsslib.errors import OvssError
+from ovsslib.io.files import only_one
 from support.helpers import ROOT
 from support.notebooks import write_notebook
 
@@ -121,3 +122,13 @@ def test_a_broken_page_stops_the_build(checkout: Path) -> None:
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
     with pytest.raises(OvssError, match=r"pages \(3\): .*missing: gone\.png.*figure.*table"):
         build(checkout)
+
+
+def test_one_build_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text("")
+    with (
+        only_one(tmp_path / "book"),
+        pytest.raises(OvssError, match="another process is building the book there"),
+    ):
+        make_book(tmp_path)

@@ -225,3 +225,11 @@ def test_official_addresses() -> None:
                 assert len(digits) == 2 * hashlib.new(kind).digest_size
             assert source.checksum or not source.others
     assert Archive("http://e.org/a.zip", "").file == "a.zip"
+
+
+@pytest.mark.parametrize("mirror", ["", "files.example.org", "http://127.0.0.1:x"])
+def test_a_mirror_that_is_no_address(tmp_path: Path, mirror: str) -> None:
+    """Nothing is asked for, at the official address neither."""
+    with pytest.raises(OvssError, match=r"an address looks like http://"):
+        download("voc", tmp_path / "data", mirror=mirror)
+    assert not (tmp_path / "data").exists()

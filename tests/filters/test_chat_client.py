@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 
 import pytest
@@ -164,7 +165,7 @@ def test_the_key_shows_nowhere(
     assert chat.keys == [f"Bearer {key}"] * len(chat.keys)
 
 
-@pytest.mark.parametrize("bad", ["\n", "\r\n", "\t", "\x7f", "é", "\u2028", "\udcff"])
+@pytest.mark.parametrize("bad", ["\n", "\r\n", "\t", "\x7f", "é", "\u2013", "\u2028", "\udcff"])
 def test_a_key_that_no_header_can_hold_is_refused_before_a_request(
     chat: ChatServer, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
@@ -195,9 +196,50 @@ def test_a_proxy_that_cannot_be_used(
     chat: ChatServer, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "strange://me:password-of-it@127.0.0.1:9")
-    with pytest.raises(OvssError, match=r"no client can be made \(") as error:
+    with pytest.raises(OvssError, match=r"^the proxy in \$HTTP_PROXY: it must begin with") as error:
         asker(chat)
     assert "password-of-it" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize("name", ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID"])
+@pytest.mark.parametrize("value", ["org\nx", "org\u2013x"])
+def test_other_headers_are_checked_as_the_key_is(
+    chat: ChatServer, key: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(OvssError, match=f"{name}.* holds a line end or"):
+        asker(chat)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timeout": -1.0},
+        {"timeout": 0.0},
+        {"timeout": float("nan")},
+        {"timeout": float("inf")},
+        {"timeout": 1e30},
+        {"attempts": 0},
+        {"attempts": 10**9},
+        {"max_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+    ],
+)
+def test_numbers_out_of_range(settings: dict) -> None:
+    (name,) = settings
+    with pytest.raises(OvssError, match=f"^{name} must be from .* to .*, got"):
+        Server(**settings)
+
+
+def test_what_cannot_come_right_is_not_tried_again(chat: ChatServer, key: str) -> None:
+    """A server without TLS never gets a certificate, however often it is asked."""
+    begin = time.monotonic()
+    with pytest.raises(ServerError, match=r"cannot be asked \(.*\); check base_url") as error:
+        asker(chat, base_url=chat.url.replace("http:", "https:"), attempts=8)
+    assert error.value.final
+    assert time.monotonic() - begin < 5
+    assert chat.requests == []
 
 
 def test_where_the_key_comes_from(chat: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,3 +260,9 @@ def test_addresses_that_could_hold_a_secret(address: str) -> None:
     with pytest.raises(OvssError, match="base_url must be an address") as error:
         Server(base_url=address)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["http://host:99999/v1", "http://a..b/v1", "http://[::1/v1"])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(OvssError, match=r"^base_url: .*; an address looks like"):
+        Server(base_url=address)

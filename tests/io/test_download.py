@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.io.download import cache_folder, fetch, hub_snapshot, retrieve, split_url
+from ovsslib.io.download import cache_folder, fetch, hub_folder, hub_snapshot, retrieve, split_url
 from support.file_server import FileServer, serving
 from support.helpers import as_nobody
 
@@ -105,6 +105,41 @@ def test_addresses_that_are_none(tmp_path: Path) -> None:
             retrieve(address, tmp_path / "a.zip")
         assert str(error.value).startswith(f"{address}: ")
     assert files(tmp_path) == []
+
+
+def test_settings_that_no_download_can_use(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    with pytest.raises(OvssError, match=r"^\$REQUESTS_CA_BUNDLE: no certificates"):
+        retrieve("https://127.0.0.1:9/a.zip", tmp_path / "a.zip")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(OvssError, match=r"failed \(.*\); check the address, proxies and cert"):
+        retrieve(server.url.replace("http:", "https:") + PATH, tmp_path / "a.zip")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:99999")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(OvssError, match=r"^the proxy in \$HTTP_PROXY: its port"):
+        retrieve(server.url + PATH, tmp_path / "a.zip")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("HF_ENDPOINT", "nonsense", r"\$HF_ENDPOINT: it must begin with"),
+        ("HF_ENDPOINT", "http://127.0.0.1:x", r"\$HF_ENDPOINT: its port"),
+        ("SSL_CERT_FILE", "gone.pem", r"\$SSL_CERT_FILE: no certificates"),
+        ("HTTPS_PROXY", "http://a..b", r"the proxy in \$HTTPS_PROXY: no host"),
+        ("HF_TOKEN", "hf\u2013x", r"\$HF_TOKEN holds a character"),
+    ],
+)
+def test_settings_that_the_hub_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(OvssError, match=f"^{words}"):
+        hub_folder("nobody/nothing", download=True)
 
 
 def test_two_at_once(server: FileServer) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import check_file, check_folder, make_folder, read_text, write_atomic
+from ovsslib.io.files import (
+    check_file,
+    check_folder,
+    make_folder,
+    only_one,
+    read_text,
+    write_atomic,
+)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -143,3 +150,16 @@ def test_no_folder_is_called_as_home_is(tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(OvssError, match="~ stands for no home folder"):
             write(Path("~/results"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["folder", "new file"])
+def test_one_at_a_time(tmp_path: Path, place: str) -> None:
+    path = tmp_path if place == "folder" else tmp_path / "a.lock"
+    for _ in range(2):  # and again when the first is done
+        with only_one(path), pytest.raises(OvssError, match="another process is writing there"):
+            only_one(path).__enter__()
+
+
+def test_a_place_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(OvssError, match="cannot be opened"), only_one(tmp_path / "a" / "b"):
+        pass

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.tuning import search as module
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.search import (
     BLURS,
@@ -20,13 +19,11 @@ from ovsslib.tuning.search import (
     Search,
     Space,
     Trial,
-    Trials,
     drawn,
     search,
 )
 
 SPACE = Space.of(3, 4)
-GRID = Space.of(2, 2, mean=True).grid()
 
 
 def value(candidate: Candidate) -> float:
@@ -107,7 +104,7 @@ def test_tpe_learns() -> None:
 def test_an_interrupted_search_goes_on(
     tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr("ovsslib.tuning.trials.BATCH", 4)
     plan, file = Plan(sampler, trials=20, seed=3), tmp_path / "deep" / "trials.sqlite"
     first = counted(stop=8)
     with pytest.raises(KeyboardInterrupt):
@@ -132,8 +129,7 @@ def work(file: str) -> int:
 
 
 def test_several_processes_share_a_search(tmp_path: Path) -> None:
-    file = str(tmp_path / "trials.sqlite")
-    search(counted(), SPACE, Plan(trials=2), storage=Path(file))
+    file = str(tmp_path / "trials.sqlite")  # which the first of them makes
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         list(pool.map(work, [file] * 2))
     found = search(counted(), SPACE, Plan(trials=24), storage=Path(file))
@@ -160,56 +156,3 @@ def test_what_cannot_be() -> None:
         Plan(trials=0)
     with pytest.raises(OvssError, match="no finished trial"):
         Search(()).best  # noqa: B018
-
-
-@pytest.mark.parametrize("kept", [False, True])
-def test_candidates_come_back_as_they_were(tmp_path: Path, kept: bool) -> None:
-    file = tmp_path / "trials.sqlite" if kept else None
-    planned = GRID[::7]
-    trials = Trials(GRID, file, "a")
-    assert trials.values() == {}
-    assert len(list(trials.ask_planned(values, planned))) == len(planned)
-    if kept:
-        trials = Trials(GRID, file, "a")
-    assert trials.values() == {candidate: value(candidate) for candidate in planned}
-    assert {candidate.head for candidate in trials.values()} == {None, 1, 2}
-
-
-def test_what_another_process_did_is_not_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, planned, asked = tmp_path / "trials.sqlite", GRID[:12], []
-    monkeypatch.setattr(module, "BATCH", 3)
-
-    def meanwhile(candidates: Sequence[Candidate]) -> list[float]:
-        """While the first batch is judged, another process judges six others."""
-        if not asked:
-            rest = [candidate for candidate in planned if candidate not in candidates][:6]
-            list(Trials(GRID, file, "a").ask_planned(values, rest))
-        asked.extend(candidates)
-        return values(candidates)
-
-    steps = list(Trials(GRID, file, "a").ask_planned(meanwhile, planned))
-    assert len(steps) == 12
-    assert len(asked) == 6
-    assert set(Trials(GRID, file, "a").values()) == set(planned)
-
-
-def test_an_objective_that_fails_stores_nothing_wrong(tmp_path: Path) -> None:
-    file = tmp_path / "trials.sqlite"
-
-    def fails(candidates: Sequence[Candidate]) -> list[float]:
-        raise OvssError(f"{len(candidates)} cannot be judged")
-
-    with pytest.raises(OvssError, match="16 cannot be judged"):
-        list(Trials(GRID, file, "a").ask_planned(fails, GRID))
-    assert Trials(GRID, file, "a").values() == {}
-
-
-def test_a_file_that_is_no_storage(tmp_path: Path) -> None:
-    (tmp_path / "a.sqlite").write_text("this is no data base, but it is long enough to be read" * 9)
-    with pytest.raises(OvssError, match=r"a\.sqlite: the trials cannot be kept there"):
-        Trials(GRID, tmp_path / "a.sqlite", "a")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OvssError, match="cannot be kept there"):
-        Trials(GRID, tmp_path / "file" / "a.sqlite", "a")

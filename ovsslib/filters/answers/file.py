@@ -11,9 +11,8 @@ import codecs
 import contextlib
 import json
 import os
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +20,7 @@ from typing import Any, BinaryIO
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.parse import Guess, Parsed, Remark
 from ovsslib.filters.base import MOST
-from ovsslib.io.files import make_folder
+from ovsslib.io.files import make_folder, only_one
 from ovsslib.io.json import digest
 from ovsslib.redact import redact
 
@@ -197,7 +196,7 @@ class AnswerWriter:
             with contextlib.ExitStack() as stack:
                 # Unbuffered: a line is with the system, whole, before the next is begun.
                 file = stack.enter_context(open(self.path, "a+b", buffering=0))
-                stack.enter_context(_only_one(file, self.path))
+                stack.enter_context(only_one(self.path, "is writing its answers"))
                 source = read_answers(self.path).source
                 if source is not None and source != self.source:
                     what = _difference(source, self.source)
@@ -238,21 +237,6 @@ class AnswerWriter:
         return UnwritableError(
             f"{self.path}: cannot be written ({why}); make room on the disk, then run this again"
         )
-
-
-@contextlib.contextmanager
-def _only_one(file: BinaryIO, path: Path) -> Iterator[None]:
-    """Keep two processes from asking about the same images; Windows has no such lock."""
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OvssError(
-                f"{path}: another process is writing its answers there; wait until it is done"
-            ) from None
-    yield
 
 
 def _difference(source: Source, other: Source) -> str:

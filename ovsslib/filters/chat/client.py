@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from ovsslib.filters.answers.file import Answer, Usage
 from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary
 from ovsslib.filters.chat.question import Question
+from ovsslib.io.network import causes, check_address, check_network, hopeless
 from ovsslib.redact import redact, watch
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ _FINAL = frozenset({401, 403, 404})
 """The answer to a wrong key, model or address, whatever the image."""
 _TRIED_AGAIN = frozenset({408, 409, 429})
 """What the openai client tries again, besides 500 and above."""
+_RANGES = {
+    "temperature": (0, 2),
+    "max_tokens": (1, 1_000_000),
+    "timeout": (0.001, 86_400),
+    "attempts": (1, 100),
+}
 
 
 class ServerError(OvssError):
@@ -67,7 +75,10 @@ class Server:
     attempts: int = 8
 
     def __post_init__(self) -> None:
-        """Check the address: it ends up in files, so it must hold no secret."""
+        """Check numbers and address, which ends up in files, so it must hold no secret."""
+        check_ranges(self, _RANGES)
+        if not self.model.strip():
+            raise OvssError("name a model, such as gpt-4o")
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):
             raise OvssError("key_env must name an environment variable; it is not the key itself")
         watch(os.environ.get(self.key_env, ""))
@@ -77,12 +88,14 @@ class Server:
                 "base_url must be an address such as http://localhost:8000/v1, without user, "
                 f"password or parameters; the key goes into ${self.key_env}"
             )
+        check_address(self.base_url, "base_url")
 
     def client(self) -> Any:
         """The openai client, with the key.
 
         Raises:
-            OvssError: The openai package or the key is missing, or the key cannot be one.
+            OvssError: The openai package or the key is missing, the key cannot be one, the
+                environment's settings of the network are wrong, or the server cannot be asked.
         """
         key = os.environ.get(self.key_env, "").strip()
         if not key and self.base_url.rstrip("/") == OPENAI:
@@ -94,6 +107,7 @@ class Server:
                 "ASCII; set it to the key alone, on one line"
             )
         watch(key)
+        check_network(self.base_url, "base_url", "httpx")
         try:
             import openai
         except ImportError as error:
@@ -101,7 +115,7 @@ class Server:
                 "the openai package is missing; install ovsslib[full], or use recorded answers"
             ) from error
         try:
-            return openai.OpenAI(
+            client = openai.OpenAI(
                 api_key=key or "none",
                 base_url=self.base_url,
                 timeout=self.timeout,
@@ -110,6 +124,48 @@ class Server:
         except (ValueError, TypeError, ImportError, openai.OpenAIError) as error:
             message = f"no client can be made ({error}); check the proxies' variables"
             raise OvssError(message) from None
+        for name, value in client.default_headers.items():
+            if isinstance(value, str) and re.search(r"[^ -~]", f"{name}{value}"):
+                raise OvssError(
+                    "OPENAI_ORG_ID, OPENAI_PROJECT_ID or OPENAI_CUSTOM_HEADERS holds a line end or "
+                    "a character outside ASCII; correct or unset it"
+                )
+        self._knock(client)
+        return client
+
+    def _knock(self, client: Any) -> None:
+        """Find out before the first image what the client would try again in vain."""
+        import openai
+
+        brief = client.with_options(max_retries=0, timeout=min(self.timeout, 10))
+        try:
+            brief.models.list()
+        except openai.APIConnectionError as error:
+            if hopeless(error):
+                reason = " ".join(redact(str([*causes(error)][-1])).split())
+                raise ServerError(
+                    f"{self.base_url} cannot be asked ({reason}); check base_url, proxies and "
+                    "certificates ($SSL_CERT_FILE)",
+                    final=True,
+                ) from None
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            pass  # a server need not list its models
+
+
+def check_ranges(settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse numbers out of range; None stands for no number.
+
+    Args:
+        settings: Whose attributes they are.
+        ranges: Attribute -> least and most.
+
+    Raises:
+        OvssError: A number is too small or too large, or NaN.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(settings, name)
+        if value is not None and not least <= value <= most:
+            raise OvssError(f"{name} must be from {least:g} to {most:g}, got {value}")
 
 
 class Asker:

@@ -19,9 +19,10 @@ from ovsslib.filters.answers.file import (
 )
 from ovsslib.filters.answers.vocabulary import family
 from ovsslib.filters.base import MOST, ClassFilter, check_limits
-from ovsslib.filters.chat.client import Asker, Server
-from ovsslib.filters.chat.question import Question
+from ovsslib.filters.chat.client import Asker, Server, check_ranges
+from ovsslib.filters.chat.question import DETAILS, Question
 from ovsslib.filters.chat.queue import AskReport, Budget, ask, missing
+from ovsslib.lookup import unknown
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -68,9 +69,9 @@ class GPT4o(Server, ClassFilter):
         self.answers = os.fspath(self.answers)
         if not self.answers:
             raise OvssError("the filter 'gpt4o' needs a file for its answers: answers=FILE.jsonl")
-        for name in ("side", "max_tokens", "attempts", "concurrency"):
-            if getattr(self, name) < 1:
-                raise OvssError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_ranges(self, {"side": (1, 100_000), "concurrency": (1, 256)})
+        if self.detail not in DETAILS:
+            raise unknown("detail", self.detail, DETAILS)
         self._budget = Budget(self.max_images, self.max_cost, self.price_in, self.price_out)
         self._stored: Answers | None = None
         self._failed: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ class Budget:
         price_out: Money for a million tokens written.
 
     Raises:
-        OvssError: A limit is not positive, or a cost is to be limited without prices.
+        OvssError: A limit is not positive, a price is negative, or a cost is to be limited without
+            prices.
     """
 
     images: int | None = None
@@ -45,8 +47,12 @@ class Budget:
         """Check the limits."""
         for name in ("images", "cost"):
             limit = getattr(self, name)
-            if limit is not None and limit <= 0:
+            if limit is not None and not 0 < limit < math.inf:
                 raise OvssError(f"the budget of {name} must be positive, got {limit}")
+        for name in ("price_in", "price_out"):
+            price = getattr(self, name)
+            if price is not None and not 0 <= price < math.inf:
+                raise OvssError(f"{name} must be 0 or more, got {price}")
         if self.cost is not None and None in (self.price_in, self.price_out):
             raise OvssError(
                 "a budget of money needs the model's prices; give price_in and price_out, for a "

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
-from ovsslib.io.files import check_folder
+from ovsslib.io.files import check_folder, make_folder, only_one, write_atomic
 from ovsslib.io.palette import voc_palette
 from ovsslib.miniature.diorama.captions import describe, noticeable
 from ovsslib.miniature.diorama.colours import HELD_OUT
@@ -61,10 +61,18 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
     below the same root stay as they are.
 
     Raises:
-        OvssError: The folder cannot be written to, or holds another data set's split of this name.
+        OvssError: The split is unknown or empty, the folder cannot be written to or holds another
+            data set's split of this name, or another process draws below the same root.
     """
     if n < 1:
         raise OvssError(f"a split needs at least one image, got n={n}")
+    make_folder(root)
+    with only_one(root, "is drawing"):
+        yield from _write_split(root, split, n, seed)
+
+
+def _write_split(root: Path, split: str, n: int, seed: int) -> Iterator[str]:
+    """`write_split` where no other process draws."""
     lists = root / "ImageSets" / "Segmentation"
     for folder in (root / "JPEGImages", root / "SegmentationClass", lists):
         check_folder(folder)
@@ -84,11 +92,11 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
         lines.append(json.dumps({"id": image_id, "split": split, "captions": captions}))
         ids.append(image_id)
         yield image_id
-    listing.write_text("\n".join(ids) + "\n")
+    write_atomic(listing, "\n".join(ids) + "\n")
     book = root / "captions.jsonl"
     others = book.read_text().splitlines() if book.exists() else []
     kept = [line for line in others if json.loads(line)["split"] != split]
-    book.write_text("\n".join(kept + lines) + "\n")
+    write_atomic(book, "\n".join(kept + lines) + "\n")
 
 
 def caption_pair(

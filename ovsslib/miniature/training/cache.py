@@ -8,7 +8,6 @@ drawn and are dropped there: nothing in this package sees one.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
+from ovsslib.io.pool import ordered
 
 SHARD = 500
 CACHE_SIDE = 128
@@ -102,11 +102,9 @@ def prepare(
     yield done, len(jobs)
     if not missing:
         return
-    # spawn: the parent may hold threads of numpy or torch, which a forked child must not inherit.
-    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
-        for _ in pool.imap_unordered(_write_shard, missing):
-            done += 1
-            yield done, len(jobs)
+    for _ in ordered(_write_shard, missing, workers or os.cpu_count() or 1):
+        done += 1
+        yield done, len(jobs)
 
 
 def _reduce(pictures: np.ndarray, side: int) -> np.ndarray:

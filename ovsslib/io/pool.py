@@ -9,7 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context, spawn
+from pathlib import Path
 from typing import TypeVar
 
 from ovsslib.errors import OvssError
@@ -18,6 +19,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+UNGUARDED = 86
+"""Exit status of a worker that was to start workers while it imported the main program."""
+_GUARD = '`if __name__ == "__main__":`'
 _kept: dict[int, ProcessPoolExecutor] = {}
 
 
@@ -40,7 +44,8 @@ def ordered(
         One result per task.
 
     Raises:
-        OvssError: `workers` is negative, or a process died (for want of memory, as a rule).
+        OvssError: `workers` is negative, or a process died (for want of memory, as a rule); or as
+            `check_main`.
 
     Example:
         >>> list(ordered(abs, [-2, 1, -3]))
@@ -51,6 +56,7 @@ def ordered(
     if workers == 0:
         yield from map(function, tasks)
         return
+    check_main()
     with one_thread():
         pool = _pool(workers, keep)
         waiting: deque[Future[R]] = deque()
@@ -67,7 +73,8 @@ def ordered(
             _kept.pop(workers, None)
             keep = False
             raise OvssError(
-                f"one of {workers} worker processes died; use fewer workers or free memory"
+                why_none_starts()
+                or f"one of {workers} worker processes died; use fewer workers or free memory"
             ) from error
         finally:
             for future in waiting:
@@ -86,6 +93,44 @@ def _pool(workers: int, keep: bool) -> ProcessPoolExecutor:
     if keep:
         _kept[workers] = pool
     return pool
+
+
+def check_main() -> None:
+    """Ask before processes are started: each of them imports the main program first.
+
+    In a process that is doing so this does not return: the program starts processes whenever it is
+    imported, which `why_none_starts` then tells the first one.
+
+    Raises:
+        OvssError: The program was read from standard input, or its file is gone.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        os._exit(UNGUARDED)
+    program = spawn.get_preparation_data("")
+    path = Path(program.get("init_main_from_path", program["orig_dir"]))
+    if not path.exists():
+        raise OvssError(
+            f"worker processes import the program that starts them, but {path.name} is no file; "
+            f"save the program as one, with its code under {_GUARD}, or use no workers"
+        )
+
+
+def why_none_starts() -> str | None:
+    """Why worker processes die at their start; None where one that does nothing ends well."""
+    process = get_context("spawn").Process(target=int)
+    process.start()
+    process.join()
+    if process.exitcode == UNGUARDED:
+        return (
+            "the program starts worker processes whenever it is imported, and each of them imports "
+            f"it; put its code under {_GUARD}, or use no workers"
+        )
+    if process.exitcode:
+        return (
+            f"worker processes die at their start (exit status {process.exitcode}): they import "
+            "the program that starts them, which fails there; what they printed says why"
+        )
+    return None
 
 
 def close() -> None:
