@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.pool import end_with, one_thread
+from ovsslib.lookup import Natural, check_fields
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -45,17 +46,16 @@ class Engine:
             for.
 
     Raises:
-        OvssError: The arguments exclude each other.
+        OvssError: A value is out of range, or the arguments exclude each other.
     """
 
-    workers: int = 0
+    workers: Natural = 0
     dask: str | None = None
     slurm: Path | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without starting anything."""
-        if self.workers < 0:
-            raise OvssError(f"workers must be 0 or more, got {self.workers}")
+        check_fields(self)
         if self.dask is not None and self.slurm is not None:
             raise OvssError("choose one of a Dask scheduler and a SLURM profile")
 

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Natural, check_types
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,8 +47,7 @@ def ordered(
         >>> list(ordered(abs, [-2, 1, -3]))
         [2, 1, 3]
     """
-    if workers < 0:
-        raise OvssError(f"workers must be 0 or more, got {workers}")
+    check_types({"workers": workers}, {"workers": Natural})
     if workers == 0:
         yield from map(function, tasks)
         return

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.base import MOST, check_limits
+from ovsslib.filters.base import MOST
 from ovsslib.filters.thresholded import ThresholdedFilter
+from ovsslib.lookup import Count, Share, check_fields
 from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Clip(ThresholdedFilter):
     """
 
     model: str = "micro-clip"
-    threshold: float | None = None
-    most: int = MOST
+    threshold: Share | None = None
+    most: Count = MOST
     prompt: str = "a picture of a"
     neutral: str = "a picture"
     device: str | None = None
@@ -47,7 +48,7 @@ class Clip(ThresholdedFilter):
 
     def __post_init__(self) -> None:
         """Check the settings; the model is loaded when it is first needed."""
-        check_limits(self.threshold, self.most)
+        check_fields(self, "clip's ")
         self._model: Any = None
         self._texts: dict[tuple[str, ...], Any] = {}
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.errors import OvssError
-from ovsslib.filters.base import MOST, check_limits
+from ovsslib.filters.base import MOST
 from ovsslib.filters.thresholded import ThresholdedFilter
+from ovsslib.lookup import Count, Share, check_fields
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -34,18 +34,16 @@ class Vlm(ThresholdedFilter):
     """
 
     model: str | None = None
-    threshold: float | None = None
-    most: int = MOST
+    threshold: Share | None = None
+    most: Count = MOST
     prompt: str = "A picture of"
-    batch: int = 32
+    batch: Count = 32
     device: str | None = None
     dtype: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings; the model is loaded when it is first needed."""
-        check_limits(self.threshold, self.most)
-        if self.batch < 1:
-            raise OvssError(f"the filter's batch must be at least 1, got {self.batch}")
+        check_fields(self, "vlm's ")
         self._matcher: ImageTextMatcher | None = None
 
     def use(self, matcher: ImageTextMatcher) -> None:

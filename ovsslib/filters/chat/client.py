@@ -17,6 +17,7 @@ from ovsslib.filters.answers.file import Answer, Usage
 from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary
 from ovsslib.filters.chat.question import Question
+from ovsslib.lookup import Amount, Count, Positive
 from ovsslib.redact import redact, watch
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ class Server:
     base_url: str = OPENAI
     key_env: str = "OPENAI_API_KEY"
     structured: bool = True
-    temperature: float | None = 0.0
-    max_tokens: int = 1500
-    timeout: float = 60.0
-    attempts: int = 8
+    temperature: Amount | None = 0.0
+    max_tokens: Count = 1500
+    timeout: Positive = 60.0
+    attempts: Count = 8
 
     def __post_init__(self) -> None:
         """Check the address: it ends up in files, so it must hold no secret."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import (
@@ -18,10 +18,11 @@ from ovsslib.filters.answers.file import (
     read_answers,
 )
 from ovsslib.filters.answers.vocabulary import family
-from ovsslib.filters.base import MOST, ClassFilter, check_limits
+from ovsslib.filters.base import MOST, ClassFilter
 from ovsslib.filters.chat.client import Asker, Server
 from ovsslib.filters.chat.question import Question
 from ovsslib.filters.chat.queue import AskReport, Budget, ask, missing
+from ovsslib.lookup import Amount, Count, Positive, Share, Threads, check_fields
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -51,26 +52,23 @@ class GPT4o(Server, ClassFilter):
     """
 
     answers: str = ""
-    threshold: float = THRESHOLD
-    most: int = MOST
-    side: int = 768
-    detail: str = "auto"
-    concurrency: int = 4
-    max_images: int | None = None
-    max_cost: float | None = None
-    price_in: float | None = None
-    price_out: float | None = None
+    threshold: Share = THRESHOLD
+    most: Count = MOST
+    side: Count = 768
+    detail: Literal["auto", "low", "high"] = "auto"
+    concurrency: Threads = 4
+    max_images: Count | None = None
+    max_cost: Positive | None = None
+    price_in: Amount | None = None
+    price_out: Amount | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a server."""
-        super().__post_init__()
-        check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
+        check_fields(self, "gpt4o's ")
+        super().__post_init__()
         if not self.answers:
             raise OvssError("the filter 'gpt4o' needs a file for its answers: answers=FILE.jsonl")
-        for name in ("side", "max_tokens", "attempts", "concurrency"):
-            if getattr(self, name) < 1:
-                raise OvssError(f"{name} must be at least 1, got {getattr(self, name)}")
         self._budget = Budget(self.max_images, self.max_cost, self.price_in, self.price_out)
         self._stored: Answers | None = None
         self._failed: dict[str, str] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import Answer, Answers, AnswerWriter, UnwritableError
 from ovsslib.filters.chat.client import Asker, ServerError
+from ovsslib.lookup import Amount, Count, Positive, check_fields
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -36,17 +37,14 @@ class Budget:
         OvssError: A limit is not positive, or a cost is to be limited without prices.
     """
 
-    images: int | None = None
-    cost: float | None = None
-    price_in: float | None = None
-    price_out: float | None = None
+    images: Count | None = None
+    cost: Positive | None = None
+    price_in: Amount | None = None
+    price_out: Amount | None = None
 
     def __post_init__(self) -> None:
         """Check the limits."""
-        for name in ("images", "cost"):
-            limit = getattr(self, name)
-            if limit is not None and limit <= 0:
-                raise OvssError(f"the budget of {name} must be positive, got {limit}")
+        check_fields(self, "the budget's ")
         if self.cost is not None and None in (self.price_in, self.price_out):
             raise OvssError(
                 "a budget of money needs the model's prices; give price_in and price_out, for a "

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ovsslib.errors import OvssError
 from ovsslib.io.palette import voc_palette
+from ovsslib.lookup import Count, Seed, check_types
 from ovsslib.miniature.diorama.captions import describe, noticeable
 from ovsslib.miniature.diorama.colours import HELD_OUT
 from ovsslib.miniature.diorama.scene import Scene, compose, render
@@ -59,8 +60,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
     `ImageSets/Segmentation/<split>.txt` and the split's lines of `captions.jsonl`. Other splits
     below the same root stay as they are.
     """
-    if n < 1:
-        raise OvssError(f"a split needs at least one image, got n={n}")
+    check_types({"n": n, "seed": seed}, {"n": Count, "seed": Seed}, "a split's ")
     lists = root / "ImageSets" / "Segmentation"
     for folder in (root / "JPEGImages", root / "SegmentationClass", lists):
         folder.mkdir(parents=True, exist_ok=True)
