@@ -50,6 +50,7 @@ Natural = Annotated[int, Range(0)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 """What numpy takes as a seed, and torch."""
 Threads = Annotated[int, Range(1, 1024)]
+Workers = Annotated[int, Range(0, 1024)]
 Share = Annotated[float, Range(0, 1)]
 Amount = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]

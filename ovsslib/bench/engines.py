@@ -33,7 +33,7 @@ from ovsslib.evaluate.spec import RunSpec
 from ovsslib.evaluate.stages import Pending, refine_and_score
 from ovsslib.io.json import dumps, plain
 from ovsslib.io.provenance import provenance
-from ovsslib.lookup import Count, Range, check_types
+from ovsslib.lookup import Range, Threads, check_types
 from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.presets import preset
 from ovsslib.protocols.protocol import get_protocol
@@ -176,7 +176,7 @@ def overhead(shards: int = 5000, workers: int = 2) -> dict[str, Any]:
         OvssError: A number is out of range, or files cannot be written.
     """
     given = {"shards": shards, "workers": workers}
-    check_types(given, {"shards": Annotated[int, Range(2)], "workers": Count})
+    check_types(given, {"shards": Annotated[int, Range(2)], "workers": Threads})
     few, pool, dask = min(COMPARED, shards), Engine(workers), Engine(workers, dask=LOCAL)
     rows: list[dict[str, Any]] = []
     try:

@@ -14,7 +14,7 @@ from ovsslib.bench.case import class_names, synthetic_image
 from ovsslib.evaluate.pool import close
 from ovsslib.evaluate.result import RunResult
 from ovsslib.io.provenance import provenance
-from ovsslib.lookup import Count, Natural, Range, Threads, check_types
+from ovsslib.lookup import Count, Range, Threads, Workers, check_types
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import refine_maps
@@ -136,7 +136,7 @@ def pipeline(
     from ovsslib.pnp.pipeline import build
 
     given = {"refiners": refiners, "images": images, "batch": batch, "threads": threads}
-    kinds = {"refiners": list[Natural], "images": Count, "batch": Count, "threads": Threads | None}
+    kinds = {"refiners": list[Workers], "images": Count, "batch": Count, "threads": Threads | None}
     check_types(given, kinds)
     with same_threads():
         if threads is not None:

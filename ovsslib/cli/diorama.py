@@ -19,7 +19,7 @@ def group() -> None:
 @app.command()
 def make(
     split: str = typer.Option("val", help="val, tune, heldout, novel or train."),
-    n: int = typer.Option(200, min=1, help="Number of images."),
+    n: int = typer.Option(200, min=1, max=1_000_000, help="Number of images."),
     seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Seed of the random scenes."),
     out: Path = typer.Option(Path("diorama"), help="Folder to write to."),
 ) -> None:

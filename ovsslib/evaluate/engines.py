@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.pool import end_with, one_thread
-from ovsslib.lookup import Natural, check_fields
+from ovsslib.lookup import Workers, check_fields
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -49,7 +49,7 @@ class Engine:
         OvssError: A value is out of range, or the arguments exclude each other.
     """
 
-    workers: Natural = 0
+    workers: Workers = 0
     dask: str | None = None
     slurm: Path | None = None
 

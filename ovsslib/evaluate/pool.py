@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import Natural, check_types
+from ovsslib.lookup import Workers, check_types
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ def ordered(
         >>> list(ordered(abs, [-2, 1, -3]))
         [2, 1, 3]
     """
-    check_types({"workers": workers}, {"workers": Natural})
+    check_types({"workers": workers}, {"workers": Workers})
     if workers == 0:
         yield from map(function, tasks)
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import Count, Natural, check_fields, check_names
+from ovsslib.lookup import Count, Workers, check_fields, check_names
 from ovsslib.types import Progress
 
 
@@ -95,7 +95,7 @@ class Execution:
     """
 
     batch: Count = 8
-    refiners: Natural = 0
+    refiners: Workers = 0
     device: str | None = None
     root: str | os.PathLike[str] | None = None
     progress: Progress | None = None

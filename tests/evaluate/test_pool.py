@@ -55,7 +55,7 @@ def test_a_dead_worker_is_one_line() -> None:
 
 
 def test_negative_workers() -> None:
-    with pytest.raises(OvssError, match="workers must be int >= 0, got -1"):
+    with pytest.raises(OvssError, match="workers must be int from 0 to 1024, got -1"):
         list(ordered(abs, [1], -1))
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from ovsslib.datasets import load_dataset
 from ovsslib.datasets.base import Dataset
-from ovsslib.errors import OvssError
 from ovsslib.filters.base import All, ClassFilter, Oracle
 from support.helpers import SHARED, needs_realdata, write_voc
 

@@ -30,7 +30,11 @@ def test_settings_of_filters() -> None:
         ("oracle", {"threshold": 0.5}, "the filter 'oracle' has no settings"),
         ("all:x", {}, "the filter 'all' has no settings"),
         ("clip", {"treshold": 0.5}, "unknown setting of clip 'treshold'; did you mean 'threshold'"),
-        ("clip", {"threshold": "much"}, "clip's threshold must be float from 0 to 1 or None, got 'much'"),
+        (
+            "clip",
+            {"threshold": "much"},
+            "clip's threshold must be float from 0 to 1 or None, got 'much'",
+        ),
         ("clip", {"most": True}, "most must be int >= 1, got True"),
         ("clip", {"threshold": 70}, "threshold must be float from 0 to 1 or None, got 70"),
         ("clip:", {}, "name model once, in clip:MODEL"),

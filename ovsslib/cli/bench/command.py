@@ -205,7 +205,9 @@ def dask(
     ctx: typer.Context,
     *,
     shards: int = typer.Option(5000, min=2, help="Dry shards on Dask."),
-    workers: int = typer.Option(2, min=1, help="Processes of Dask on this machine, and of a pool."),
+    workers: int = typer.Option(
+        2, min=1, max=1024, help="Processes of Dask on this machine, and of a pool."
+    ),
     out: Path | None = OUT,
     as_json: bool = AS_JSON,
 ) -> None:

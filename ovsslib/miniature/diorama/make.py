@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
 from ovsslib.io.palette import voc_palette
-from ovsslib.lookup import Count, Seed, check_types
+from ovsslib.lookup import Range, Seed, check_types
 from ovsslib.miniature.diorama.captions import describe, noticeable
 from ovsslib.miniature.diorama.colours import HELD_OUT
 from ovsslib.miniature.diorama.scene import Scene, compose, render
@@ -30,6 +31,8 @@ SPLIT_BASE = {
 # Splits with (colour, thing) pairs that training lacks; "novel" has one in every image.
 NOVEL = ("val", "novel")
 JPEG_QUALITY = 88
+Images = Annotated[int, Range(1, 1_000_000)]
+"""More would be scenes of another split."""
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
@@ -60,7 +63,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
     `ImageSets/Segmentation/<split>.txt` and the split's lines of `captions.jsonl`. Other splits
     below the same root stay as they are.
     """
-    check_types({"n": n, "seed": seed}, {"n": Count, "seed": Seed}, "a split's ")
+    check_types({"n": n, "seed": seed}, {"n": Images, "seed": Seed}, "a split's ")
     lists = root / "ImageSets" / "Segmentation"
     for folder in (root / "JPEGImages", root / "SegmentationClass", lists):
         folder.mkdir(parents=True, exist_ok=True)
