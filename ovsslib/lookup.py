@@ -40,9 +40,10 @@ class Range:
         return inside and size <= self.high and size < math.inf
 
     def __str__(self) -> str:
-        if self.high < math.inf:
+        if self.high < math.inf and not self.above:
             return f"from {self.low} to {self.high}"
-        return f"{'>' if self.above else '>='} {self.low}"
+        most = "" if self.high == math.inf else f" and <= {self.high}"
+        return f"{'>' if self.above else '>='} {self.low}{most}"
 
 
 Count = Annotated[int, Range(1)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
@@ -58,6 +59,13 @@ class Engine:
         check_fields(self)
         if self.dask is not None and self.slurm is not None:
             raise OvssError("choose one of a Dask scheduler and a SLURM profile")
+        if self.dask not in (None, LOCAL) and not re.search(r"[\w\]]:[0-9]{1,5}$", str(self.dask)):
+            raise OvssError(
+                f"{self.dask!r} is no Dask scheduler; give its address, such as tcp://host:8786, "
+                f"or {LOCAL}"
+            )
+        if self.slurm is not None:
+            _profile(self.slurm)
 
 
 HERE = Engine()

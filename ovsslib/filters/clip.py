@@ -18,6 +18,7 @@ from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
 
 
 @dataclass
@@ -62,6 +63,16 @@ class Clip(ThresholdedFilter):
     def described(self) -> dict[str, Any]:
         """Model, prompt, the text without a class, threshold and number of classes."""
         return {**super().described, "prompt": self.prompt, "neutral": self.neutral}
+
+    def prepare(
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Look for the model before the first image is read.
+
+        Raises:
+            OvssError: It is not on this machine.
+        """
+        _open_clip_name(self.model, download=self.download)
 
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) probabilities in 0..1 of each class's text against the neutral one."""

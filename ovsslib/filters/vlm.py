@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ import numpy as np
 from ovsslib.filters.base import MOST
 from ovsslib.filters.thresholded import ThresholdedFilter
 from ovsslib.lookup import Count, Share, check_fields
+from ovsslib.vlm import find_checkpoint
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
     from ovsslib.vlm.protocol import ImageTextMatcher
 
 
@@ -45,6 +48,17 @@ class Vlm(ThresholdedFilter):
         """Check the settings; the model is loaded when it is first needed."""
         check_fields(self, "vlm's ")
         self._matcher: ImageTextMatcher | None = None
+
+    def prepare(
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Look for the model before the first image is read.
+
+        Raises:
+            OvssError: It is not on this machine.
+        """
+        if self.model is not None:
+            find_checkpoint(self.model)
 
     def use(self, matcher: ImageTextMatcher) -> None:
         """Take the run's model where no other is named, so that it is in memory once."""
