@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Count, Natural, Threads, check_fields
 from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.pnp.config import PnPConfig
 
@@ -40,29 +41,26 @@ class Spec:
         threads: Threads of torch; None leaves them as they are.
 
     Raises:
-        OvssError: A count is below its least value.
+        OvssError: A value is of another type or out of range.
     """
 
     vlm: str = "blip-large-random"
-    image_size: int | None = None
-    classes: int = 5
-    rounds: int = 4
-    patches: int = 10
-    layer: int | None = None
-    head: int | None = None
-    batch: int = 1
-    images: int | None = None
+    image_size: Count | None = None
+    classes: Count = 5
+    rounds: Count = 4
+    patches: Natural = 10
+    layer: Count | None = None
+    head: Natural | None = None
+    batch: Count = 1
+    images: Count | None = None
     dtype: str = "float32"
     compiled: bool = False
     device: str | None = None
-    threads: int | None = None
+    threads: Threads | None = None
 
     def __post_init__(self) -> None:
-        """Check the counts."""
-        for name in ("classes", "rounds", "batch", "images", "threads", "image_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OvssError(f"{name} must be 1 or more, got {value}")
+        """Check types and ranges."""
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Log
 from ovsslib.io.palette import VOID
 from ovsslib.io.provenance import provenance
+from ovsslib.lookup import Count, Range, check_types
 from ovsslib.metrics.counts import confusion_matrix
 from ovsslib.protocols.protocol import get_protocol
 
@@ -25,6 +26,9 @@ DISTINCT = 200
 MEMORY_AFTER = 500
 """Images after which memory is looked at the first time."""
 PROTOCOL = "pnp-fixed"
+Side = Annotated[int, Range(1, 65_500)]
+"""Pixels that a JPEG can have."""
+Label = Annotated[int, Range(1, len(COCO_CLASSES))]
 
 
 def synthetic_label(seed: int, size: tuple[int, int], classes: int) -> np.ndarray:
@@ -109,11 +113,10 @@ def evaluation(
     Raises:
         OvssError: A number is out of range, or the files cannot be written.
     """
-    if min(images, *size) < 1 or not 1 <= classes <= len(COCO_CLASSES):
-        raise OvssError(
-            f"images {images}, size {size[0]}x{size[1]}, classes {classes}: give 1 or more, and at "
-            f"most {len(COCO_CLASSES)} classes"
-        )
+    check_types(
+        {"images": images, "size": size, "classes": classes},
+        {"images": Count, "size": tuple[Side, Side], "classes": Label},
+    )
     log, after, first = Log(), min(MEMORY_AFTER, images), 0
     distinct = min(DISTINCT, images)
     given, protocol = tuple(range(1, classes + 1)), get_protocol(PROTOCOL)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ovsslib.bench.case import PHOTO
 from ovsslib.bench.counting import PROTOCOL, synthetic_label, synthetic_prediction
@@ -33,6 +33,7 @@ from ovsslib.evaluate.stages import Pending, refine_and_score
 from ovsslib.io.json import dumps, plain
 from ovsslib.io.pool import ordered
 from ovsslib.io.provenance import provenance
+from ovsslib.lookup import Range, Threads, check_types
 from ovsslib.metrics.counts import Ledger
 from ovsslib.pnp.presets import preset
 from ovsslib.protocols.protocol import get_protocol
@@ -174,8 +175,8 @@ def overhead(shards: int = 5000, workers: int = 2) -> dict[str, Any]:
     Raises:
         OvssError: A number is out of range, or files cannot be written.
     """
-    if shards < 2 or workers < 1:
-        raise OvssError(f"shards {shards}, workers {workers}: give 2 or more, and 1 or more")
+    given = {"shards": shards, "workers": workers}
+    check_types(given, {"shards": Annotated[int, Range(2)], "workers": Threads})
     few, pool, dask = min(COMPARED, shards), Engine(workers), Engine(workers, dask=LOCAL)
     rows: list[dict[str, Any]] = []
     try:

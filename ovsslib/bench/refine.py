@@ -6,15 +6,15 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ovsslib.bench.case import class_names, synthetic_image
-from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import RunResult
 from ovsslib.io.pool import close
 from ovsslib.io.provenance import provenance
+from ovsslib.lookup import Count, Range, Threads, Workers, check_types
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.presets import preset
 from ovsslib.pnp.refine import refine_maps
@@ -91,8 +91,7 @@ def stages(
         ("classes", classes),
         ("images", [images]),
     ):
-        if not numbers or min(numbers) < 1:
-            raise OvssError(f"{what} must be 1 or more, got {list(numbers)}")
+        check_types({what: numbers}, {what: Annotated[list[Count], Range(1)]})
     config = preset("blip", background="always")
     return [stage_times(size, count, images, config) for size in sizes for count in classes]
 
@@ -136,8 +135,9 @@ def pipeline(
     from ovsslib.evaluate.task import make_task
     from ovsslib.pnp.pipeline import build
 
-    if refiners and min(refiners) < 0:
-        raise OvssError(f"workers must be 0 or more, got {list(refiners)}")
+    given = {"refiners": refiners, "images": images, "batch": batch, "threads": threads}
+    kinds = {"refiners": list[Workers], "images": Count, "batch": Count, "threads": Threads | None}
+    check_types(given, kinds)
     with same_threads():
         if threads is not None:
             torch.set_num_threads(threads)

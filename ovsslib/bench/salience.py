@@ -16,10 +16,10 @@ from ovsslib.bench.agreement import TOLERANCE, compare, same_labels
 from ovsslib.bench.case import Case, Spec, prepare
 from ovsslib.bench.machine import alternate, count_flops, matmul_rate, seconds
 from ovsslib.bench.memory import resident
-from ovsslib.errors import OvssError
 from ovsslib.evaluate.run import compute_place
 from ovsslib.io.pool import ordered
 from ovsslib.io.provenance import provenance
+from ovsslib.lookup import Amount, Count, check_types
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.result import Maps
 
@@ -82,8 +82,8 @@ def versus(
     Raises:
         OvssError: See `ovsslib.bench.case.prepare`; or the model is not a BLIP.
     """
-    if repeats < 1:
-        raise OvssError(f"repeats must be 1 or more, got {repeats}")
+    given = {"repeats": repeats, "tolerance": tolerance, "matmul_size": matmul_size}
+    check_types(given, {"repeats": Count, "tolerance": Amount | None, "matmul_size": Count | None})
     with same_threads():
         record = _timed(spec, repeats, tolerance, matmul_size)
     # Only now, when this process has given its memory back, do the other two begin.

@@ -24,6 +24,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters.captions import Captions
 from ovsslib.io.provenance import provenance
+from ovsslib.lookup import Count, Natural, Threads, check_types
 from ovsslib.pnp.pipeline import PnPOVSS, build
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps
@@ -104,8 +105,10 @@ def tuning(  # noqa: PLR0913 - what is measured
     """
     from ovsslib.evaluate.run import compute_place
 
-    if candidates < 1:
-        raise OvssError(f"candidates must be 1 or more, got {candidates}")
+    counts = {"images": images, "candidates": candidates, "batch": batch}
+    check_types(counts, dict.fromkeys(counts, Count))
+    given = {"fair": fair, "usual": usual, "threads": threads}
+    check_types(given, {"fair": Count | None, "usual": Natural, "threads": Threads | None})
     before = torch.get_num_threads()
     try:
         if threads is not None:

@@ -24,9 +24,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ovsslib.book.parameters import check, plain
 from ovsslib.errors import OvssError
 from ovsslib.lookup import check_names, fits, spell
-from ovsslib.paths import checkout, in_checkout
+from ovsslib.paths import checkout, data, in_checkout
 
 T = TypeVar("T")
 
@@ -43,6 +44,9 @@ DPI = 150
 def parameters(namespace: Mapping[str, Any]) -> Any:
     """Check a notebook's parameters and freeze them; papermill only warns about unknown names.
 
+    Ranges, names and files are checked as `ovsslib.book.parameters` says, and values brought into
+    one form.
+
     Args:
         namespace: The notebook's `globals()`. Declared parameters are its annotated names.
 
@@ -51,7 +55,8 @@ def parameters(namespace: Mapping[str, Any]) -> Any:
 
     Raises:
         OvssError: A parameter was passed that is not declared (the nearest declared name is
-            given), or has a value of another type, or none is declared.
+            given), or has a value that is of another type, out of range or names what is not
+            there, or none is declared.
 
     Example:
         >>> parameters({"__annotations__": {"limit": int}, "limit": 3})
@@ -64,6 +69,7 @@ def parameters(namespace: Mapping[str, Any]) -> Any:
             'each with its type, such as `vlm: str = "micro-blip"`'
         )
     check_names("notebook parameter", _passed(namespace), declared)
+    values = {}
     for name, kind in declared.items():
         if name not in namespace:
             raise OvssError(f"parameter {name!r} has no value: give it a default")
@@ -72,47 +78,53 @@ def parameters(namespace: Mapping[str, Any]) -> Any:
                 f"parameter {name!r} must be {spell(kind)}, not "
                 f"{namespace[name]!r} ({type(namespace[name]).__name__})"
             )
-    frozen = dataclasses.make_dataclass("Parameters", list(declared.items()), frozen=True)
-    return frozen(**{name: namespace[name] for name in declared})
+        values[name] = plain(namespace[name], kind, name)
+    check(values)
+    return dataclasses.make_dataclass("Parameters", values, frozen=True)(**values)
 
 
-def as_mapping(value: str | Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A parameter that holds settings: a mapping, or JSON text, as `papermill -p` gives it.
+def bench_records(folder: str | None, *needed: str) -> dict[str, list[dict[str, Any]]]:
+    """Records of `ovss bench`, by what was measured.
 
     Args:
-        value: What was passed; an empty text is an empty mapping.
-        name: The parameter's name, for the message.
+        folder: Where they are; None for the shipped ones.
+        needed: Measurements that must be there, such as `"salience"`.
+
+    Returns:
+        Measurement -> its records, in the order of their files' names.
 
     Raises:
-        OvssError: The text is not a JSON object.
+        OvssError: A file cannot be read, or a measurement is not there.
 
     Example:
-        >>> as_mapping('{"crf": false}', "config")
-        {'crf': False}
+        >>> "salience" in bench_records(None, "refine")
+        True
     """
-    if not isinstance(value, str):
-        return dict(value)
-    try:
-        settings = json.loads(value or "{}")
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
-        raise OvssError(
-            f"parameter {name!r} must be settings as JSON text, such as "
-            f"'{{\"crf\": false}}', not {value!r}"
-        )
-    return settings
+    where, kinds = Path(folder) if folder else data("benchmarks"), dict[str, Any]()
+    for path in sorted(where.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            kinds.setdefault(record["kind"].removeprefix("bench-"), []).append(record)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise OvssError(f"{path}: is no record of ovss bench; move it elsewhere") from error
+    for kind in needed:
+        need(kinds.get(kind), f"record of `ovss bench {kind}` in {folder}")
+    return kinds
 
 
-def as_list(value: str | Sequence[str]) -> list[str]:
-    """A parameter that holds words: a list, or a text with commas, as `papermill -p` gives it.
+def need(rows: Sequence[T] | None, what: str) -> Sequence[T]:
+    """Rows that a notebook cannot do without.
 
-    Example:
-        >>> as_list("oracle, all"), as_list(["oracle"]), as_list("")
-        (['oracle', 'all'], ['oracle'], [])
+    Args:
+        rows: The rows.
+        what: What one of them is, for the message.
+
+    Raises:
+        OvssError: There is none.
     """
-    words = value.split(",") if isinstance(value, str) else value
-    return [word.strip() for word in words if word.strip()]
+    if not rows:
+        raise OvssError(f"there is no {what}; make it first, or name another folder")
+    return rows
 
 
 def progress(items: Iterable[T], description: str = "", total: int | None = None) -> Iterable[T]:

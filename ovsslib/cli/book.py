@@ -17,7 +17,9 @@ def book(
     parameter: list[str] = typer.Option(
         [], "-p", "--parameter", metavar="NAME=VALUE", help="A parameter of the notebooks."
     ),
-    jobs: int = typer.Option(2, min=1, help="Notebooks that run at a time, one thread each."),
+    jobs: int = typer.Option(
+        2, min=1, max=1024, help="Notebooks that run at a time, one thread each."
+    ),
     skip_execute: bool = typer.Option(
         False, "--skip-execute", help="Build from the executed copies that are there."
     ),

@@ -60,7 +60,9 @@ def verify(
     split: str = _SPLIT,
     deep: bool = typer.Option(False, help="Decode every image, not only its header and end."),
     show: int = typer.Option(3, min=0, help="Faults of each kind to print."),
-    threads: int | None = typer.Option(None, min=1, help="By default one per CPU, at most 8."),
+    threads: int | None = typer.Option(
+        None, min=1, max=1024, help="By default one per CPU, at most 8."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
     r"""Check all files of a split: counts, sizes, label values, modes; name likely mistakes.

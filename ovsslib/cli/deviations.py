@@ -35,7 +35,9 @@ def deviations(
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
-    refine_workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    refine_workers: int = typer.Option(
+        0, min=0, max=1024, help="Processes for refinement beside the model."
+    ),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
     out: Path = typer.Option(

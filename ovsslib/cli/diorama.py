@@ -19,8 +19,8 @@ def group() -> None:
 @app.command()
 def make(
     split: str = typer.Option("val", help="val, tune, heldout, novel or train."),
-    n: int = typer.Option(200, min=1, help="Number of images."),
-    seed: int = typer.Option(0, min=0, help="Seed of the random scenes."),
+    n: int = typer.Option(200, min=1, max=1_000_000, help="Number of images."),
+    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Seed of the random scenes."),
     out: Path = typer.Option(Path("diorama"), help="Folder to write to."),
 ) -> None:
     r"""Draw a split: images, masks and captions, in Pascal VOC's directory layout.

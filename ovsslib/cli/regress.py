@@ -25,7 +25,9 @@ def regress(
     ),
     root: Path | None = typer.Option(None, help="Folder of the data set, if it is not the usual."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
-    refine_workers: int = typer.Option(0, min=0, help="Processes for refinement beside the model."),
+    refine_workers: int = typer.Option(
+        0, min=0, max=1024, help="Processes for refinement beside the model."
+    ),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
 ) -> None:
     r"""Recompute stored figures and compare them within their tolerances.

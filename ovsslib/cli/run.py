@@ -50,10 +50,13 @@ def run(
     limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     workers: int = typer.Option(
-        0, min=0, help="Processes that share the images, each with the model; 0: this one alone."
+        0,
+        min=0,
+        max=1024,
+        help="Processes that share the images, each with the model; 0: this one alone.",
     ),
     refine_workers: int = typer.Option(
-        0, min=0, help="Processes for refinement beside each model."
+        0, min=0, max=1024, help="Processes for refinement beside each model."
     ),
     dask: str | None = typer.Option(
         None, metavar="ADDRESS", help="Dask scheduler such as tcp://host:8786, or local."

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ovsslib.cli._common import debugging, new_app, note, plain_output, progress
-from ovsslib.errors import OvssError
 from ovsslib.lookup import pick
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def train(
     model: str = typer.Argument(..., help=f"One of: {', '.join(SCHEDULES)}."),
     steps: int | None = typer.Option(None, min=1, help="Steps of the one-cycle schedule."),
     batch: int | None = typer.Option(None, min=1, help="Images a step."),
-    rate: float | None = typer.Option(None, help="Peak learning rate of AdamW."),
+    rate: float | None = typer.Option(None, min=0, help="Peak learning rate of AdamW."),
     matrix_rate: float | None = typer.Option(
         None, min=0, help="Peak learning rate of Muon; 0 leaves everything to AdamW."
     ),
@@ -85,7 +84,7 @@ def train(
         None,
         help="Of the matrix products: bfloat16 (slow on processors without it) or float32.",
     ),
-    seed: int = typer.Option(0, min=0, help="Seed of weights, order and negatives."),
+    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Seed of weights, order and negatives."),
     pictures: int | None = typer.Option(None, min=1, help="Images drawn for training."),
     close_ups: int | None = typer.Option(
         None, min=1, help="Every so many of them are close-ups of one thing."
@@ -97,9 +96,12 @@ def train(
     ),
     heldout: int = typer.Option(1_000, min=2, help="Images drawn for each held-out set."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
-    width: int | None = typer.Option(None, min=16, help="Width of both encoders."),
+    width: int | None = typer.Option(None, min=16, max=4096, help="Width of both encoders."),
     text_layers: int | None = typer.Option(
-        None, min=1, help="Layers of the text encoder (micro-bridgetower: of either encoder)."
+        None,
+        min=1,
+        max=64,
+        help="Layers of the text encoder (micro-bridgetower: of either encoder).",
     ),
     cache: Path = typer.Option(Path(".cache/diorama"), help="Where drawn images are kept."),
     run: Path | None = typer.Option(
@@ -108,7 +110,7 @@ def train(
     out: Path | None = typer.Option(
         None, help="Where the finished model goes (default: RUN/model)."
     ),
-    threads: int = typer.Option(0, min=0, help="Threads; 0 takes all cores."),
+    threads: int = typer.Option(0, min=0, max=1024, help="Threads; 0 takes all cores."),
     every: int = typer.Option(500, min=1, help="Steps between held-out figures and snapshots."),
 ) -> None:
     r"""Train a micro model on captions alone. A killed run continues with the same command.
@@ -141,15 +143,13 @@ def train(
             check_folder(place)
         choices = {"pictures": pictures, "close_ups": close_ups, "known_colours": known_colours}
         recipe = Recipe(heldout=heldout, **(RECIPES.get(model, {}) | _given(choices)))
+        timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
+        schedule = Schedule(seed=seed, **(defaults | _given(timing | {"dtype": dtype})))
+        size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
         for split, n in (*((held, heldout) for held in HELD), ("train", recipe.pictures)):
             drawn = prepare(cache, split, n, close_ups=recipe.close_ups)
             for _ in progress(drawn, f"drawing {split}", -(-n // SHARD)):
                 pass
-        timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
-        schedule = Schedule(seed=seed, **(defaults | _given(timing | {"dtype": dtype})))
-        size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
-        if size.side % size.patch:
-            raise OvssError(f"--side {size.side} is not a multiple of the {size.patch}-pixel patch")
         begun = time.strftime("%Y-%m-%d")
         with only_one(folder, "is training"):
             records = begin(schedule, recipe, cache, folder, every, size)

@@ -37,7 +37,7 @@ def tune(
     limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     trials: int = typer.Option(34, min=1, help="Candidates (grid: all)."),
     sampler: str = typer.Option("random", help="random (the paper's), grid or tpe."),
-    seed: int = typer.Option(0, min=0, help="Of the sampler."),
+    seed: int = typer.Option(0, min=0, max=2**32 - 1, help="Of the sampler."),
     race: bool = typer.Option(
         False, "--race", help="Dismiss candidates that fall far behind (not with tpe)."
     ),

@@ -19,6 +19,7 @@ from ovsslib.datasets.folder import ILLEGAL, FolderDataset, LabelError
 from ovsslib.errors import OvssError
 from ovsslib.io.images import DAMAGE, open_image, orientation
 from ovsslib.io.json import plain
+from ovsslib.lookup import Threads, check_types
 from ovsslib.types import Progress
 
 _SIDEWAYS = 5  # EXIF: from 5 on, width and height change places
@@ -92,6 +93,7 @@ def verify(
     pixels = np.zeros(256, np.int64)
     images_with = np.zeros(256, np.int64)
     files_with, files = np.zeros(256, np.int64), 0
+    check_types({"threads": threads}, {"threads": Threads | None})
     pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
     try:  # Pillow decodes without holding Python's lock
         checks: Iterable[Any] = pool.map(partial(_check, dataset, deep=deep), dataset.ids)

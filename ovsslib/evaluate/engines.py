@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from ovsslib.errors import OvssError
 from ovsslib.io.files import read_text
 from ovsslib.io.pool import check_main, end_with, one_thread, why_none_starts
+from ovsslib.lookup import Workers, check_fields
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -46,19 +48,25 @@ class Engine:
             for.
 
     Raises:
-        OvssError: The arguments exclude each other.
+        OvssError: A value is out of range, or the arguments exclude each other.
     """
 
-    workers: int = 0
+    workers: Workers = 0
     dask: str | None = None
     slurm: Path | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without starting anything."""
-        if self.workers < 0:
-            raise OvssError(f"workers must be 0 or more, got {self.workers}")
+        check_fields(self)
         if self.dask is not None and self.slurm is not None:
             raise OvssError("choose one of a Dask scheduler and a SLURM profile")
+        if self.dask not in (None, LOCAL) and not re.search(r"[\w\]]:[0-9]{1,5}$", str(self.dask)):
+            raise OvssError(
+                f"{self.dask!r} is no Dask scheduler; give its address, such as tcp://host:8786, "
+                f"or {LOCAL}"
+            )
+        if self.slurm is not None:
+            _profile(self.slurm)
 
 
 HERE = Engine()

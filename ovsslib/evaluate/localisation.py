@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.lookup import pick
+from ovsslib.lookup import Count, check_types, pick
 from ovsslib.pnp.all_layers import layer_maps
 from ovsslib.pnp.config import PnPConfig
 
@@ -100,6 +100,7 @@ def layer_head_auc(
     """
     import pandas as pd
 
+    check_types({"limit": limit}, {"limit": Count | None})
     configs = {kind: PnPConfig(**pick("kind of salience", kind, KINDS)) for kind in salience}  # type: ignore[arg-type]
     values: dict[tuple[str, int, Any], list[float]] = {}
     for name in data.ids[:limit]:

@@ -20,6 +20,7 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import RunResult, plain
 from ovsslib.io.files import write_atomic
+from ovsslib.lookup import Count, check_types
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
 from ovsslib.redact import redacted
 
@@ -66,8 +67,7 @@ def cut(images: int, size: int) -> list[Shard]:
         >>> [(shard.start, shard.stop) for shard in cut(5, 2)]
         [(0, 2), (2, 4), (4, 5)]
     """
-    if size < 1:
-        raise OvssError(f"a shard must hold 1 image or more, not {size}")
+    check_types({"size": size}, {"size": Count}, "a shard's ")
     starts = range(0, images, size)
     return [
         Shard(index, len(starts), start, min(start + size, images))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import check_names
+from ovsslib.lookup import Count, Workers, check_fields, check_names
 from ovsslib.types import Progress
 
 
@@ -33,7 +33,7 @@ class RunSpec:
         filter_settings: Settings of the class filter.
 
     Raises:
-        OvssError: A setting belongs to the protocol, or the limit is no positive number.
+        OvssError: A setting belongs to the protocol, or a value is of another type or out of range.
     """
 
     vlm: str = "micro-blip"
@@ -45,15 +45,14 @@ class RunSpec:
     protocol: str = "pnp-fixed"
     filter: str = "oracle"
     dtype: str | None = None
-    limit: int | None = None
+    limit: Count | None = None
     filter_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked without loading anything."""
         if "background" in self.config:
             raise OvssError("background is set by the protocol; leave it out of the settings")
-        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
-            raise OvssError(f"limit must be a positive whole number, got {self.limit!r}")
+        check_fields(self)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RunSpec:
@@ -90,15 +89,22 @@ class Execution:
         keep: Whether the refining processes stay for the next run, see
             `ovsslib.io.pool.ordered`.
         download: Whether the network may be used for models that are not on this machine.
+
+    Raises:
+        OvssError: A value is of another type or out of range.
     """
 
-    batch: int = 8
-    refiners: int = 0
+    batch: Count = 8
+    refiners: Workers = 0
     device: str | None = None
     root: str | os.PathLike[str] | None = None
     progress: Progress | None = None
     keep: bool = False
     download: bool = False
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
 
 SERIAL = Execution()

@@ -13,6 +13,7 @@ from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
 from ovsslib.filters import get_filter, split_filter
 from ovsslib.filters.base import ClassFilter
+from ovsslib.lookup import Count, check_types
 from ovsslib.protocols.protocol import Protocol, get_protocol
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def make_task(
     Raises:
         OvssError: A name is unknown, or the data set is not there.
     """
+    check_types({"limit": limit}, {"limit": Count | None})
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)
     settings = dict(filter_settings or {})

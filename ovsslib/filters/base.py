@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.errors import OvssError
-
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
     from ovsslib.types import Progress
@@ -77,19 +75,3 @@ def as_row(labels: Sequence[int], dataset: Dataset) -> np.ndarray:
     row = np.zeros(len(dataset.classes), bool)
     row[[k - 1 for k in labels]] = True
     return row
-
-
-def check_limits(threshold: float | None, most: int) -> None:
-    """Check the two settings that say which of the classes with a probability count.
-
-    Args:
-        threshold: Probability to be exceeded; None where the model decides.
-        most: Most classes per image.
-
-    Raises:
-        OvssError: The threshold is not in 0..1, or `most` is below 1.
-    """
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise OvssError(f"the filter's threshold must be from 0 to 1, got {threshold}")
-    if most < 1:
-        raise OvssError(f"the filter's most must be at least 1, got {most}")

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.filters.base import MOST, check_limits
+from ovsslib.filters.base import MOST
 from ovsslib.filters.thresholded import ThresholdedFilter
 from ovsslib.io.download import hub_folder
+from ovsslib.lookup import Count, Share, check_fields
 from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
 
 
 @dataclass
@@ -39,8 +41,8 @@ class Clip(ThresholdedFilter):
     """
 
     model: str = "micro-clip"
-    threshold: float | None = None
-    most: int = MOST
+    threshold: Share | None = None
+    most: Count = MOST
     prompt: str = "a picture of a"
     neutral: str = "a picture"
     device: str | None = None
@@ -48,7 +50,7 @@ class Clip(ThresholdedFilter):
 
     def __post_init__(self) -> None:
         """Check the settings; the model is loaded when it is first needed."""
-        check_limits(self.threshold, self.most)
+        check_fields(self, "clip's ")
         self._model: Any = None
         self._texts: dict[tuple[str, ...], Any] = {}
 
@@ -62,6 +64,16 @@ class Clip(ThresholdedFilter):
     def described(self) -> dict[str, Any]:
         """Model, prompt, the text without a class, threshold and number of classes."""
         return {**super().described, "prompt": self.prompt, "neutral": self.neutral}
+
+    def prepare(
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Look for the model before the first image is read.
+
+        Raises:
+            OvssError: It is not on this machine.
+        """
+        _open_clip_name(self.model, download=self.download)
 
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) probabilities in 0..1 of each class's text against the neutral one."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ovsslib.errors import OvssError
-from ovsslib.filters.base import MOST, check_limits
+from ovsslib.filters.base import MOST
 from ovsslib.filters.thresholded import ThresholdedFilter
+from ovsslib.lookup import Count, Share, check_fields
+from ovsslib.vlm import find_checkpoint
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
+    from ovsslib.types import Progress
     from ovsslib.vlm.protocol import ImageTextMatcher
 
 
@@ -34,19 +37,28 @@ class Vlm(ThresholdedFilter):
     """
 
     model: str | None = None
-    threshold: float | None = None
-    most: int = MOST
+    threshold: Share | None = None
+    most: Count = MOST
     prompt: str = "A picture of"
-    batch: int = 32
+    batch: Count = 32
     device: str | None = None
     dtype: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings; the model is loaded when it is first needed."""
-        check_limits(self.threshold, self.most)
-        if self.batch < 1:
-            raise OvssError(f"the filter's batch must be at least 1, got {self.batch}")
+        check_fields(self, "vlm's ")
         self._matcher: ImageTextMatcher | None = None
+
+    def prepare(
+        self, dataset: Dataset, names: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Look for the model before the first image is read.
+
+        Raises:
+            OvssError: It is not on this machine.
+        """
+        if self.model is not None:
+            find_checkpoint(self.model)
 
     def use(self, matcher: ImageTextMatcher) -> None:
         """Take the run's model where no other is named, so that it is in memory once."""

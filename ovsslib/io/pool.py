@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Workers, check_types
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,8 +52,7 @@ def ordered(
         >>> list(ordered(abs, [-2, 1, -3]))
         [2, 1, 3]
     """
-    if workers < 0:
-        raise OvssError(f"workers must be 0 or more, got {workers}")
+    check_types({"workers": workers}, {"workers": Workers})
     if workers == 0:
         yield from map(function, tasks)
         return

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Count, Seed, check_types
 from ovsslib.metrics.counts import COUNT_NAMES, Counts, counts_from_confusion
 
 Absent = Literal["count", "drop"]
@@ -126,6 +127,8 @@ def resample_weights(n: int, *, resamples: int = 1000, seed: int = 0) -> np.ndar
         >>> resample_weights(5, resamples=3).sum(1).tolist()
         [5, 5, 5]
     """
+    given = {"n": n, "resamples": resamples, "seed": seed}
+    check_types(given, {"n": Count, "resamples": Count, "seed": Seed})
     rng = np.random.default_rng(seed)
     return rng.multinomial(n, np.full(n, 1.0 / n), size=resamples)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
-from ovsslib.errors import OvssError
 from ovsslib.io.json import digest
-from ovsslib.lookup import unknown
+from ovsslib.lookup import Count, Natural, Range, Seed, Share, check_fields, kinds_of, unknown
+
+Steps = Annotated[int, Range(1, 1000)]
+Width = Annotated[float, Range(1e-3, 1e6)]
+Weight = Annotated[float, Range(0, 1e6)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,28 +71,28 @@ class PnPConfig:
             (`"keep"`) or becomes NaN (`"nan"`, released: it swallows the image).
     """
 
-    layer: int = 8
-    head: int | None = 10
+    layer: Count = 8
+    head: Count | None = 10
     salience: Literal["gradcam", "attention", "random"] = "gradcam"
     score: Literal["match", "margin"] = "match"
-    threshold: float = 0.15
-    rounds: int = 4
-    patches_per_round: int = 10
-    blur: float = 0.05
+    threshold: Share = 0.15
+    rounds: Steps = 4
+    patches_per_round: Natural = 10
+    blur: Share = 0.05
     crf: bool = True
-    crf_iterations: int = 10
-    crf_gaussian_sxy: float = 3.0
-    crf_gaussian_compat: float = 7.0
-    crf_bilateral_sxy: float = 50.0
-    crf_bilateral_srgb: float = 5.0
-    crf_bilateral_compat: float = 10.0
+    crf_iterations: Steps = 10
+    crf_gaussian_sxy: Width = 3.0
+    crf_gaussian_compat: Weight = 7.0
+    crf_bilateral_sxy: Width = 50.0
+    crf_bilateral_srgb: Width = 5.0
+    crf_bilateral_compat: Weight = 10.0
     background: Literal["always", "few", "never"] = "always"
-    max_side: int | None = 1024
-    image_size: int | None = None
+    max_side: Annotated[int, Range(16)] | None = 1024
+    image_size: Count | None = None
     prompt: str = "A picture of"
     separator: str = " "
-    classes_per_prompt: int | None = None
-    seed: int = 0
+    classes_per_prompt: Count | None = None
+    seed: Seed = 0
     last_name: Literal["mean", "sum"] = "mean"
     name_spaces: bool = True
     drop_value: Literal["black", "mean"] = "black"
@@ -104,18 +106,11 @@ class PnPConfig:
 
     def __post_init__(self) -> None:
         """Check types and ranges; whole numbers become float where a float is wanted."""
-        for name, kind in _kinds().items():
-            value = getattr(self, name)
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
+        check_fields(self)
+        for name, kind in kinds_of(PnPConfig).items():
+            if kind in (Share, Width, Weight):
                 # A frozen dataclass has no other door for tidying its own fields.
-                object.__setattr__(self, name, value)
-            _check_kind(name, value, kind)
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            # Written so that NaN fails too.
-            if value is not None and not low <= value <= high:
-                raise OvssError(f"{name} must lie between {low:g} and {high:g}, got {value!r}")
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> PnPConfig:
@@ -144,8 +139,8 @@ class PnPConfig:
             1
         """
         for key in fields:
-            if key not in _kinds():
-                raise unknown("setting", key, _kinds())
+            if key not in kinds_of(PnPConfig):
+                raise unknown("setting", key, kinds_of(PnPConfig))
         return dataclasses.replace(self, **fields)
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,40 +155,3 @@ class PnPConfig:
             True
         """
         return digest(self.to_dict(), 10, separators=(",", ":"))
-
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "layer": (1, math.inf),
-    "head": (1, math.inf),
-    "threshold": (0, 1),
-    "rounds": (1, 1000),
-    "patches_per_round": (0, math.inf),
-    "blur": (0, 1),
-    "crf_iterations": (1, 1000),
-    "crf_gaussian_sxy": (1e-3, 1e6),
-    "crf_gaussian_compat": (0, 1e6),
-    "crf_bilateral_sxy": (1e-3, 1e6),
-    "crf_bilateral_srgb": (1e-3, 1e6),
-    "crf_bilateral_compat": (0, 1e6),
-    "max_side": (16, math.inf),
-    "image_size": (1, math.inf),
-    "classes_per_prompt": (1, math.inf),
-    "seed": (0, 2**32 - 1),
-}
-
-
-def _kinds() -> dict[str, Any]:
-    """Field name to declared type."""
-    return get_type_hints(PnPConfig)
-
-
-def _check_kind(name: str, value: object, kind: Any) -> None:
-    """Raise unless the value is of the declared type (bool does not pass for a number)."""
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise unknown(f"value of {name}", value, get_args(kind))
-        return
-    allowed = get_args(kind) or (kind,)
-    if type(value) not in allowed:
-        wanted = " or ".join("None" if t is type(None) else t.__name__ for t in allowed)
-        raise OvssError(f"{name} must be {wanted}, got {value!r}")

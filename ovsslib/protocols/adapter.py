@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Positive, Share, check_fields
 from ovsslib.pnp.refine import peak_scores, softmax
 from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Segmentation
@@ -36,10 +37,14 @@ LOGITS, PROBABILITIES = "similarity", "probability"
 class Rules:
     """How planes are decided; fields as in `Protocol`, None for no such rule."""
 
-    logit_scale: float | None = None
-    prob_thd: float | None = None
-    area_thd: float | None = None
-    background_plane: float | None = None
+    logit_scale: Positive | None = None
+    prob_thd: Share | None = None
+    area_thd: Share | None = None
+    background_plane: Share | None = None
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
     @classmethod
     def of(cls, protocol: Protocol, *, background: bool) -> Rules:

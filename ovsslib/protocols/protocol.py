@@ -16,21 +16,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.io.palette import VOID
-from ovsslib.lookup import pick
+from ovsslib.lookup import Positive, Range, Share, check_fields, pick
 from ovsslib.metrics import boundary
 from ovsslib.metrics.counts import Tally, confusion_matrix, counts_from_confusion
+from ovsslib.metrics.iou import Absent
 from ovsslib.protocols.values import VALUES, VARIANTS
 from ovsslib.protocols.windows import Window
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
-    from ovsslib.metrics.iou import Absent
 
 Fields = tuple[tuple[str, Any], ...]
 
@@ -64,10 +64,13 @@ class Protocol:
         usual_filter: The class filter of the published figures; information, a run names its own.
         variants: Fields that differ on some data sets: `(("voc21", (("names", "…"),)),)`; empty
             once `resolved`.
+
+    Raises:
+        OvssError: A value is of another type or out of range.
     """
 
     name: str
-    void: int | Literal["background"] = VOID
+    void: Annotated[int, Range(0, VOID)] | Literal["background"] = VOID
     background_covered: str = "few"
     background_uncovered: str = "always"
     absent: Absent = "count"
@@ -77,12 +80,16 @@ class Protocol:
     names: str | None = None
     name_spaces: bool = True
     templates: str | None = None
-    logit_scale: float | None = None
-    prob_thd: float | None = None
-    area_thd: float | None = None
-    background_plane: float | None = None
+    logit_scale: Positive | None = None
+    prob_thd: Share | None = None
+    area_thd: Share | None = None
+    background_plane: Share | None = None
     usual_filter: str | None = None
     variants: tuple[tuple[str, Fields], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self, "a protocol's ")
 
     def resolved(self, dataset: str) -> Protocol:
         """The protocol with its values for one data set.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Count, check_fields
 from ovsslib.pnp.result import Maps
 
 if TYPE_CHECKING:
@@ -45,15 +46,14 @@ class Window:
         OvssError: A length is below 1, or windows would leave gaps.
     """
 
-    short: int
-    crop: int | None
-    stride: int
-    longest: int = 2048
+    short: Count
+    crop: Count | None
+    stride: Count
+    longest: Count = 2048
 
     def __post_init__(self) -> None:
         """Check the lengths."""
-        if min(self.short, self.stride, self.longest, self.crop or 1) < 1:
-            raise OvssError(f"lengths of a window must be at least 1 pixel, got {self}")
+        check_fields(self, "a window's ")
         if self.crop is not None and self.stride > self.crop:
             raise OvssError(
                 f"a stride of {self.stride} leaves gaps between windows of {self.crop} pixels; "

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import check_names, check_types
+from ovsslib.lookup import check_fields, check_names
 from ovsslib.vlm import open_device
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RewardOptions:
 
     def __post_init__(self) -> None:
         """Check values and types."""
-        check_types(vars(self), get_type_hints(RewardOptions), "the reward's ")
+        check_fields(self, "the reward's ")
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RewardOptions:

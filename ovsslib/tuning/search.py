@@ -10,12 +10,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import unknown
+from ovsslib.lookup import Count, Range, Seed, Share, check_fields, unknown
 from ovsslib.tuning import race
 from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.trials import Trials
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SAMPLERS = ("random", "grid", "tpe")
 TRIALS = 34
 """Trials of the released code's search."""
+Shares = Annotated[tuple[Share, ...], Range(1)]
 THRESHOLDS = (0.05, 0.15, 0.25, 0.35, 0.45)
 BLURS = (0.01, 0.03, 0.05, 0.07, 0.09, 0.11)
 
@@ -42,19 +43,17 @@ class Space:
         blurs: Standard deviation over the longer side.
 
     Raises:
-        OvssError: A list is empty.
+        OvssError: A list is empty, or a value out of range.
     """
 
-    layers: tuple[int, ...]
-    heads: tuple[int | None, ...]
-    thresholds: tuple[float, ...] = THRESHOLDS
-    blurs: tuple[float, ...] = BLURS
+    layers: Annotated[tuple[Count, ...], Range(1)]
+    heads: Annotated[tuple[Count | None, ...], Range(1)]
+    thresholds: Shares = THRESHOLDS
+    blurs: Shares = BLURS
 
     def __post_init__(self) -> None:
         """Check that there is something to search."""
-        for name in ("layers", "heads", "thresholds", "blurs"):
-            if not getattr(self, name):
-                raise OvssError(f"the search space has no {name}; name at least one")
+        check_fields(self, "the search space's ")
 
     @classmethod
     def of(cls, layers: int, heads: int, *, mean: bool = False) -> Space:
@@ -98,20 +97,19 @@ class Plan:
             (`ovsslib.tuning.race`).
 
     Raises:
-        OvssError: The sampler is unknown or cannot race, or there is no trial.
+        OvssError: The sampler is unknown or cannot race, or a number is out of range.
     """
 
     sampler: str = "random"
-    trials: int = TRIALS
-    seed: int = 0
+    trials: Count = TRIALS
+    seed: Seed = 0
     race: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
         if self.sampler not in SAMPLERS:
             raise unknown("sampler", self.sampler, SAMPLERS)
-        if self.trials < 1:
-            raise OvssError(f"trials must be 1 or more, got {self.trials}")
+        check_fields(self)
         if self.race and self.sampler == "tpe":
             raise OvssError("tpe asks about one candidate at a time; race with random or grid")
 

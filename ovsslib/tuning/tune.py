@@ -20,12 +20,13 @@ from ovsslib.filters.captions import Captions
 from ovsslib.io.files import check_file, write_atomic
 from ovsslib.io.json import digest, dumps
 from ovsslib.io.provenance import provenance
+from ovsslib.lookup import check_fields
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.protocols.protocol import get_protocol
 from ovsslib.tuning.collect import Images, LayerMaps, collect
 from ovsslib.tuning.objective import Objective
 from ovsslib.tuning.reward import Reward, RewardOptions
-from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan, Search, Space, Trial, search
+from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan, Search, Shares, Space, Trial, search
 
 if TYPE_CHECKING:
     from ovsslib.pnp.pipeline import PnPOVSS
@@ -47,14 +48,21 @@ class Tuning:
         mean_head: Whether the mean over all heads is searched beside single heads.
         thresholds: That are searched.
         blurs: The same.
+
+    Raises:
+        OvssError: A list is empty, or a value out of range.
     """
 
     spec: RunSpec
     plan: Plan = field(default_factory=Plan)
     reward: RewardOptions = field(default_factory=RewardOptions)
     mean_head: bool = False
-    thresholds: tuple[float, ...] = THRESHOLDS
-    blurs: tuple[float, ...] = BLURS
+    thresholds: Shares = THRESHOLDS
+    blurs: Shares = BLURS
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
     def space(self, store: LayerMaps) -> Space:
         """What is searched for the model whose maps these are."""

@@ -44,5 +44,5 @@ def test_a_compiled_image_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counts_below_one() -> None:
-    with pytest.raises(OvssError, match="batch must be 1 or more, got 0"):
+    with pytest.raises(OvssError, match="batch must be int >= 1, got 0"):
         Spec(batch=0)

@@ -13,7 +13,7 @@ from IPython.utils.capture import capture_output
 from PIL import Image
 
 from ovsslib.book import notebook
-from ovsslib.book.notebook import as_list, as_mapping, parameters
+from ovsslib.book.notebook import bench_records, need, parameters
 from ovsslib.errors import OvssError
 from support.html_page import Page
 
@@ -87,7 +87,7 @@ def test_provenance_is_shown_and_written(shell, tmp_path):
     assert str(tmp_path) not in text
 
 
-DECLARED = {"vlm": str, "limit": int | None, "filter": Literal["oracle", "all"]}
+DECLARED = {"vlm": str, "limit": int | None, "kind": Literal["oracle", "all"]}
 
 
 def cells(injected: str = "", **values: object) -> dict[str, object]:
@@ -96,13 +96,13 @@ def cells(injected: str = "", **values: object) -> dict[str, object]:
         "__annotations__": DECLARED,
         "In": ["", 'vlm: str = "micro-blip"', *([injected] if injected else [])],
         "an_import": pytest,
-        **{"vlm": "micro-blip", "limit": None, "filter": "oracle", **values},
+        **{"vlm": "micro-blip", "limit": None, "kind": "oracle", **values},
     }
 
 
 def test_defaults_are_frozen():
     params = parameters(cells())
-    assert (params.vlm, params.limit, params.filter) == ("micro-blip", None, "oracle")
+    assert (params.vlm, params.limit, params.kind) == ("micro-blip", None, "oracle")
     with pytest.raises(dataclasses.FrozenInstanceError):
         params.vlm = "other"
 
@@ -129,7 +129,7 @@ def test_variables_of_later_cells_are_no_parameters():
         ("limit", "3", "int | None"),
         ("limit", True, "int | None"),
         ("vlm", 3, "str"),
-        ("filter", "al", "Literal"),
+        ("kind", "al", "Literal"),
     ],
 )
 def test_a_wrong_type_is_refused(name, value, wanted):
@@ -144,18 +144,44 @@ def test_a_missing_value_and_a_missing_cell_are_refused():
         parameters({"In": [], "vlm": "x"})
 
 
-@pytest.mark.parametrize("value", ['{"rounds": 2}', {"rounds": 2}])
-def test_settings_are_a_mapping_or_json_text(value):
-    assert as_mapping(value, "config") == {"rounds": 2}
-    assert as_mapping("", "config") == {}
+def test_values_come_in_one_form():
+    kinds = {"folder": str | None, "words": str | list[str], "settings": str | dict[str, object]}
+    given = {"folder": "", "words": "oracle,all", "settings": '{"rounds": 2}'}
+    params = parameters({"__annotations__": kinds, "In": [], **given})
+    assert (params.folder, params.words, params.settings) == (
+        None,
+        ["oracle", "all"],
+        {"rounds": 2},
+    )
 
 
-@pytest.mark.parametrize("value", ["rounds=2", "[1]", "{"])
-def test_settings_that_are_none_are_refused(value):
-    with pytest.raises(OvssError, match="parameter 'config' must be settings as JSON text"):
-        as_mapping(value, "config")
+def test_ranges_are_checked():
+    with pytest.raises(OvssError, match="parameter limit must be int >= 1, got 0"):
+        parameters(cells(limit=0))
 
 
-def test_words_are_a_list_or_a_text_with_commas():
-    assert as_list("oracle,all") == as_list(["oracle", "all"]) == ["oracle", "all"]
-    assert as_list("") == []
+def record(folder, name, kind):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"kind": f"bench-{kind}", "name": name}))
+
+
+def test_records_are_read_by_kind(tmp_path):
+    for name, kind in (("b", "salience"), ("a", "salience"), ("c", "dask")):
+        record(tmp_path, name, kind)
+    kinds = bench_records(str(tmp_path), "dask", "salience")
+    assert [each["name"] for each in kinds["salience"]] == ["a", "b"]
+    with pytest.raises(OvssError, match="there is no record of `ovss bench refine` in "):
+        bench_records(str(tmp_path), "refine")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", "{}", '{"kind": 1}'])
+def test_a_file_that_is_no_record_is_named(tmp_path, text):
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(OvssError, match=r"odd\.json: is no record of ovss bench"):
+        bench_records(str(tmp_path))
+
+
+def test_what_is_needed_is_there_or_named():
+    assert need([1], "record") == [1]
+    with pytest.raises(OvssError, match="there is no record; make it first"):
+        need([], "record")

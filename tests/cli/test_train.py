@@ -59,7 +59,10 @@ def test_localise_shows_every_layer_and_head(trained: Path, tmp_path: Path) -> N
     ("words", "hint"),
     [
         (["train", "micro-blib"], "did you mean 'micro-blip'"),
-        (["train", "micro-blip", "--side", "30", *SMALL.split()[:4]], "multiple of the 8-pixel"),
+        (
+            ["train", "micro-blip", "--side", "30", *SMALL.split()[:4]],
+            "side 30 is not a multiple of 8",
+        ),
         (["localise", "--salience", "atention"], "did you mean 'attention'"),
         (["localise", "--out", "/proc/none/auc.csv", "--limit", "1"], "/proc/none"),
         (["localise", "--split", "tunes"], "there are"),

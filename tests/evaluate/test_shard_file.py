@@ -66,7 +66,7 @@ def test_shards_cover_the_pictures_once() -> None:
         assert [s.index for s in shards] == list(range(len(shards)))
         assert {s.count for s in shards} == {len(shards)}
     assert cut(0, 3) == []
-    with pytest.raises(OvssError, match="1 image or more, not 0"):
+    with pytest.raises(OvssError, match="a shard's size must be int >= 1, got 0"):
         cut(3, 0)
 
 

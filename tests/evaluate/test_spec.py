@@ -18,9 +18,9 @@ def test_a_run_from_json() -> None:
     [
         ({"presett": "blip"}, "did you mean 'preset'"),
         ({"config": {"background": "never"}}, "background is set by the protocol"),
-        ({"limit": 0}, "limit must be a positive"),
-        ({"limit": "3"}, "limit must be a positive"),
-        ({"limit": True}, "limit must be a positive"),
+        ({"limit": 0}, "limit must be int >= 1 or None"),
+        ({"limit": "3"}, "limit must be int >= 1 or None"),
+        ({"limit": True}, "limit must be int >= 1 or None"),
     ],
 )
 def test_wrong_runs(record: dict, words: str) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from ovsslib.datasets import load_dataset
 from ovsslib.datasets.base import Dataset
-from ovsslib.errors import OvssError
-from ovsslib.filters.base import All, ClassFilter, Oracle, check_limits
+from ovsslib.filters.base import All, ClassFilter, Oracle
 from support.helpers import SHARED, needs_realdata, write_voc
 
 
@@ -43,12 +42,3 @@ def test_a_filter_needs_only_a_call(tmp_path: Path) -> None:
     assert (first(data, "img_0000"), first.described) == ((1,), {})
     with pytest.raises(TypeError, match="abstract"):
         ClassFilter()
-
-
-def test_limits() -> None:
-    check_limits(None, 1)
-    check_limits(1.0, 25)
-    with pytest.raises(OvssError, match="threshold must be from 0 to 1, got 70"):
-        check_limits(70, 25)
-    with pytest.raises(OvssError, match="most must be at least 1, got 0"):
-        check_limits(0.5, 0)

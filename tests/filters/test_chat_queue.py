@@ -187,7 +187,7 @@ def test_a_cost_that_the_server_does_not_give(
 def test_budgets_that_make_no_sense() -> None:
     with pytest.raises(OvssError, match="needs the model's prices"):
         Budget(cost=1.0)
-    with pytest.raises(OvssError, match="budget of images must be positive"):
+    with pytest.raises(OvssError, match="budget's images must be int >= 1"):
         Budget(images=0)
-    with pytest.raises(OvssError, match="budget of cost must be positive"):
+    with pytest.raises(OvssError, match="budget's cost must be float > 0"):
         Budget(cost=0.0, price_in=1.0, price_out=1.0)

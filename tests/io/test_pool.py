@@ -129,7 +129,7 @@ def test_a_program_that_fails_in_its_workers(tmp_path: Path, kind: str) -> None:
 
 
 def test_negative_workers() -> None:
-    with pytest.raises(OvssError, match="0 or more"):
+    with pytest.raises(OvssError, match="workers must be int from 0 to 1024, got -1"):
         list(ordered(abs, [1], -1))
 
 

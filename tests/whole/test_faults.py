@@ -161,7 +161,7 @@ def test_unknown_preset(segment: Callable, tmp_path: Path) -> None:
 def test_unknown_setting(segment: Callable, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "a.jpg")
     one_error(segment(photo, set="treshold=0.1"), 2, "did you mean 'threshold'")
-    one_error(segment(photo, set="threshold=2"), 2, "threshold must lie between 0 and 1")
+    one_error(segment(photo, set="threshold=2"), 2, "threshold must be float from 0 to 1")
     one_error(segment(photo, set="crf=maybe"), 2, "crf must be bool")
 
 

@@ -18,7 +18,9 @@ from ovsslib.cli.bench.tuning import OUT, finish, tuning
 
 AS_JSON = typer.Option(False, "--json", help="Print the results file instead of text.")
 DEVICE = typer.Option(None, help="Such as cpu or cuda:0; without it, the best.")
-THREADS = typer.Option(None, min=1, help="Threads of the model; without it, torch's choice.")
+THREADS = typer.Option(
+    None, min=1, max=1024, help="Threads of the model; without it, torch's choice."
+)
 
 app = new_app(group=True, help="Measure speed and memory on this machine.")
 
@@ -171,8 +173,8 @@ def evaluation(
     ctx: typer.Context,
     *,
     images: int = typer.Option(5000, min=1, help="Images."),
-    width: int = typer.Option(500, min=1, help="Of the images, in pixels."),
-    height: int = typer.Option(375, min=1, help="Of the images, in pixels."),
+    width: int = typer.Option(500, min=1, max=65_500, help="Of the images, in pixels."),
+    height: int = typer.Option(375, min=1, max=65_500, help="Of the images, in pixels."),
     classes: int = typer.Option(171, min=1, max=171, help="Labels that occur."),
     out: Path | None = OUT,
     as_json: bool = AS_JSON,
@@ -202,7 +204,9 @@ def dask(
     ctx: typer.Context,
     *,
     shards: int = typer.Option(5000, min=2, help="Dry shards on Dask."),
-    workers: int = typer.Option(2, min=1, help="Processes of Dask on this machine, and of a pool."),
+    workers: int = typer.Option(
+        2, min=1, max=1024, help="Processes of Dask on this machine, and of a pool."
+    ),
     out: Path | None = OUT,
     as_json: bool = AS_JSON,
 ) -> None:

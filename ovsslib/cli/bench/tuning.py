@@ -44,7 +44,9 @@ def tuning(
     mean_head: bool = typer.Option(False, "--mean-head", help="The mean over heads too."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
-    threads: int | None = typer.Option(None, min=1, help="Threads; without it, torch's choice."),
+    threads: int | None = typer.Option(
+        None, min=1, max=1024, help="Threads; without it, torch's choice."
+    ),
     out: Path | None = OUT,
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
 ) -> None:

@@ -22,8 +22,9 @@ from ovsslib.filters.answers.file import (
 )
 from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary, check_classes, family
-from ovsslib.filters.base import MOST, ClassFilter, check_limits
+from ovsslib.filters.base import MOST, ClassFilter
 from ovsslib.io.files import read_text
+from ovsslib.lookup import Count, Share, check_fields
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -47,13 +48,13 @@ class Recorded(ClassFilter):
     """
 
     answers: str = ""
-    threshold: float = THRESHOLD
-    most: int = MOST
+    threshold: Share = THRESHOLD
+    most: Count = MOST
 
     def __post_init__(self) -> None:
         """Read the file: a wrong one is reported before a model is loaded."""
-        check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
+        check_fields(self, "recorded's ")
         if not self.answers:
             raise OvssError("the filter 'recorded' needs a file: --filter recorded:answers.jsonl")
         self._checked: set[tuple[str, tuple[str, ...]]] = set()

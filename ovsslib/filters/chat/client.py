@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import Answer, Usage
@@ -19,6 +18,7 @@ from ovsslib.filters.answers.parse import parse_answer
 from ovsslib.filters.answers.vocabulary import Vocabulary
 from ovsslib.filters.chat.question import Question
 from ovsslib.io.network import causes, check_address, check_network, hopeless
+from ovsslib.lookup import Range, check_fields
 from ovsslib.redact import redact, watch
 
 if TYPE_CHECKING:
@@ -31,12 +31,6 @@ _FINAL = frozenset({401, 403, 404})
 """The answer to a wrong key, model or address, whatever the image."""
 _TRIED_AGAIN = frozenset({408, 409, 429})
 """What the openai client tries again, besides 500 and above."""
-_RANGES = {
-    "temperature": (0, 2),
-    "max_tokens": (1, 1_000_000),
-    "timeout": (0.001, 86_400),
-    "attempts": (1, 100),
-}
 
 
 class ServerError(OvssError):
@@ -69,14 +63,14 @@ class Server:
     base_url: str = OPENAI
     key_env: str = "OPENAI_API_KEY"
     structured: bool = True
-    temperature: float | None = 0.0
-    max_tokens: int = 1500
-    timeout: float = 60.0
-    attempts: int = 8
+    temperature: Annotated[float, Range(0, 2)] | None = 0.0
+    max_tokens: Annotated[int, Range(1, 1_000_000)] = 1500
+    timeout: Annotated[float, Range(0.001, 86_400)] = 60.0
+    attempts: Annotated[int, Range(1, 100)] = 8
 
     def __post_init__(self) -> None:
         """Check numbers and address, which ends up in files, so it must hold no secret."""
-        check_ranges(self, _RANGES)
+        check_fields(self, "the server's ")
         if not self.model.strip():
             raise OvssError("name a model, such as gpt-4o")
         if not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):
@@ -150,22 +144,6 @@ class Server:
                 ) from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             pass  # a server need not list its models
-
-
-def check_ranges(settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Refuse numbers out of range; None stands for no number.
-
-    Args:
-        settings: Whose attributes they are.
-        ranges: Attribute -> least and most.
-
-    Raises:
-        OvssError: A number is too small or too large, or NaN.
-    """
-    for name, (least, most) in ranges.items():
-        value = getattr(settings, name)
-        if value is not None and not least <= value <= most:
-            raise OvssError(f"{name} must be from {least:g} to {most:g}, got {value}")
 
 
 class Asker:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import (
@@ -18,11 +18,11 @@ from ovsslib.filters.answers.file import (
     read_answers,
 )
 from ovsslib.filters.answers.vocabulary import family
-from ovsslib.filters.base import MOST, ClassFilter, check_limits
-from ovsslib.filters.chat.client import Asker, Server, check_ranges
-from ovsslib.filters.chat.question import DETAILS, Question
+from ovsslib.filters.base import MOST, ClassFilter
+from ovsslib.filters.chat.client import Asker, Server
+from ovsslib.filters.chat.question import Question
 from ovsslib.filters.chat.queue import AskReport, Budget, ask, missing
-from ovsslib.lookup import unknown
+from ovsslib.lookup import Amount, Count, Positive, Range, Share, check_fields
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -52,26 +52,23 @@ class GPT4o(Server, ClassFilter):
     """
 
     answers: str = ""
-    threshold: float = THRESHOLD
-    most: int = MOST
-    side: int = 768
-    detail: str = "auto"
-    concurrency: int = 4
-    max_images: int | None = None
-    max_cost: float | None = None
-    price_in: float | None = None
-    price_out: float | None = None
+    threshold: Share = THRESHOLD
+    most: Count = MOST
+    side: Annotated[int, Range(1, 100_000)] = 768
+    detail: Literal["auto", "low", "high"] = "auto"
+    concurrency: Annotated[int, Range(1, 256)] = 4
+    max_images: Count | None = None
+    max_cost: Positive | None = None
+    price_in: Amount | None = None
+    price_out: Amount | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a server."""
-        super().__post_init__()
-        check_limits(self.threshold, self.most)
         self.answers = os.fspath(self.answers)
+        check_fields(self, "gpt4o's ")
+        super().__post_init__()
         if not self.answers:
             raise OvssError("the filter 'gpt4o' needs a file for its answers: answers=FILE.jsonl")
-        check_ranges(self, {"side": (1, 100_000), "concurrency": (1, 256)})
-        if self.detail not in DETAILS:
-            raise unknown("detail", self.detail, DETAILS)
         self._budget = Budget(self.max_images, self.max_cost, self.price_in, self.price_out)
         self._stored: Answers | None = None
         self._failed: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from ovsslib.errors import OvssError
 from ovsslib.filters.answers.file import Answer, Answers, AnswerWriter, UnwritableError
 from ovsslib.filters.chat.client import Asker, ServerError
+from ovsslib.lookup import Amount, Count, Positive, check_fields
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -38,21 +38,14 @@ class Budget:
             prices.
     """
 
-    images: int | None = None
-    cost: float | None = None
-    price_in: float | None = None
-    price_out: float | None = None
+    images: Count | None = None
+    cost: Positive | None = None
+    price_in: Amount | None = None
+    price_out: Amount | None = None
 
     def __post_init__(self) -> None:
         """Check the limits."""
-        for name in ("images", "cost"):
-            limit = getattr(self, name)
-            if limit is not None and not 0 < limit < math.inf:
-                raise OvssError(f"the budget of {name} must be positive, got {limit}")
-        for name in ("price_in", "price_out"):
-            price = getattr(self, name)
-            if price is not None and not 0 <= price < math.inf:
-                raise OvssError(f"{name} must be 0 or more, got {price}")
+        check_fields(self, "the budget's ")
         if self.cost is not None and None in (self.price_in, self.price_out):
             raise OvssError(
                 "a budget of money needs the model's prices; give price_in and price_out, for a "

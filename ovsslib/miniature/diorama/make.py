@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,7 @@ from PIL import Image
 from ovsslib.errors import OvssError
 from ovsslib.io.files import check_folder, make_folder, only_one, write_atomic
 from ovsslib.io.palette import voc_palette
+from ovsslib.lookup import Range, Seed, check_types
 from ovsslib.miniature.diorama.captions import describe, noticeable
 from ovsslib.miniature.diorama.colours import HELD_OUT
 from ovsslib.miniature.diorama.scene import Scene, compose, render
@@ -30,6 +32,8 @@ SPLIT_BASE = {
 # Splits with (colour, thing) pairs that training lacks; "novel" has one in every image.
 NOVEL = ("val", "novel")
 JPEG_QUALITY = 88
+Images = Annotated[int, Range(1, 1_000_000)]
+"""More would be scenes of another split."""
 
 
 def scene_seed(split: str, seed: int, index: int) -> int:
@@ -64,8 +68,7 @@ def write_split(root: Path, split: str, n: int, seed: int = 0) -> Iterator[str]:
         OvssError: The split is unknown or empty, the folder cannot be written to or holds another
             data set's split of this name, or another process draws below the same root.
     """
-    if n < 1:
-        raise OvssError(f"a split needs at least one image, got n={n}")
+    check_types({"n": n, "seed": seed}, {"n": Images, "seed": Seed}, "a split's ")
     make_folder(root)
     with only_one(root, "is drawing"):
         yield from _write_split(root, split, n, seed)

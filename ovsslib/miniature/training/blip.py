@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import BlipConfig, BlipForImageTextRetrieval, BlipImageProcessor, BlipProcessor
 
+from ovsslib.lookup import Count
+from ovsslib.miniature.training.loop import Layers, Side, Width, check_size
 from ovsslib.miniature.training.negatives import IGNORE, Pack
 from ovsslib.miniature.training.patches import (
     join_windows,
@@ -43,13 +45,17 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 class BlipSize:
     """Architecture of micro-blip. `side` and `patch` in pixels."""
 
-    side: int = 112
-    patch: int = 8
-    width: int = 128
-    heads: int = 4
-    image_layers: int = 3
-    text_layers: int = 4
-    positions: int = 96
+    side: Side = 112
+    patch: Count = 8
+    width: Width = 128
+    heads: Count = 4
+    image_layers: Layers = 3
+    text_layers: Layers = 4
+    positions: Count = 96
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_size(self, self.heads)
 
 
 def build(size: BlipSize) -> BlipForImageTextRetrieval:

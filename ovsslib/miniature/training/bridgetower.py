@@ -30,8 +30,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Count
 from ovsslib.miniature.training.blip import MEAN, STD
 from ovsslib.miniature.training.bpe import PAD, START, STOP, tokenizer, vocabulary
+from ovsslib.miniature.training.loop import Layers, Side, Width, check_size
 from ovsslib.miniature.training.negatives import IGNORE
 from ovsslib.miniature.training.patches import (
     join_windows,
@@ -63,16 +65,17 @@ class BridgeTowerSize:
         OvssError: The numbers do not fit each other.
     """
 
-    side: int = 112
-    patch: int = 8
-    width: int = 128
-    heads: int = 4
-    text_layers: int = 4
-    cross_layers: int = 3
-    word_layer: int = 2
-    positions: int = 96
+    side: Side = 112
+    patch: Count = 8
+    width: Width = 128
+    heads: Count = 4
+    text_layers: Layers = 4
+    cross_layers: Layers = 3
+    word_layer: Count = 2
+    positions: Count = 96
 
     def __post_init__(self) -> None:
+        check_size(self, self.heads)
         if self.width < 64 or self.width % (self.width // 64) or self.width % self.heads:
             raise OvssError(
                 f"width {self.width} does not fit {self.heads} heads and one image head for 64 "

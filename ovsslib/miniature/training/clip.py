@@ -16,26 +16,41 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ovsslib.lookup import Count, Share
 from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import MEAN, STD, normalise
 from ovsslib.miniature.training.heldout import Scores, held_out_figures
-from ovsslib.miniature.training.loop import Schedule, batch_indices, run
+from ovsslib.miniature.training.loop import (
+    Layers,
+    Schedule,
+    Side,
+    Width,
+    batch_indices,
+    check_size,
+    run,
+)
 from ovsslib.miniature.training.recipe import Recipe, load_train, watched
 from ovsslib.miniature.training.wordpiece import tokenizer, vocabulary
 
 CONTEXT = 40
+HEAD = 32
+"""Features of an attention head."""
 
 
 @dataclass(frozen=True)
 class ClipSize:
     """Architecture of micro-clip. `side` and `patch` in pixels."""
 
-    side: int = 96
-    patch: int = 8
-    width: int = 128
-    image_layers: int = 4
-    text_layers: int = 3
-    patch_dropout: float = 0.5
+    side: Side = 96
+    patch: Count = 8
+    width: Width = 128
+    image_layers: Layers = 4
+    text_layers: Layers = 3
+    patch_dropout: Share = 0.5
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_size(self, HEAD)
 
 
 def model_config(size: ClipSize) -> dict[str, Any]:
@@ -48,14 +63,14 @@ def model_config(size: ClipSize) -> dict[str, Any]:
             "patch_size": size.patch,
             "width": size.width,
             "layers": size.image_layers,
-            "head_width": 32,
+            "head_width": HEAD,
             "patch_dropout": size.patch_dropout,
         },
         "text_cfg": {
             "context_length": CONTEXT,
             "vocab_size": len(words),
             "width": size.width,
-            "heads": size.width // 32,
+            "heads": size.width // HEAD,
             "layers": size.text_layers,
             "hf_tokenizer_name": "micro-clip",
             "pool_type": "eos",

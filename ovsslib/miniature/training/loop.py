@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,10 +20,28 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ovsslib.errors import OvssError
-from ovsslib.lookup import unknown
+from ovsslib.lookup import Amount, Count, Positive, Range, Seed, Share, check_fields
 from ovsslib.miniature.training.optim import optimisers
 
-DTYPES = ("bfloat16", "float32")
+Side = Annotated[int, Range(8, 128)]
+Width = Annotated[int, Range(16, 4096)]
+Layers = Annotated[int, Range(1, 64)]
+
+
+def check_size(size: Any, heads: int) -> None:
+    """Check a model's architecture before anything is drawn or built.
+
+    Args:
+        size: Its dataclass, with `side`, `patch` and `width`.
+        heads: What the width must be a multiple of.
+
+    Raises:
+        OvssError: A number is out of range, or does not fit another.
+    """
+    check_fields(size)
+    for name, unit, of in (("side", size.patch, "patch"), ("width", heads, "heads")):
+        if getattr(size, name) % unit:
+            raise OvssError(f"{name} {getattr(size, name)} is not a multiple of {unit} ({of})")
 
 
 @dataclass(frozen=True)
@@ -36,21 +54,20 @@ class Schedule:
     on others. Weights and losses are float32 in either case.
     """
 
-    steps: int = 3000
-    batch: int = 64
-    rate: float = 1.5e-3
-    matrix_rate: float = 0.008
-    warmup: float = 0.1
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    save_every: int = 100
-    seed: int = 0
-    dtype: str = "float32"
+    steps: Count = 3000
+    batch: Count = 64
+    rate: Positive = 1.5e-3
+    matrix_rate: Amount = 0.008
+    warmup: Share = 0.1
+    weight_decay: Amount = 0.05
+    clip: Positive = 1.0
+    save_every: Count = 100
+    seed: Seed = 0
+    dtype: Literal["bfloat16", "float32"] = "float32"
 
     def __post_init__(self) -> None:
-        """Check the type."""
-        if self.dtype not in DTYPES:
-            raise unknown("dtype", self.dtype, DTYPES)
+        """Check types and ranges."""
+        check_fields(self)
 
     def share_at(self, step: int) -> float:
         """Share of the peak rates that a 0-based step takes, in 0..1."""

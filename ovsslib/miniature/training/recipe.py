@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
+from ovsslib.lookup import Count, Range, Seed, Share, check_fields
 from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
 from ovsslib.miniature.training.heldout import Scores, held_out_figures
@@ -41,14 +42,18 @@ class Recipe:
         data_seed: Of the drawn images.
     """
 
-    pictures: int = 30_000
-    heldout: int = 1_000
-    captions: int = 2
-    list_share: float = 0.6
-    whole_share: float = 0.06
-    close_ups: int = 2
+    pictures: Count = 30_000
+    heldout: Annotated[int, Range(2)] = 1_000
+    captions: Count = 2
+    list_share: Share = 0.6
+    whole_share: Share = 0.06
+    close_ups: Count = 2
     known_colours: bool = False
-    data_seed: int = 0
+    data_seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
 
 def load_train(cache: Path, recipe: Recipe, side: int) -> data.CaptionData:

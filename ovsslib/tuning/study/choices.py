@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Count, check_types
 from ovsslib.metrics.iou import Interval
 from ovsslib.tuning.search import TRIALS, Plan, Trials
 from ovsslib.tuning.study.figures import (
@@ -108,6 +109,8 @@ def regrets(  # noqa: PLR0913 - what is varied
     """
     import pandas as pd
 
+    given = {"seeds": seeds, "sizes": list(sizes)}
+    check_types(given, {"seeds": Count, "sizes": list[Count]})
     if chooser.space != judge.space:
         raise OvssError("the studies are not of the same candidates; make both with one space")
     grid = chooser.space.grid()
