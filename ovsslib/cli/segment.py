@@ -117,8 +117,12 @@ def _segment_all(
             note(f"error: {error}")
             failed += 1
             continue
+        try:
+            result = model.segment(image, names)
+        except OvssError as error:
+            raise OvssError(f"{path.name}: {error}") from error
         write_segmentation(
-            model.segment(image, names),
+            result,
             out,
             stem,
             path.name,

@@ -19,6 +19,7 @@ from ovsslib.errors import OvssError
 from ovsslib.vlm.blip.net import attend
 from ovsslib.vlm.inputs import load_tokenizer, read_processor
 from ovsslib.vlm.matcher import Matcher
+from ovsslib.vlm.weights import check_size, read_weights
 
 M = TypeVar("M", bound=Matcher)
 
@@ -112,10 +113,13 @@ def load(
     """
     import transformers
 
-    model_class = getattr(transformers, cls)
+    model_class, stored = getattr(transformers, cls), read_weights(folder)
     try:
         with _quiet():
             config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+            with torch.device("meta"):
+                wanted = sum(weight.numel() for weight in model_class(config).parameters())
+            check_size(wanted, stored, folder)
             model, info = model_class.from_pretrained(
                 folder,
                 config=config,
@@ -124,6 +128,8 @@ def load(
                 ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
             )
+    except OvssError:
+        raise
     except Exception as error:  # transformers lets through whatever its parts raise
         words = " ".join((str(error).strip() or type(error).__name__).split())[:300]
         raise OvssError(f"cannot load the model in {folder}: {words}; fetch it again") from error
@@ -137,10 +143,7 @@ def load(
         if names:
             raise OvssError(f"{folder} {what.format(len(names), cls)} ({names[0]}, ...)")
     tokenizer = load_tokenizer(folder)
-    try:
-        return kind(model.to(device), tokenizer, name=name, **read_processor(folder))
-    except OvssError as error:
-        raise OvssError(f"{folder}: {error}") from error
+    return kind(model.to(device), tokenizer, name=name, **read_processor(folder))
 
 
 @contextlib.contextmanager
