@@ -112,7 +112,7 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
     """
     import open_clip
 
-    from ovsslib.vlm.inputs import check_colours
+    from ovsslib.vlm.inputs import check_colours, load_tokenizer
     from ovsslib.vlm.state import own_state
     from ovsslib.vlm.weights import check_size, read_weights
 
@@ -124,11 +124,13 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
             towers = (config[part] for part in ("vision_cfg", "text_cfg"))
             # A layer has 12 times the square of its width, and texts have a square mask.
             least = sum(
-                tower.get("layers", 1) * tower.get("width", 0) ** 2
+                int(np.sum(tower.get("layers", 1))) * tower.get("width", 0) ** 2
                 + tower.get("context_length", 0) ** 2
                 for tower in towers
             )
             check_size(least, read_weights(Path(folder)), folder)
+            if "hf_tokenizer_name" in config["text_cfg"]:
+                load_tokenizer(Path(folder))  # or an empty one would be made in its place
         model, _, preprocess = open_clip.create_model_and_transforms(
             target, pretrained=weights, device=device
         )
@@ -163,10 +165,11 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
         tokenize = open_clip.get_tokenizer(target)
     device = model.logit_scale.device
     with own_state():
-        ids = tokenize(list(texts))
-        if len(set(texts)) > 1 and bool((ids == ids[0]).all()):
-            raise OvssError(f"the tokenizer of CLIP model {name!r} takes all texts for the same")
-        return torch.cat([model.encode_text(p.to(device), normalize=True) for p in ids.split(64)])
+        parts = [
+            model.encode_text(tokenize(list(texts[i : i + 64])).to(device), normalize=True)
+            for i in range(0, len(texts), 64)
+        ]
+        return torch.cat(parts)
 
 
 _ADVICE = (

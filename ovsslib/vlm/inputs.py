@@ -119,12 +119,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     Args:
         folder: Holds `tokenizer.json` (read directly, which is fast), or a vocabulary (BERT's
-            `vocab.txt`, RoBERTa's `vocab.json`) from which transformers makes one.
+            `vocab.txt`, RoBERTa's `vocab.json`, T5's `spiece.model`) from which transformers makes
+            one.
 
     Raises:
         OvssError: The folder holds none of them, or the file cannot be read.
     """
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+    names = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+    if not any((folder / name).is_file() for name in names):
         raise OvssError(f"{folder} holds no tokenizer.json; fetch the checkpoint again")
     try:
         if (folder / "tokenizer.json").is_file():
