@@ -128,8 +128,12 @@ def _segment_all(
         except OvssError as error:
             note(f"error: {error}")
             continue
+        try:
+            result = model.segment(image, names)
+        except OvssError as error:
+            raise OvssError(f"{path.name}: {error}") from error
         write_segmentation(
-            model.segment(image, names),
+            result,
             out,
             stem,
             path.name,

@@ -13,6 +13,7 @@ import numpy as np
 from ovsslib.lookup import Count, check_types, pick
 from ovsslib.pnp.all_layers import layer_maps
 from ovsslib.pnp.config import PnPConfig
+from ovsslib.vlm.finite import check_scores
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -96,7 +97,8 @@ def layer_head_auc(
         DataFrame: salience, layer, head (1.. or `"mean"`), auc (mean over images and classes).
 
     Raises:
-        OvssError: An unknown kind of salience, or the model does not give all layers at once.
+        OvssError: An unknown kind of salience, or the model does not give all layers at once,
+            or its maps are not finite.
     """
     import pandas as pd
 
@@ -109,6 +111,7 @@ def layer_head_auc(
         names = [data.classes[k - 1] for k in present]
         for kind, config in configs.items():
             (maps,) = layer_maps(matcher, config, [image], [names])  # (L, A, K, P)
+            check_scores(maps, f"{name}: {matcher.name}")
             truth = [patch_share(label, k, round(maps.shape[-1] ** 0.5)) for k in present]
             both = np.concatenate([maps, maps.mean(axis=1, keepdims=True)], axis=1)
             for layer, head in np.ndindex(*both.shape[:2]):

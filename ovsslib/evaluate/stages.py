@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
 from ovsslib.evaluate.task import Task, batches
 from ovsslib.metrics.counts import Tally
@@ -79,9 +80,16 @@ class Done:
 
 
 def refine_and_score(pending: Pending) -> Done:
-    """Refine one image's maps and count its pixels; runs in a worker process."""
+    """Refine one image's maps and count its pixels; runs in a worker process.
+
+    Raises:
+        OvssError: As `refine_maps`; the message names the image.
+    """
     start = time.perf_counter()
-    prediction = refine_maps(pending.maps, pending.config).labels
+    try:
+        prediction = refine_maps(pending.maps, pending.config).labels
+    except OvssError as error:
+        raise OvssError(f"{pending.image}: {error}") from error
     middle = time.perf_counter()
     tally = pending.protocol.tally(prediction, pending.looked_for, pending.truth, pending.labels)
     end = time.perf_counter()

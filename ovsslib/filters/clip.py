@@ -16,6 +16,8 @@ from ovsslib.filters.thresholded import ThresholdedFilter
 from ovsslib.io.download import hub_folder
 from ovsslib.lookup import Count, Share, check_fields
 from ovsslib.vlm import open_device
+from ovsslib.vlm.finite import check_weights
+from ovsslib.vlm.sizes import read_config
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -79,8 +81,10 @@ class Clip(ThresholdedFilter):
         """(C,) probabilities in 0..1 of each class's text against the neutral one."""
         import torch
 
+        from ovsslib.vlm.state import own_state
+
         model, preprocess, device = self._load()
-        with torch.inference_mode():
+        with own_state():
             pixels = preprocess(dataset.image(name)).unsqueeze(0).to(device)
             image = model.encode_image(pixels, normalize=True)
             logits = (model.logit_scale.exp() * image @ self._encoded(dataset.classes).T)[0]
@@ -121,11 +125,31 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
     """
     import open_clip
 
+    from ovsslib.vlm.inputs import check_colours, load_tokenizer
+    from ovsslib.vlm.state import own_state
+    from ovsslib.vlm.weights import check_size, read_weights
+
     target, weights = _open_clip_name(name, download=download)
-    with _readable(f"CLIP model {name!r}"):
+    folder = target.partition("local-dir:")[2]
+    with own_state(), _readable(f"CLIP model {name!r}"):
+        if folder:
+            config = read_config(Path(folder) / "open_clip_config.json")["model_cfg"]
+            towers = (config[part] for part in ("vision_cfg", "text_cfg"))
+            # A layer has 12 times the square of its width, and texts have a square mask.
+            least = sum(
+                int(np.sum(tower.get("layers", 1))) * tower.get("width", 0) ** 2
+                + tower.get("context_length", 0) ** 2
+                for tower in towers
+            )
+            check_size(least, read_weights(Path(folder)), folder)
+            if "hf_tokenizer_name" in config["text_cfg"]:
+                load_tokenizer(Path(folder))  # or an empty one would be made in its place
         model, _, preprocess = open_clip.create_model_and_transforms(
             target, pretrained=weights, device=device
         )
+        colours = open_clip.get_model_preprocess_cfg(model)
+        check_colours(colours["mean"], colours["std"])
+        check_weights(model, name)
     return model.eval(), preprocess
 
 
@@ -147,11 +171,13 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
     import open_clip
     import torch
 
+    from ovsslib.vlm.state import own_state
+
     target, _ = _open_clip_name(name, download=download)
     with _readable(f"the tokenizer of CLIP model {name!r}"):
         tokenize = open_clip.get_tokenizer(target)
     device = model.logit_scale.device
-    with torch.inference_mode():
+    with own_state():
         parts = [
             model.encode_text(tokenize(list(texts[i : i + 64])).to(device), normalize=True)
             for i in range(0, len(texts), 64)

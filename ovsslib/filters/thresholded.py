@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovsslib.filters.base import ClassFilter, Oracle, as_row
+from ovsslib.vlm.finite import check_scores
 
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
@@ -39,6 +40,12 @@ class ThresholdedFilter(ClassFilter):
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) float64 in 0..1: how sure the model is that each class is in the image."""
 
+    def checked_scores(self, dataset: Dataset, name: str) -> np.ndarray:
+        """The same; an `OvssError` names the image where they are not finite."""
+        scores = self.scores(dataset, name)
+        check_scores(scores, f"{name}: {self.label}")
+        return scores
+
     @property
     def limit(self) -> float:
         """The threshold in use."""
@@ -51,7 +58,7 @@ class ThresholdedFilter(ClassFilter):
 
     def __call__(self, dataset: Dataset, name: str) -> tuple[int, ...]:
         """Labels of the classes above the threshold, at most `most`."""
-        scores = self.scores(dataset, name)
+        scores = self.checked_scores(dataset, name)
         best = np.argsort(-scores, kind="stable")[: self.most]
         return tuple(sorted(int(k) + 1 for k in best if scores[k] > self.limit))
 
@@ -92,7 +99,7 @@ def score_all(
     """
     oracle = Oracle()
     pairs = [
-        (class_filter.scores(dataset, name), as_row(oracle(dataset, name), dataset))
+        (class_filter.checked_scores(dataset, name), as_row(oracle(dataset, name), dataset))
         for name in names
     ]
     scores, truth = (np.stack(rows) for rows in zip(*pairs, strict=True))

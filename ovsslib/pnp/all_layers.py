@@ -14,6 +14,7 @@ import torch
 from ovsslib.pnp import salience
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import prompts_for
+from ovsslib.vlm.state import own_state
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ovsslib.vlm.protocol import ImageTextMatcher
 
 
+@own_state()
 def layer_maps(
     matcher: ImageTextMatcher,
     config: PnPConfig,

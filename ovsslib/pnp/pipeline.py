@@ -24,6 +24,7 @@ from ovsslib.pnp.prompt import Prompt, build_prompts, check_classes
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.pnp.result import Maps, Segmentation
 from ovsslib.pnp.salience import image_maps, random_maps, round_maps
+from ovsslib.vlm.state import own_state
 
 if TYPE_CHECKING:
     from ovsslib.types import ImageLike
@@ -113,6 +114,7 @@ class PnPOVSS:
         batch = self.maps(images, classes_per_image, stages=stages)
         return [refine_maps(maps, self.config) for maps in batch]
 
+    @own_state()
     def maps(
         self,
         images: Iterable[ImageLike],

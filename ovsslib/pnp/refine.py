@@ -12,6 +12,7 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.resample import gaussian, upsample
 from ovsslib.pnp.result import Maps, Segmentation
+from ovsslib.vlm.finite import check_scores
 
 
 def min_max(plane: np.ndarray) -> np.ndarray:
@@ -165,7 +166,11 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         The segmentation. Its stages, if `maps` has any, gain `thresholded` (K, h, w),
         `planes`, `blurred` and `crf` (each (C, H, W), the background plane first where
         there is one; `blurred` and `crf` only if these steps run).
+
+    Raises:
+        OvssError: The maps are not finite, or as `dense_crf`.
     """
+    check_scores(np.append(maps.maps, maps.match), "the model's match and salience")
     full = maps.image.shape[:2]
     if not maps.classes:
         labels = np.full(full, -1, np.int16)

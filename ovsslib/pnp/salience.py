@@ -14,6 +14,7 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.prompt import Prompt
 from ovsslib.vlm.protocol import LayerMatch, Match
+from ovsslib.vlm.state import own_state
 
 
 def patch_grid(count: int) -> tuple[int, int]:
@@ -92,7 +93,7 @@ def attention_gradient(match: Match, score: str = "match") -> torch.Tensor:
     Returns:
         (R, A, T, 1+P) in the model's type. The match's graph is used up.
     """
-    (gradient,) = torch.autograd.grad(_score(match.logits, score), match.attention)
+    (gradient,) = _derivatives(match.logits, (match.attention,), score)
     return gradient
 
 
@@ -106,13 +107,19 @@ def layer_gradients(match: LayerMatch, score: str = "match") -> tuple[torch.Tens
     Returns:
         L tensors (R, A, T, 1+P) in the model's type. The match's graph is used up.
     """
-    return torch.autograd.grad(_score(match.logits, score), match.attention)
+    return _derivatives(match.logits, match.attention, score)
 
 
-def _score(logits: torch.Tensor, score: str) -> torch.Tensor:
-    """What is differentiated, summed over the rows of (R, 2) logits."""
-    value = logits[:, 1] if score == "match" else logits[:, 1] - logits[:, 0]
-    return value.sum()
+@own_state()
+def _derivatives(
+    logits: torch.Tensor, by: Sequence[torch.Tensor], score: str
+) -> tuple[torch.Tensor, ...]:
+    """Derivatives of the score of (R, 2) logits, summed over rows."""
+    weights = torch.zeros_like(logits)
+    weights[:, 1] = 1
+    if score != "match":
+        weights[:, 0] = -1
+    return torch.autograd.grad(logits, by, weights)
 
 
 def gradcam_map(attention: torch.Tensor, gradient: torch.Tensor, head: int | None) -> torch.Tensor:

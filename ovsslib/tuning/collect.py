@@ -25,6 +25,7 @@ import numpy as np
 from ovsslib.errors import OvssError
 from ovsslib.io.files import write_atomic
 from ovsslib.pnp.config import PnPConfig
+from ovsslib.vlm.finite import check_scores
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -181,7 +182,8 @@ def collect(
 
     Raises:
         OvssError: The maps would be larger than `MAX_BYTES`, no image can be read, the model does
-            not give all layers at once, or the salience does not depend on layers.
+            not give all layers at once or maps that are not finite, or the salience does not
+            depend on layers.
     """
     from ovsslib.pnp.all_layers import layer_maps
 
@@ -200,7 +202,9 @@ def collect(
     def fill(out: BinaryIO) -> None:
         for group in _groups(images, entries, batch, progress, failed):
             names = [entry.classes for entry, _ in group]
-            for maps in layer_maps(matcher, config, [image for _, image in group], names):
+            each = layer_maps(matcher, config, [image for _, image in group], names)
+            for (entry, _), maps in zip(group, each, strict=True):
+                check_scores(maps, f"{entry.name}: {matcher.name}")
                 record = pack(maps.reshape(*maps.shape[:3], *grid))
                 digest.update(record)
                 out.write(record)

@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from ovsslib.errors import OvssError
 from ovsslib.lookup import check_fields, check_names
 from ovsslib.vlm import open_device
+from ovsslib.vlm.finite import check_scores
+from ovsslib.vlm.state import own_state
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -146,6 +148,7 @@ class Reward:
         array([[False, False]])
     """
 
+    @own_state()
     def __init__(
         self,
         classes: Sequence[str],
@@ -187,10 +190,10 @@ class Reward:
         self._texts = features.double()
         self._scale = model.logit_scale.exp().item()
         self.model = model
-        with torch.inference_mode():
-            flat = self._contrast.expand(1, 3, self.size, self.size)
-            self._contrast_logits = self._similarities(flat.contiguous())
+        flat = self._contrast.expand(1, 3, self.size, self.size)
+        self._contrast_logits = self._similarities(flat.contiguous())
 
+    @own_state()
     def prepare(self, image: Image.Image) -> Tensor:
         """An image as CLIP takes it: (3, S, S) float32, all of it, squashed to the square."""
         prepared: Tensor = self._prepare(image)
@@ -214,7 +217,7 @@ class Reward:
         wins: np.ndarray = self.wins_by_scope(pixels, masks, labels, [self.options.scope])[0]
         return wins
 
-    @torch.inference_mode()
+    @own_state()
     def wins_by_scope(
         self,
         pixels: Tensor,
@@ -282,8 +285,9 @@ class Reward:
     def _similarities(self, images: Tensor) -> Tensor:
         """Equation 5's f: (N, n) float64 cosines of images (N, 3, S, S), scaled by CLIP."""
         features = F.normalize(self.model.encode_image(images).float(), dim=-1).double()
-        logits: Tensor = self._scale * (features @ self._texts.T)
-        return logits.cpu()
+        logits: Tensor = (self._scale * (features @ self._texts.T)).cpu()
+        check_scores(logits.numpy(), self.options.model)
+        return logits
 
 
 def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ovsslib.errors import OvssError
 from ovsslib.lookup import check_types, resolve, unknown
 from ovsslib.paths import data
+from ovsslib.vlm.sizes import read_config
 
 if TYPE_CHECKING:
     import torch
@@ -132,16 +132,29 @@ def load_vlm(
 
     import torch
 
+    from ovsslib.vlm.state import own_state
+
     if isinstance(dtype, torch.dtype):
         dtype = str(dtype).removeprefix("torch.")
     if dtype is not None and dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    where = open_device(device)
     label = folder.resolve().name if Path(name).is_dir() else name
     if folder.is_file():
         label = _BACKEND * backend + folder.stem
     loader: Any = resolve(target)
-    matcher: ImageTextMatcher = loader(folder, label, getattr(torch, dtype or "float32"), where)
+    with own_state():
+        where = open_device(device)
+        try:
+            matcher: ImageTextMatcher = loader(
+                folder, label, getattr(torch, dtype or "float32"), where
+            )
+        except OvssError as error:
+            if str(folder) in str(error):
+                raise
+            raise OvssError(f"{folder}: {error}") from error
+        except Exception as error:  # damaged files make libraries raise whatever they hit upon
+            reason = " ".join((str(error).strip() or type(error).__name__).split())[:300]
+            raise OvssError(f"cannot load the model in {folder}: {reason}") from error
     return matcher
 
 
@@ -158,21 +171,21 @@ def open_device(device: str | torch.device | None = None) -> torch.device:
 
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=chosen).sum().item()  # some can hold tensors and do no more
+    except Exception as error:  # what is not built in raises anything, up to 8 kB of it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise OvssError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+            f"device {str(device)!r} cannot be used here ({reason[:160]}); give cpu, or cuda where "
+            "there is a GPU"
         ) from error
     return chosen
 
 
 def _loader(folder: Path) -> str:
     """The loader of the architecture that a checkpoint's config names."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = str(config["model_type"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise OvssError(f"{folder / 'config.json'} is not a model's configuration") from error
+    kind = read_config(folder / "config.json").get("model_type")
+    if not isinstance(kind, str):
+        raise OvssError(f"{folder / 'config.json'} is not a model's configuration")
     if kind not in ARCHITECTURES:
         raise unknown(f"architecture in {folder / 'config.json'}", kind, ARCHITECTURES)
     return ARCHITECTURES[kind]

@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface
 
 from ovsslib.errors import OvssError
 from ovsslib.vlm.blip.net import attend
 from ovsslib.vlm.inputs import load_tokenizer, read_processor
 from ovsslib.vlm.matcher import Matcher
+from ovsslib.vlm.weights import check_size, read_weights
 
 M = TypeVar("M", bound=Matcher)
 
@@ -58,11 +60,12 @@ def attention(
     return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
 
 
+# With the module, because a pickled model needs it in the process that reads it.
+AttentionInterface.register(NAME, attention)
+
+
 def install(model: Any) -> Any:
     """Have a transformers model use `attention` in all its parts; changed in place."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(NAME, attention)
     for part in model.modules():
         if hasattr(part, "config"):
             part.config._attn_implementation = NAME
@@ -108,25 +111,25 @@ def load(
 
     Raises:
         OvssError: Weights or the tokenizer are missing or unreadable, or belong to another
-            architecture, or the configuration is impossible.
+            architecture, or the configuration is impossible. What transformers raises is let
+            through (`ovsslib.vlm.load_vlm` turns it into this).
     """
     import transformers
 
-    model_class = getattr(transformers, cls)
-    try:
-        with _quiet():
-            config = model_class.config_class.from_pretrained(folder, local_files_only=True)
-            model, info = model_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,  # told below, by name
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers lets through whatever its parts raise
-        words = " ".join((str(error).strip() or type(error).__name__).split())[:300]
-        raise OvssError(f"cannot load the model in {folder}: {words}; fetch it again") from error
+    model_class, stored = getattr(transformers, cls), read_weights(folder)
+    with _quiet():
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            wanted = sum(weight.numel() for weight in model_class(config).parameters())
+        check_size(wanted, stored, folder)
+        model, info = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # told below, by name
+            output_loading_info=True,
+        )
     for keys, what in (
         ("mismatched_keys", "holds {} weights whose shape is not that of {}'s"),
         ("missing_keys", "lacks {} weights that {} needs"),
@@ -137,10 +140,7 @@ def load(
         if names:
             raise OvssError(f"{folder} {what.format(len(names), cls)} ({names[0]}, ...)")
     tokenizer = load_tokenizer(folder)
-    try:
-        return kind(model.to(device), tokenizer, name=name, **read_processor(folder))
-    except OvssError as error:
-        raise OvssError(f"{folder}: {error}") from error
+    return kind(model.to(device), tokenizer, name=name, **read_processor(folder))
 
 
 @contextlib.contextmanager

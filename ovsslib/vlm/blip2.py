@@ -22,6 +22,7 @@ from ovsslib.vlm.attention import edited, install, load
 from ovsslib.vlm.inputs import pad_texts
 from ovsslib.vlm.matcher import Matcher, Sizes
 from ovsslib.vlm.protocol import LayerMatch, Tokens
+from ovsslib.vlm.state import own_state
 
 # What checkpoints hold beside the weights that matching needs: the contrastive heads, and in those
 # made for captions a language model.
@@ -119,7 +120,7 @@ class Blip2Matcher(Matcher):
             unknown=tuple(token == self._unk for token in ids),
         )
 
-    @torch.no_grad()
+    @own_state()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Run the image encoder.
 

@@ -23,6 +23,7 @@ from ovsslib.vlm.blip.net import leaf
 from ovsslib.vlm.inputs import pad_texts
 from ovsslib.vlm.matcher import Matcher, Sizes
 from ovsslib.vlm.protocol import Tokens
+from ovsslib.vlm.state import own_state
 
 # What checkpoints hold beside the weights that matching needs: heads of other tasks, the text
 # encoder's pooler, and norms that no forward pass reads.
@@ -69,15 +70,14 @@ class BridgeTowerMatcher(Matcher):
         _check(config)
         self._width = config.num_hidden_layers * config.hidden_size
         self._unk = self.tokenizer.token_to_id("<unk>")
-        pad = 1 if words.pad_token_id is None else words.pad_token_id
         return Sizes(
             layers=config.num_hidden_layers,
             heads=words.num_attention_heads,
             # RoBERTa counts positions from `pad + 1`.
-            tokens=words.max_position_embeddings - pad - 1,
+            tokens=words.max_position_embeddings - words.pad_token_id - 1,
             patch=vision.patch_size,
             image_size=vision.image_size,
-            pad=pad,
+            pad=words.pad_token_id,
             vocabulary=words.vocab_size,
         )
 
@@ -101,7 +101,7 @@ class BridgeTowerMatcher(Matcher):
             unknown=tuple(token == self._unk for token in encoding.ids),
         )
 
-    @torch.no_grad()
+    @own_state()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Run the image encoder, and map its outputs to the cross-modal layers' width.
 
@@ -248,7 +248,9 @@ def _check(config: Any) -> None:
             f"{config.num_hidden_layers} cross-modal layers need as many text layers or more, and "
             f"these as many image layers; the model has {words.num_hidden_layers} and {depth}"
         )
-    if words.max_position_embeddings - (words.pad_token_id or 0) < 4:
+    if type(words.pad_token_id) is not int:
+        raise OvssError(f"text_config: pad_token_id must be a number, got {words.pad_token_id!r}")
+    if words.max_position_embeddings - words.pad_token_id < 4:
         raise OvssError(
             f"{words.max_position_embeddings} position embeddings leave no room for a text"
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,32 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def triple(values: Sequence[float]) -> tuple[float, float, float]:
-    """One number for each of red, green and blue."""
-    red, green, blue = values
-    return float(red), float(green), float(blue)
+Colour = tuple[float, float, float]
+
+
+def check_colours(mean: Sequence[float], std: Sequence[float]) -> tuple[Colour, Colour]:
+    """What images are normalised by, for red, green and blue on a scale of 0 to 1.
+
+    Args:
+        mean: Three numbers from 0 to 1.
+        std: Three numbers from 0.001 to 10.
+
+    Raises:
+        OvssError: It is something else, such as numbers on a scale of 0 to 255.
+    """
+    out = []
+    for name, values, least, most in (("mean", mean, 0, 1), ("std", std, 0.001, 10)):
+        try:
+            red, green, blue = map(float, values)
+        except (TypeError, ValueError, OverflowError):
+            red = green = blue = math.nan
+        if not all(least <= value <= most for value in (red, green, blue)):
+            raise OvssError(
+                f"image_{name} must be three numbers from {least} to {most}, got "
+                f"{reprlib.repr(values)}"
+            )
+        out.append((red, green, blue))
+    return out[0], out[1]
 
 
 def squash(
@@ -95,12 +119,14 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     Args:
         folder: Holds `tokenizer.json` (read directly, which is fast), or a vocabulary (BERT's
-            `vocab.txt`, RoBERTa's `vocab.json`) from which transformers makes one.
+            `vocab.txt`, RoBERTa's `vocab.json`, T5's `spiece.model`) from which transformers makes
+            one.
 
     Raises:
         OvssError: The folder holds none of them, or the file cannot be read.
     """
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+    names = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+    if not any((folder / name).is_file() for name in names):
         raise OvssError(f"{folder} holds no tokenizer.json; fetch the checkpoint again")
     try:
         if (folder / "tokenizer.json").is_file():
@@ -109,6 +135,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer
+        tokenizer.encode("a")  # some damage shows only now
     except Exception as error:  # all that tokenizers raises is Exception itself
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OvssError(
@@ -124,14 +151,23 @@ def read_processor(folder: Path) -> dict[str, Any]:
 
     transformers 4 writes `preprocessor_config.json`; version 5 nests the same fields in
     `processor_config.json`.
+
+    Raises:
+        OvssError: A file is damaged, or leaves out a step that is always done here.
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             try:
                 fields = json.loads((folder / name).read_text(encoding="utf-8"))
                 fields = fields.get("image_processor", fields)
+                if not isinstance(fields, Mapping):
+                    raise ValueError("image_processor must be an object")
             except (OSError, ValueError, AttributeError) as error:
                 raise OvssError(f"{folder / name} cannot be read; fetch it again") from error
-            if "image_mean" in fields and "image_std" in fields:
-                return {"image_mean": fields["image_mean"], "image_std": fields["image_std"]}
+            for step in ("do_rescale", "do_normalize"):
+                if not fields.get(step, True):
+                    raise OvssError(f"{folder / name}: {step} must be true")
+            chosen = {key: fields[key] for key in ("image_mean", "image_std") if key in fields}
+            if chosen:
+                return chosen
     return {}

@@ -15,8 +15,10 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.inputs import CLIP_MEAN, CLIP_STD, check_layer, squash, triple
+from ovsslib.vlm.finite import check_weights
+from ovsslib.vlm.inputs import CLIP_MEAN, CLIP_STD, check_colours, check_layer, squash
 from ovsslib.vlm.protocol import LayerMatch, Match, Tokens
+from ovsslib.vlm.state import own_state
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Matcher(ABC):
         image_mean: Means of the red, green and blue channel, on a scale of 0 to 1.
         image_std: Their standard deviations.
         image_size: Side of the square input in pixels; None takes the model's own.
+
+    Raises:
+        OvssError: A weight is not finite, the means and deviations are impossible, or the
+            tokenizer belongs to another model.
     """
 
     family: ClassVar[str]
@@ -69,17 +75,19 @@ class Matcher(ABC):
         self.model = self._network(model).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name: str = self.family if name is None else name
+        check_weights(self.model, self.name)
         sizes = self._set_up()
         self.layers: int = sizes.layers
         self.heads: int = sizes.heads
         self.max_tokens: int = sizes.tokens
         self.patch_size: int = sizes.patch
         self.image_size: int = image_size or sizes.image_size
-        self.image_mean = triple(image_mean)
-        self.image_std = triple(image_std)
+        self.image_mean, self.image_std = check_colours(image_mean, image_std)
         self._pad: int = sizes.pad
         # transformers' processor of BLIP-2 adds a placeholder that no embedding belongs to.
         known = tokenizer.get_vocab_size() - (tokenizer.token_to_id("<image>") is not None)
+        if not 0 <= sizes.pad < sizes.vocabulary:
+            raise OvssError(f"pad_token_id {sizes.pad} is not one of {sizes.vocabulary} embeddings")
         if known > sizes.vocabulary:
             raise OvssError(
                 f"the tokenizer has {known} entries for {sizes.vocabulary} embeddings; it belongs "
@@ -145,6 +153,7 @@ class Matcher(ABC):
         side, mean, std = size or self.image_size, self.image_mean, self.image_std
         return squash(images, side, self.patch_size, mean, std).to(self.device)
 
+    @own_state()
     def match(
         self,
         tokens: torch.Tensor,
@@ -174,6 +183,7 @@ class Matcher(ABC):
         logits, (attention,) = self._read(tokens, texts, (layer,), gradient)
         return Match(logits=logits, attention=attention)
 
+    @own_state()
     def match_layers(
         self, tokens: torch.Tensor, texts: Sequence[Tokens], *, gradient: bool = True
     ) -> LayerMatch:

@@ -1,9 +1,16 @@
-"""Size of a BLIP network, read from transformers' `config.json` without importing transformers."""
+"""Sizes of networks out of a `config.json`, checked before memory is asked for.
+
+Nothing here imports torch or transformers.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ovsslib.errors import OvssError
@@ -36,18 +43,21 @@ def token_id(value: Any) -> int:
 
 
 def count(fields: Mapping[str, Any], key: str, default: int) -> int:
-    """A positive whole number, checked."""
-    value = fields.get(key, default)
-    if type(value) is not int or value < 1:
-        raise OvssError(f"the model's {key} must be a positive whole number, got {value!r}")
+    """A positive whole number that some network might have, checked."""
+    value, most = fields.get(key, default), 1_000 if key.endswith("layers") else 1_000_000
+    if type(value) is not int or not 1 <= value <= most:
+        raise OvssError(
+            f"the model's {key} must be a positive whole number, at most {most}, got "
+            f"{reprlib.repr(value)}"
+        )
     return value
 
 
 def epsilon(fields: Mapping[str, Any], default: float) -> float:
     """What layer norms add to the variance, checked."""
     small = fields.get("layer_norm_eps", default)
-    if type(small) not in (int, float):
-        raise OvssError(f"the model's layer_norm_eps must be a number, got {small!r}")
+    if type(small) not in (int, float) or not 0 <= small <= 1:
+        raise OvssError(f"the model's layer_norm_eps must be a number from 0 to 1, got {small!r}")
     return float(small)
 
 
@@ -65,6 +75,47 @@ def encoder(fields: Mapping[str, Any], part: str, *, heads: int, eps: float) -> 
     if shape.width % shape.heads:
         raise OvssError(f"{part}: {shape.heads} heads do not divide a width of {shape.width}")
     return shape
+
+
+# What the families' configurations call their sizes.
+_COUNTS = frozenset(
+    "hidden_size encoder_hidden_size intermediate_size image_text_hidden_size projection_dim "
+    "num_hidden_layers num_attention_heads num_query_tokens image_size patch_size vocab_size "
+    "max_position_embeddings cross_attention_frequency "
+    "width layers heads embed_dim head_width context_length".split()  # open_clip
+)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A model's configuration, with every size in it checked.
+
+    Args:
+        path: `config.json` of transformers or `open_clip_config.json`.
+
+    Raises:
+        OvssError: It cannot be read, or a size is impossible, or a number is not finite.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        _check_counts(config)
+    except OvssError as error:
+        raise OvssError(f"{path}: {error}") from error
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise OvssError(f"{path} is not a model's configuration; fetch it again") from error
+    return dict(config)
+
+
+def _check_counts(config: Mapping[str, Any]) -> None:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            _check_counts(value)
+        elif key == "layer_norm_eps":
+            epsilon(config, 0)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise OvssError(f"the model's {key} must be a finite number, got {value!r}")
+        elif key in _COUNTS and value is not None:
+            for each in value if isinstance(value, list) else [value]:  # ResNets have several
+                count({key: each}, key, 1)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ _FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
 )
 
 
@@ -26,35 +29,30 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Args:
         folder: Holds `model.safetensors` or `pytorch_model.bin`, whole or in parts with an
-            index. Pickles are read with `weights_only`, so they cannot run code.
+            index; or the like of open_clip. Pickles are read with `weights_only`, so they cannot
+            run code. Files are mapped where they can be: what is not used costs no memory.
 
     Raises:
-        OvssError: There are no weights, or they cannot be read.
+        OvssError: There are no weights, they cannot be read, or they are whole numbers.
     """
-    from safetensors import SafetensorError
-
     try:
         first = next((folder / name for name in _FILES if (folder / name).is_file()), None)
         if first is None:
             raise FileNotFoundError(f"it holds no {_FILES[0]}")
-        if first.suffix != ".json":
-            return _read_file(first)
-        parts = json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()
+        parts = {first.name}
+        if first.suffix == ".json":
+            parts = set(json.loads(first.read_text(encoding="utf-8"))["weight_map"].values())
         weights: dict[str, Tensor] = {}
-        for part in sorted(set(parts)):
+        for part in sorted(parts):
             weights.update(_read_file(folder / part))
+        for name, value in weights.items():
+            if not value.is_floating_point() and not name.endswith("_ids"):
+                raise TypeError(
+                    f"{name} has the type {str(value.dtype).removeprefix('torch.')}, and quantised "
+                    "weights are not supported"
+                )
         return weights
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except Exception as error:  # damaged files raise whatever they happen to hit
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise OvssError(f"cannot load the model in {folder}: {reason}; fetch it again") from error
 
@@ -64,7 +62,33 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
+    loaded = read_pickle(path)
+    return dict(loaded.get("state_dict", loaded))
+
+
+def read_pickle(path: Path) -> Any:
+    """What `torch.save` wrote, tensors only, mapped where the format allows that."""
+    # torch's format before version 1.6 is no zip archive and cannot be mapped.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def check_size(wanted: int, stored: Mapping[str, Tensor], where: Path | str) -> None:
+    """Compare a network with the weights that are stored for it, before memory is asked for.
+
+    Args:
+        wanted: Number of its weights, or less.
+        stored: What `read_weights` gives. Some parts may be missing, and names may differ.
+        where: The checkpoint, for messages.
+
+    Raises:
+        OvssError: The network is so large that it cannot be meant.
+    """
+    given = sum(weight.numel() for weight in stored.values())
+    if wanted > 2 * given:
+        raise OvssError(
+            f"{where}: its configuration asks for {wanted} weights, but {given} are stored; fetch "
+            "the checkpoint again"
+        )
 
 
 def fill(

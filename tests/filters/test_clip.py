@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -71,6 +73,40 @@ def test_as_a_filter(tmp_path: Path) -> None:
 def test_models_that_are_not_here(name: str) -> None:
     with pytest.raises(OvssError, match=r"CLIP model .* is not on this machine.*; give micro-clip"):
         load_open_clip(name)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("preprocess_cfg", "mean"), ["a", "b", "c"], "image_mean must be three numbers"),
+        (("preprocess_cfg", "std"), [0, 0, 0], "image_std must be three numbers"),
+        (("model_cfg", "vision_cfg", "width"), 10**9, "width must be a positive whole number"),
+        (("model_cfg", "vision_cfg", "width"), 100_000, "weights, but"),
+        (("model_cfg", "text_cfg", "layers"), -1, "layers must be a positive whole number"),
+        (("model_cfg", "text_cfg", "context_length"), 20_000, "weights, but"),
+        (("model_cfg", "text_cfg"), None, "cannot be loaded"),
+        (("model_cfg",), [], "cannot be loaded"),
+    ],
+)
+def test_damaged_settings(tmp_path: Path, keys: tuple[str, ...], value: Any, message: str) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "copy")
+    whole = fields = json.loads((folder / "open_clip_config.json").read_text())
+    for key in keys[:-1]:
+        fields = fields[key]
+    fields[keys[-1]] = value
+    (folder / "open_clip_config.json").write_text(json.dumps(whole))
+    with pytest.raises(OvssError, match=message) as caught:
+        load_open_clip(str(folder))
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_its_tokenizer(tmp_path: Path) -> None:
+    """open_clip would make an empty one in its place, to which all words are the same."""
+    folder = shutil.copytree(FOLDER, tmp_path / "copy")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(OvssError, match=r"copy holds no tokenizer\.json"):
+        load_open_clip(str(folder))
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ CORE = (
     "errors lookup methods paths redact types io.download io.images io.palette metrics.counts "
     "metrics.iou pnp.config pnp.dropout pnp.pipeline pnp.presets pnp.prompt pnp.refine "
     "pnp.resample pnp.result pnp.salience protocols.protocol vlm vlm.blip.matcher vlm.blip.net "
-    "vlm.inputs vlm.lavis.backend vlm.lavis.checkpoint vlm.lavis.names vlm.lavis.tokenizer "
-    "vlm.matcher vlm.protocol vlm.sizes vlm.weights"
+    "vlm.finite vlm.inputs vlm.lavis.backend vlm.lavis.checkpoint vlm.lavis.names "
+    "vlm.lavis.tokenizer vlm.matcher vlm.protocol vlm.sizes vlm.state vlm.weights"
 )
 # Of LAVIS's own list: imported by none of its models.
 LEFT_OUT = {

@@ -193,7 +193,8 @@ def test_what_cannot_be_made(tmp_path, monkeypatch) -> None:
     for classes in ([], "cat"):
         with pytest.raises(OvssError, match="needs a list of class names"):
             Reward(classes)
-    monkeypatch.setattr(open_clip, "get_model_preprocess_cfg", lambda _: {"size": (96, 64)})
+    settings = {"size": (96, 64), "mean": MEAN, "std": STD}
+    monkeypatch.setattr(open_clip, "get_model_preprocess_cfg", lambda _: settings)
     with pytest.raises(OvssError, match="does not take square input"):
         Reward(["cat"])
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
-from ovsslib.vlm.weights import fill, read_weights
+from ovsslib.vlm.weights import check_size, fill, read_weights
 
 
 @pytest.fixture
@@ -84,6 +84,30 @@ def test_unreadable(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     for keep in (0, 4, 20, len(whole) // 2, len(whole) - 1):
         (tmp_path / "model.safetensors").write_bytes(whole[:keep])
         fails()
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_whole_numbers_are_no_weights(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    tensors = {"a.weight": torch.ones(2), "b.position_ids": torch.arange(3)}
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(tensors, tmp_path / name)
+    assert read_weights(tmp_path).keys() == tensors.keys()
+    save({**tensors, "c.weight": torch.ones(2).to(dtype)}, tmp_path / name)
+    word = str(dtype).removeprefix("torch.")
+    with pytest.raises(OvssError, match=f"c.weight has the type {word}, and quantised weights"):
+        read_weights(tmp_path)
+
+
+def test_open_clips_files(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    torch.save({"state_dict": weights}, tmp_path / "open_clip_pytorch_model.bin")
+    assert same(read_weights(tmp_path), weights)
+
+
+def test_a_network_much_larger_than_its_file(weights: dict[str, Tensor]) -> None:
+    check_size(36, weights, "here")
+    with pytest.raises(OvssError, match=r"^here: its configuration asks for 37 weights, but 18 "):
+        check_size(37, weights, "here")
 
 
 def make_module() -> nn.Module:

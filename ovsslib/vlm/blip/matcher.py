@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from ovsslib.vlm.blip.net import BlipNet
 from ovsslib.vlm.inputs import load_tokenizer, pad_texts, read_processor
 from ovsslib.vlm.matcher import Matcher, Sizes
 from ovsslib.vlm.protocol import Tokens
-from ovsslib.vlm.sizes import BlipSizes
+from ovsslib.vlm.sizes import BlipSizes, read_config
+from ovsslib.vlm.state import own_state
 from ovsslib.vlm.weights import fill, read_weights
 
 
@@ -71,7 +71,7 @@ class BlipMatcher(Matcher):
             unknown=tuple(token == self._unk for token in encoding.ids),
         )
 
-    @torch.no_grad()
+    @own_state()
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Run the image encoder.
 
@@ -133,11 +133,7 @@ def load_blip(folder: Path, name: str, dtype: torch.dtype, device: torch.device)
         OvssError: Weights or the tokenizer are missing or unreadable, or belong to another
             architecture.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        shape = BlipSizes.from_dict(config)
-    except (OvssError, OSError, ValueError, AttributeError) as error:
-        raise OvssError(f"{folder / 'config.json'}: {error}") from error
+    shape = BlipSizes.from_dict(read_config(folder / "config.json"))
     # On meta no weight is drawn at random, only to be replaced.
     with torch.device("meta"):
         net = BlipNet(shape)

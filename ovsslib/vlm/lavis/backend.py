@@ -25,6 +25,7 @@ from ovsslib.vlm.inputs import pad_texts
 from ovsslib.vlm.lavis.checkpoint import open_lavis
 from ovsslib.vlm.protocol import LayerMatch, Tokens
 from ovsslib.vlm.sizes import BlipSizes
+from ovsslib.vlm.state import own_state
 
 
 class LavisMatcher(BlipMatcher):
@@ -48,7 +49,7 @@ class LavisMatcher(BlipMatcher):
         words.enc_token_id = self._enc
         self.model.tokenizer = words
 
-    @torch.no_grad()
+    @own_state()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Run LAVIS's image encoder.
 

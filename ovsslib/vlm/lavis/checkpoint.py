@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from ovsslib.vlm.blip.net import BlipNet
 from ovsslib.vlm.lavis.names import VISION_LAYER_NORM_EPS, rename_state
 from ovsslib.vlm.lavis.tokenizer import find_tokenizer
 from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
-from ovsslib.vlm.weights import fill
+from ovsslib.vlm.weights import fill, read_pickle
 
 HEAD_WIDTH = 64
 """Width of an attention head in all of BLIP's encoders."""
@@ -63,10 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         OvssError: It is no such file.
     """
     try:
-        # torch's format before version 1.6 is no zip archive and cannot be mapped.
-        loaded = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        loaded = read_pickle(path)
     except Exception as error:  # damaged pickles raise whatever they happen to hit
         raise _wrong(path, _reason(error)) from error
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
