@@ -93,5 +93,5 @@ def test_numbers_out_of_range(words: str) -> None:
 
 
 def test_library_says_what_it_takes() -> None:
-    with pytest.raises(OvssError, match="at most 171 classes"):
+    with pytest.raises(OvssError, match="classes must be int from 1 to 171"):
         evaluation(2, (10, 10), 172)

@@ -87,5 +87,5 @@ def test_record_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_numbers_out_of_range() -> None:
     assert ovss("dask --shards 1").exit_code == 2
-    with pytest.raises(OvssError, match="shards must be int >= 2"):
+    with pytest.raises(OvssError, match="workers must be int from 1 to 1024"):
         bench.overhead(5, 0)

@@ -146,7 +146,7 @@ def test_bad_pictures_end_the_run_with_their_names(place: Path, tmp_path: Path) 
     (other / "data").symlink_to(root)
     done = finish(other, tmp_path / "out", status=1)
     assert "error: img_0001: " in done.stderr
-    assert "3 images" in done.stdout
+    assert "3 of 4 images" in done.stdout
     done = finish(other, tmp_path / "out", "--allow-bad", "1")
     assert "accepted: img_0001: " in done.stderr
     (path,) = (tmp_path / "out").glob("*.json")

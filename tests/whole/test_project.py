@@ -83,7 +83,6 @@ TESTED_WITH = {
         for name in ("animals", "canvas", "captions", "clutter", "make", "stuff", "things")
     },
     # A micro model is trained by all of these together.
-    "miniature/training/blip.py": "miniature/test_training_heldout.py",
     "miniature/training/bpe.py": "miniature/test_training_bridgetower.py",
     "miniature/training/bridgetower_recipe.py": "miniature/test_training_bridgetower.py",
     "miniature/training/card.py": "miniature/test_training_loop.py",
