@@ -211,8 +211,8 @@ def collect(
             done.extend(entry for entry, _ in group)
 
     write_atomic(file, fill)
-    if not done:
-        reason = next(iter(failed.values()), "there is no image")
+    if not any(entry.classes for entry in done):
+        reason = next(iter(failed.values()), "no class is given for any")
         raise OvssError(f"no image of {images.dataset.name} can be used: {reason}")
     return LayerMaps(file, done, failed, matcher, config, digest.hexdigest(), temporary)
 

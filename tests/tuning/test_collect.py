@@ -160,6 +160,12 @@ def test_an_image_without_classes(matcher: Any) -> None:
     assert store.maps(2, 1, 1).any()
 
 
+def test_no_image_with_a_class(matcher: Any) -> None:
+    nothing = dataclasses.replace(some(2), class_filter=Known(dict.fromkeys(some(2).ids, ())))
+    with pytest.raises(OvssError, match="can be used: no class is given for any"):
+        collect(matcher, nothing, CONFIG)
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [

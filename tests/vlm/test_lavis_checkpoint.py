@@ -226,7 +226,7 @@ def test_vocabularies_that_do_not_fit(state: dict[str, Tensor], tmp_path: Path) 
     with pytest.raises(OvssError, match=r"lacks \[PAD\]"):
         load_vlm(path, "cpu")
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(OvssError, match="vocab.txt, line 1: not text in UTF-8"):
+    with pytest.raises(OvssError, match=r"vocab\.txt, line 1: not text in UTF-8"):
         load_vlm(path, "cpu")
     (tmp_path / "tokenizer.json").write_text(json.dumps({"version": 1}))
     with pytest.raises(OvssError, match=r"cannot load the tokenizer"):

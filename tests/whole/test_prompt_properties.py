@@ -144,18 +144,21 @@ def check_prompts(prompts: list[Prompt], names: list[str], most_tokens: int) -> 
         used = [position for span in prompt.spans for position in span]
         assert used == sorted(set(used))
         # The text itself is whole: nothing was cut off in silence.
-        assert prompt.text.endswith(names[prompt.classes[-1]])
-        at = len("A picture of")
+        shown = [names[index] for index in prompt.classes]
+        lead = "A picture of "
+        assert prompt.text in (lead + " ".join(shown), lead + ", ".join(shown))
+        separator = " " if prompt.text == lead + " ".join(shown) else ", "
+        at = len(lead)
         for index, span in zip(prompt.classes, prompt.spans, strict=True):
             name = names[index]
-            start = prompt.text.index(name, at)
-            at = start + len(name)
+            start, at = at, at + len(name)
             covered = {c for position in span for c in range(*prompt.tokens.offsets[position])}
             # Every character of the name that the tokenizer reads, and none of another name.
             missing = [c for i, c in enumerate(name, start) if i not in covered]
             assert all(map(silent, missing)), (name, missing)
             outside = [prompt.text[i] for i in covered - set(range(start, at))]
             assert all(c in " ," for c in outside), (name, outside)
+            at += len(separator)
 
 
 @given(st.data(), names_strategy, st.sampled_from([" ", ", "]))

@@ -235,7 +235,7 @@ class AnswerWriter:
     def _unwritable(self, error: OSError) -> UnwritableError:
         why = error.strerror or error
         return UnwritableError(
-            f"{self.path}: cannot be written ({why}); make room on the disk, then run this again"
+            f"{self.path}: cannot be written ({why}); mend its rights or space, then run this again"
         )
 
 
