@@ -33,6 +33,7 @@ from ovsslib.pnp.config import PnPConfig, Steps
 from ovsslib.pnp.presets import preset
 from ovsslib.protocols.protocol import get_protocol
 from ovsslib.vlm import DTYPES, find_checkpoint, open_device
+from ovsslib.vlm.lavis.checkpoint import read_checkpoint
 
 Values = Mapping[str, Any]
 
@@ -53,6 +54,12 @@ KINDS: dict[str, Any] = {
     "share": Annotated[float, Range(0, 1, above=True)],
 }
 """Name -> type with its range, of parameters that are numbers or lists."""
+
+
+def _model(values: Values) -> None:
+    path = find_checkpoint(values["vlm"])
+    if path.is_file():  # mapped, not read
+        read_checkpoint(path)
 
 
 def _dataset(values: Values) -> Dataset:
@@ -99,7 +106,7 @@ def _output(path: str) -> None:
 
 
 CHECKS: dict[str, Callable[[Values], object]] = {
-    "vlm": lambda values: find_checkpoint(values["vlm"]),
+    "vlm": _model,
     "method": lambda values: pick("method", values["method"], METHODS),
     "preset": lambda values: preset(values["preset"]),
     "dtype": lambda values: check_names("dtype", [values["dtype"]], DTYPES),

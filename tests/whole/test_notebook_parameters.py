@@ -22,7 +22,7 @@ NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipy
 FOLDERS = ["nowhere", "file"]
 # Parameter -> values of the declared type or another, each wrong in every notebook that has it.
 WRONG: dict[str, list[Any]] = {
-    "vlm": ["no-such-model", "empty", "nowhere/model", 3],
+    "vlm": ["no-such-model", "empty", "nowhere/model", "file", 3],
     "preset": ["no-such", 3],
     "method": ["no-such", ""],
     "dtype": ["float8", 16],

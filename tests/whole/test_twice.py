@@ -135,3 +135,10 @@ def test_the_second_says_that_the_first_is_there(tmp_path: Path, case: str) -> N
     assert line.endswith("there; wait until it is done")
     inside = files(tmp_path / place) if place.endswith("/") else (tmp_path / place).read_text()
     assert not inside
+
+
+def test_one_results_file_of_a_benchmark(tmp_path: Path) -> None:
+    words = ("bench", "evaluation", "--images", 2, "--width", 16, "--height", 16)
+    assert twice(tmp_path, *words, "--out", "figures") == [0, 0]
+    (name,) = files(tmp_path / "figures")
+    assert json.loads((tmp_path / "figures" / name).read_text())["counts_agree"]
