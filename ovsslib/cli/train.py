@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Start = Callable[[Schedule, Recipe, Path, Path, int, Any], Iterator[dict[str, Any]]]
 
 app = new_app()
+BLIP = "micro-blip --recipe blip"
 # The schedules that the shipped models were trained with; options change single values.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "micro-blip": {
@@ -28,6 +30,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "rate": 1.5e-3,
         "matrix_rate": 0.008,
         "warmup": 0.03,
+    },
+    BLIP: {
+        "steps": 3000,
+        "batch": 64,
+        "rate": 1e-3,
+        "matrix_rate": 0.008,
+        "warmup": 0.05,
+        "dtype": "bfloat16",
     },
     # A step computes 2.4 times as much as micro-blip's.
     "micro-bridgetower": {
@@ -44,6 +54,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 # The rest of their recipes, where it is not the default.
 RECIPES: dict[str, dict[str, Any]] = {
+    BLIP: {"list_share": 0.3, "known_colours": True},
     "micro-bridgetower": {
         "pictures": 60_000,
         "whole_share": 0.12,
@@ -53,13 +64,18 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _start(model: str) -> tuple[Start, type]:
-    """The training function of a model, and the class of its sizes."""
+def _start(model: str) -> tuple[Start, Callable[..., Any]]:
+    """The training function of a model, and what makes its sizes."""
     if model == "micro-blip":
         from ovsslib.miniature.training.blip import BlipSize
         from ovsslib.miniature.training.recipe import train_micro_blip
 
         return train_micro_blip, BlipSize
+    if model == BLIP:
+        from ovsslib.miniature.training.blip import BlipSize
+        from ovsslib.miniature.training.recipe import train_micro_blip_contrast
+
+        return train_micro_blip_contrast, partial(BlipSize, heads=8, text_layers=6)
     if model == "micro-bridgetower":
         from ovsslib.miniature.training.bridgetower import BridgeTowerSize
         from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower
@@ -74,6 +90,11 @@ def _start(model: str) -> tuple[Start, type]:
 def train(
     ctx: typer.Context,
     model: str = typer.Argument(..., help=f"One of: {', '.join(SCHEDULES)}."),
+    recipe: str = typer.Option(
+        "words",
+        help="Of micro-blip: words (attention learns what each word means), or blip (contrast and "
+        "match, as BLIP was trained).",
+    ),
     steps: int | None = typer.Option(None, min=1, help="Steps of the one-cycle schedule."),
     batch: int | None = typer.Option(None, min=1, help="Images a step."),
     rate: float | None = typer.Option(None, min=0, help="Peak learning rate of AdamW."),
@@ -121,11 +142,13 @@ def train(
     \b
     Examples:
       ovss train micro-blip
+      ovss train micro-blip --recipe blip
       ovss train micro-blip --steps 12000 --side 128 --run runs/larger
       ovss train micro-bridgetower --run runs/bridge
       ovss train micro-clip --batch 128
     """
-    defaults = pick("model to train", model, SCHEDULES)
+    kind = model if recipe == "words" else f"{model} --recipe {recipe}"
+    defaults = pick("model to train", kind, SCHEDULES)
     with plain_output(debug=debugging(ctx)):
         import torch
 
@@ -135,28 +158,28 @@ def train(
         from ovsslib.miniature.training.loop import Schedule
         from ovsslib.miniature.training.recipe import Recipe
 
-        begin, sizes = _start(model)
+        begin, sizes = _start(kind)
         if threads:
             torch.set_num_threads(threads)
-        folder = run or Path("runs") / model
+        folder = run or Path("runs") / kind.replace(" --recipe ", "-")
         for place in (cache, folder, out or folder):
             check_folder(place)
         choices = {"pictures": pictures, "close_ups": close_ups, "known_colours": known_colours}
-        recipe = Recipe(heldout=heldout, **(RECIPES.get(model, {}) | _given(choices)))
+        given = Recipe(heldout=heldout, **(RECIPES.get(kind, {}) | _given(choices)))
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
         schedule = Schedule(seed=seed, **(defaults | _given(timing | {"dtype": dtype})))
         size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
-        for split, n in (*((held, heldout) for held in HELD), ("train", recipe.pictures)):
-            drawn = prepare(cache, split, n, close_ups=recipe.close_ups)
+        for split, n in (*((held, heldout) for held in HELD), ("train", given.pictures)):
+            drawn = prepare(cache, split, n, close_ups=given.close_ups)
             for _ in progress(drawn, f"drawing {split}", -(-n // SHARD)):
                 pass
         begun = time.strftime("%Y-%m-%d")
         with only_one(folder, "is training"):
-            records = begin(schedule, recipe, cache, folder, every, size)
+            records = begin(schedule, given, cache, folder, every, size)
             for record in progress(records, model, schedule.steps):
                 if "elapsed" in record:
                     note(json.dumps(record))
-            typer.echo(f"{model} is in {finish(folder, out, model, begun)}")
+            typer.echo(f"{model} is in {finish(folder, out, kind, begun)}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -103,18 +103,13 @@ def normalise(pictures: np.ndarray, rng: np.random.Generator | None = None) -> T
     return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
-class MicroBlipTrainer(nn.Module):
-    """The model with its training-only heads; `forward` gives the losses of one batch."""
+class MicroBlip(nn.Module):
+    """The model as training runs it: patches left out, captions packed."""
 
     def __init__(self, size: BlipSize) -> None:
         super().__init__()
         self.size = size
         self.model = build(size)
-        self.word_head = nn.Linear(size.width, 1)
-        self.bag_head = nn.Linear(size.width, len(BAG))
-        self.mask_head = nn.Sequential(
-            nn.Linear(size.width, size.width), nn.GELU(), nn.LayerNorm(size.width)
-        )
 
     def encode(self, pixels: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         """Image tokens `(B, 1 + P', D)`.
@@ -158,6 +153,37 @@ class MicroBlipTrainer(nn.Module):
             states = _states(layer(states, image, attention_mask=own, encoder_attention_mask=cross))
         return states
 
+    def match(self, states: Tensor, pack: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The match loss of packed captions, and the share that is judged right."""
+        first = states.gather(1, pack["starts"][..., None].expand(-1, -1, states.shape[-1]))
+        logits = self.model.itm_head(first).float()  # (B, M, 2)
+        right = (logits.argmax(-1) == pack["match"]).float().mean().detach()
+        return cross_entropy(logits.flatten(0, 1), pack["match"].flatten()), right
+
+    def masked(self, states: Tensor, pack: dict[str, Tensor], head: nn.Module) -> Tensor:
+        """The loss of masked words; 0 where there are none."""
+        hidden = pack["masked"] != IGNORE
+        if not hidden.any():
+            return states.sum() * 0
+        embedding = self.model.text_encoder.embeddings.word_embeddings.weight
+        guess = (head(states[hidden]) @ embedding.T).float()
+        return cross_entropy(guess, pack["masked"][hidden])
+
+
+def mask_head(width: int) -> nn.Module:
+    """From a text state to the space of word embeddings."""
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+
+
+class MicroBlipTrainer(MicroBlip):
+    """The model with its training-only heads; `forward` gives the losses of one batch."""
+
+    def __init__(self, size: BlipSize) -> None:
+        super().__init__(size)
+        self.word_head = nn.Linear(size.width, 1)
+        self.bag_head = nn.Linear(size.width, len(BAG))
+        self.mask_head = mask_head(size.width)
+
     def forward(
         self,
         pixels: Tensor,
@@ -182,9 +208,7 @@ class MicroBlipTrainer(nn.Module):
         )
         hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
         states = self.read(image, pack, hide)
-        first = states.gather(1, pack["starts"][..., None].expand(-1, -1, states.shape[-1]))
-        logits = self.model.itm_head(first).float()  # (B, M, 2)
-        match = cross_entropy(logits.flatten(0, 1), pack["match"].flatten())
+        match, right = self.match(states, pack)
         at = pack["word"] != IGNORE
         shown = self.word_head(states[at])[:, 0].float()
         truth = pack["word"][at].float()
@@ -192,16 +216,12 @@ class MicroBlipTrainer(nn.Module):
             truth > 0, 1.0, (truth.sum() / (1 - truth).sum().clamp(min=1)).clamp(max=6.0)
         )
         word = nn.functional.binary_cross_entropy_with_logits(shown, truth, weight)
-        hidden = pack["masked"] != IGNORE
-        embedding = self.model.text_encoder.embeddings.word_embeddings.weight
-        guess = (self.mask_head(states[hidden]) @ embedding.T).float()
-        masked = cross_entropy(guess, pack["masked"][hidden]) if hidden.any() else match * 0
         return {
             "match": match,
-            "masked": masked,
+            "masked": self.masked(states, pack, self.mask_head),
             "word": word,
             "bag": bag,
-            "match_accuracy": (logits.argmax(-1) == pack["match"]).float().mean().detach(),
+            "match_accuracy": right,
             "word_accuracy": ((shown > 0) == (truth > 0)).float()[truth == 0].mean().detach(),
         }
 
@@ -215,7 +235,7 @@ def tensors(pack: Pack) -> dict[str, Tensor]:
     return {key: torch.from_numpy(value).long() for key, value in vars(pack).items()}
 
 
-def save(trainer: MicroBlipTrainer, folder: Path) -> None:
+def save(trainer: MicroBlip, folder: Path) -> None:
     """Write model (float16) and processor in the hub's format; training heads are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     half = BlipForImageTextRetrieval(trainer.model.config)

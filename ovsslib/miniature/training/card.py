@@ -13,6 +13,7 @@ from ovsslib.errors import OvssError
 
 WHAT = {
     "micro-blip": "BLIP for image-text retrieval (`transformers`), small",
+    "micro-blip --recipe blip": "BLIP for image-text retrieval (`transformers`), small",
     "micro-bridgetower": "BridgeTower for image-text retrieval (`transformers`), small",
     "micro-clip": "CLIP ViT (`open_clip`), small",
 }
@@ -84,7 +85,7 @@ def _card(name: str, training: dict[str, Any]) -> str:
     size = training["recipe"]["size"]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in size.items()]
     architecture = ", ".join(parts)
-    return f"""# {name}
+    return f"""# {name.split(maxsplit=1)[0]}
 
 {WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
 

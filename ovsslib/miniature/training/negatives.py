@@ -8,7 +8,7 @@ measured in `ovsslib.miniature.training.heldout` on scenes whose content is know
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,6 +122,32 @@ def name_list(
     return lead + str(rng.choice([" ", " ", ", "])).join(names), frozenset(false_names)
 
 
+@dataclass(frozen=True)
+class Caption:
+    """A caption that an image is shown with.
+
+    Attributes:
+        text: Its words.
+        false: Whether it does not fit the image.
+        wrong: Class names in it that were put in to make it false.
+        listed: Whether it only lists names; then no word of it is masked.
+    """
+
+    text: str
+    false: bool = False
+    wrong: frozenset[str] = frozenset()
+    listed: bool = False
+
+
+@dataclass
+class Row:
+    """An image's captions as they are put together: see `Pack`, whose arrays these lists become."""
+
+    tokens: tuple[list[int], ...] = field(default_factory=lambda: ([], [], [], [], []))
+    match: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+
+
 class Packer:
     """Turns captions into `Pack` arrays with one tokenizer.
 
@@ -174,56 +200,82 @@ class Packer:
         for texts in captions:
             present = named(texts)
             chosen = rng.choice(len(texts), per_picture, replace=len(texts) < per_picture)
-            row: list[list[int]] = [[], [], [], [], []]  # ids, positions, caption, word, masked
-            match, starts = [], []
-            for number, index in enumerate(chosen):
-                text, wrong = texts[index], frozenset[str]()
+            row = Row()
+            for index in chosen:
+                caption = Caption(texts[index])
                 false = rng.random() < false_share
-                listed = bool(present) and rng.random() < list_share
-                if listed:
+                if bool(present) and rng.random() < list_share:
                     text, wrong = name_list(present, false, rng)
-                    false = bool(wrong)
+                    caption = Caption(text, bool(wrong), wrong, listed=True)
                 elif false:
-                    text, swapped = swap(texts[index], present, rng, known=self.known)
-                    wrong = frozenset({swapped} if swapped else ())
-                    false = text != texts[index]
-                ids, offsets = self.tokens(text)
-                word = [IGNORE] * len(ids)
-                for start, end, name in mentions(text):
-                    for t, (s, e) in enumerate(offsets):
-                        if s >= start and e <= end:
-                            word[t] = int(name not in wrong)
-                ids, masked = list(ids), [IGNORE] * len(ids)
-                # False captions are masked as much as true ones, or the masks would tell them
-                # apart; only wrong names stay, for they make the caption false. Lists may hold
-                # nothing else, so they are not masked at all.
-                free = [t for t in range(len(ids)) if word[t] != 0 and not listed]
-                count = min(int(rng.binomial(len(ids), mask_share)), len(free))
-                for t in rng.permutation(free)[:count].tolist():
-                    masked[t] = IGNORE if false else ids[t]
-                    ids[t], word[t] = self.mask, IGNORE
-                shift = (
-                    int(rng.integers(self.positions - len(ids) - 1))
-                    if rng.random() < shift_share
-                    else 0
-                )
-                starts.append(len(row[0]))
-                match.append(int(not false))
-                row[0] += [self.enc, *ids, self.sep]
-                row[1] += [0, *range(1 + shift, len(ids) + 2 + shift)]
-                row[2] += [number] * (len(ids) + 2)
-                row[3] += [IGNORE, *word, IGNORE]
-                row[4] += [IGNORE, *masked, IGNORE]
-            rows.append((row, match, starts))
+                    text, new = swap(texts[index], present, rng, known=self.known)
+                    caption = Caption(text, text != texts[index], frozenset({new} if new else ()))
+                self._append(row, caption, rng, mask_share, shift_share)
+            rows.append(row)
         return self._stack(rows)
 
-    def _stack(self, rows: list[tuple[list[list[int]], list[int], list[int]]]) -> Pack:
-        length = max(len(row[0]) for row, _, _ in rows)
+    def arrange(
+        self,
+        captions: Sequence[Sequence[Caption]],
+        rng: np.random.Generator,
+        *,
+        mask_share: float = 0.15,
+        shift_share: float = 0.5,
+    ) -> Pack:
+        """Pack given captions, as many for each image; see `pack`."""
+        rows = [Row() for _ in captions]
+        for row, given in zip(rows, captions, strict=True):
+            for caption in given:
+                self._append(row, caption, rng, mask_share, shift_share)
+        return self._stack(rows)
+
+    def _append(
+        self,
+        row: Row,
+        caption: Caption,
+        rng: np.random.Generator,
+        mask_share: float,
+        shift_share: float,
+    ) -> None:
+        """Add a caption to an image's row, some of its words masked."""
+        ids, offsets = self.tokens(caption.text)
+        word = [IGNORE] * len(ids)
+        for start, end, name in mentions(caption.text):
+            for t, (s, e) in enumerate(offsets):
+                if s >= start and e <= end:
+                    word[t] = int(name not in caption.wrong)
+        ids, masked = list(ids), [IGNORE] * len(ids)
+        # False captions are masked as much as true ones, or the masks would tell them apart; only
+        # wrong names stay, for they make the caption false. Lists may hold nothing else, so they
+        # are not masked at all.
+        free = [t for t in range(len(ids)) if word[t] != 0 and not caption.listed]
+        count = min(int(rng.binomial(len(ids), mask_share)), len(free))
+        for t in rng.permutation(free)[:count].tolist():
+            masked[t] = IGNORE if caption.false else ids[t]
+            ids[t], word[t] = self.mask, IGNORE
+        shift = (
+            int(rng.integers(self.positions - len(ids) - 1)) if rng.random() < shift_share else 0
+        )
+        number = len(row.match)
+        row.starts.append(len(row.tokens[0]))
+        row.match.append(int(not caption.false))
+        more = (
+            [self.enc, *ids, self.sep],
+            [0, *range(1 + shift, len(ids) + 2 + shift)],
+            [number] * (len(ids) + 2),
+            [IGNORE, *word, IGNORE],
+            [IGNORE, *masked, IGNORE],
+        )
+        for kept, values in zip(row.tokens, more, strict=True):
+            kept.extend(values)
+
+    def _stack(self, rows: Sequence[Row]) -> Pack:
+        length = max(len(row.tokens[0]) for row in rows)
         fill = (self.pad, 0, -1, IGNORE, IGNORE)
         arrays = [
-            np.array([row[k] + [fill[k]] * (length - len(row[k])) for row, _, _ in rows])
+            np.array([row.tokens[k] + [fill[k]] * (length - len(row.tokens[k])) for row in rows])
             for k in range(5)
         ]
-        match = np.array([m for _, m, _ in rows])
-        starts = np.array([s for _, _, s in rows])
+        match = np.array([row.match for row in rows])
+        starts = np.array([row.starts for row in rows])
         return Pack(arrays[0], arrays[1], arrays[2], starts, match, arrays[3], arrays[4])

@@ -16,7 +16,15 @@ import torch
 
 from ovsslib.lookup import Count, Range, Seed, Share, check_fields
 from ovsslib.miniature.training import cache as data
-from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
+from ovsslib.miniature.training import contrast
+from ovsslib.miniature.training.blip import (
+    BlipSize,
+    MicroBlip,
+    MicroBlipTrainer,
+    normalise,
+    save,
+    tensors,
+)
 from ovsslib.miniature.training.heldout import Scores, held_out_figures
 from ovsslib.miniature.training.loop import Schedule, batch_indices, run
 from ovsslib.miniature.training.negatives import Packer
@@ -37,6 +45,8 @@ class Recipe:
         whole_share: Share of the steps, the last ones, that see whole images: before, patches
             are left out, and the model learns that a thing it does not see may be there.
         close_ups: Every so many training images are close-ups of one thing.
+        second_share: Share of the steps, the last ones, that have contrast and match alone (only
+            `train_micro_blip_contrast`).
         known_colours: False captions give a thing only colours that some caption gives it, see
             `ovsslib.miniature.training.negatives.swap`.
         data_seed: Of the drawn images.
@@ -48,6 +58,7 @@ class Recipe:
     list_share: Share = 0.6
     whole_share: Share = 0.06
     close_ups: Count = 2
+    second_share: Share = 0.2
     known_colours: bool = False
     data_seed: Seed = 0
 
@@ -65,6 +76,11 @@ def load_train(cache: Path, recipe: Recipe, side: int) -> data.CaptionData:
 def known_colours(recipe: Recipe, train: data.CaptionData) -> dict[str, frozenset[str]] | None:
     """Colours that false captions may give to each thing; None for all."""
     return colours_of(chain.from_iterable(train.captions)) if recipe.known_colours else None
+
+
+def bags(captions: Sequence[Sequence[str]]) -> torch.Tensor:
+    """`bag_of_words` of several images: (B, len(BAG))."""
+    return torch.from_numpy(np.stack([bag_of_words(texts) for texts in captions]))
 
 
 def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
@@ -106,9 +122,7 @@ def watched(
         yield record | figures | {"elapsed": round(time.perf_counter() - begun, 1)}
 
 
-def blip_scores(
-    trainer: MicroBlipTrainer, pictures: np.ndarray, packer: Packer, batch: int = 100
-) -> Any:
+def blip_scores(trainer: MicroBlip, pictures: np.ndarray, packer: Packer, batch: int = 100) -> Any:
     """Match scores (logit of match minus logit of no match) of image-caption pairs."""
     with torch.no_grad():
         parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
@@ -151,15 +165,17 @@ class Architecture:
     """What differs between the models that are trained to match images and captions.
 
     Attributes:
-        trainer: Network and losses.
-        pack: Captions of each image, a source of randomness, captions a step and `list_share` to
-            the tensors that the trainer takes.
+        trainer: The network, and what only training needs.
+        losses: From images (B, S, S, 3) uint8, their captions, a source of randomness, whether
+            images are seen `whole`, and whether it is the `second` stage.
+        weights: Of the losses in their sum.
         scores: See `evaluate_matcher`.
         save: Writes the model to a folder.
     """
 
     trainer: torch.nn.Module
-    pack: Callable[..., dict[str, torch.Tensor]]
+    losses: Callable[..., dict[str, torch.Tensor]]
+    weights: dict[str, float]
     scores: Callable[[np.ndarray], Scores]
     save: Callable[[Path], None]
 
@@ -194,21 +210,19 @@ def train_matcher(
     held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
     torch.manual_seed(schedule.seed)
     matcher = build(known_colours(recipe, train))
-    bags = np.stack([bag_of_words(captions) for captions in train.captions])
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         index = batch_indices(schedule, step, len(train))
-        captions = [train.captions[i] for i in index]
-        words = matcher.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
-        pixels = normalise(train.pictures[index], rng)
-        whole = step >= schedule.steps * (1 - recipe.whole_share)
-        weights: dict[str, torch.Tensor] = matcher.trainer(
-            pixels, words, torch.from_numpy(bags[index]), rng, whole=whole
+        return matcher.losses(
+            train.pictures[index],
+            [train.captions[i] for i in index],
+            rng,
+            whole=step >= schedule.steps * (1 - recipe.whole_share),
+            second=step >= schedule.steps * (1 - recipe.second_share),
         )
-        return weights
 
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    records = run(matcher.trainer, losses, WEIGHTS, schedule, folder, everything)
+    records = run(matcher.trainer, losses, matcher.weights, schedule, folder, everything)
     yield from watched(
         records,
         folder,
@@ -232,9 +246,60 @@ def train_micro_blip(
 
     def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         trainer, packer = MicroBlipTrainer(size), Packer(tokenizer(), size.positions, colours)
+
+        def losses(
+            pictures: np.ndarray,
+            captions: Sequence[Sequence[str]],
+            rng: np.random.Generator,
+            *,
+            whole: bool,
+            second: bool,
+        ) -> dict[str, torch.Tensor]:
+            pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
+            return trainer(
+                normalise(pictures, rng), tensors(pack), bags(captions), rng, whole=whole
+            )
+
         return Architecture(
             trainer,
-            lambda *what, **how: tensors(packer.pack(*what, **how)),
+            losses,
+            WEIGHTS,
+            partial(blip_scores, trainer, packer=packer),
+            partial(save, trainer),
+        )
+
+    return train_matcher(schedule, recipe, cache, folder, evaluate_every, size, build)
+
+
+def train_micro_blip_contrast(
+    schedule: Schedule,
+    recipe: Recipe,
+    cache: Path,
+    folder: Path,
+    evaluate_every: int = 250,
+    size: BlipSize | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Train micro-blip as BLIP was, see `ovsslib.miniature.training.contrast`."""
+    size = size or contrast.SIZE
+
+    def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
+        packer = Packer(tokenizer(), size.positions, colours)
+        trainer = contrast.ContrastTrainer(size, packer, recipe.list_share)
+
+        def losses(
+            pictures: np.ndarray,
+            captions: Sequence[Sequence[str]],
+            rng: np.random.Generator,
+            *,
+            whole: bool,
+            second: bool,
+        ) -> dict[str, torch.Tensor]:
+            return trainer(normalise(pictures, rng), captions, rng, whole=whole, second=second)
+
+        return Architecture(
+            trainer,
+            losses,
+            contrast.WEIGHTS,
             partial(blip_scores, trainer, packer=packer),
             partial(save, trainer),
         )

@@ -1,0 +1,179 @@
+"""micro-blip trained as BLIP was: contrast, match with hard negatives, masked words.
+
+Source: Li et al. (2022), section 3.2, for contrast (ITC) and match (ITM) with negatives that the
+contrast picks; Li et al. (2021, ALBEF) for masked words, in place of BLIP's caption decoder. A
+second stage has contrast and match alone, as the retrieval fine-tuning of the paper's checkpoint.
+
+No loss looks at a single class word or patch: what attention finds is what matching needs. The
+recipe of `ovsslib.miniature.training.blip`, beside it, trains attention to be a map of each word.
+
+BLIP softens its contrast by a momentum encoder, as captions fit more images than their own. Here
+a caption that names nothing but what an image's own captions name is no negative for that image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from ovsslib.miniature.training.blip import BlipSize, MicroBlip, mask_head, tensors
+from ovsslib.miniature.training.negatives import Caption, Packer, name_list, swap
+from ovsslib.miniature.training.wordpiece import named
+
+WEIGHTS = {"contrast": 1.0, "match": 1.0, "masked": 1.0}
+SIZE = BlipSize(heads=8, text_layers=6)
+"""The architecture that this recipe is made for."""
+
+
+class ContrastTrainer(MicroBlip):
+    """micro-blip with a temperature and a head for masked words; `forward` gives the losses.
+
+    Args:
+        size: Architecture.
+        packer: Makes tokens of captions.
+        list_share: Share of the captions that is replaced by a list of their names.
+        swap_share: Share of the false captions that has one word swapped; the others are captions
+            of other images.
+    """
+
+    def __init__(
+        self, size: BlipSize, packer: Packer, list_share: float = 0.3, swap_share: float = 0.5
+    ) -> None:
+        super().__init__(size)
+        self.mask_head = mask_head(size.width)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.packer, self.list_share, self.swap_share = packer, list_share, swap_share
+        vocab = packer.tokenizer.get_vocab()
+        self.cls, self.sep, self.pad = vocab["[CLS]"], vocab["[SEP]"], vocab["[PAD]"]
+
+    def sentences(self, captions: Sequence[str]) -> Tensor:
+        """Unit features `(B, E)` of captions that see no image: BLIP's text encoder."""
+        rows = [[self.cls, *self.packer.tokens(text)[0], self.sep] for text in captions]
+        length = max(map(len, rows))
+        ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows])
+        text = self.model.text_encoder
+        states = text.embeddings(input_ids=ids)
+        floor = torch.finfo(states.dtype).min
+        hidden = torch.zeros(ids.shape, dtype=states.dtype).masked_fill(ids == self.pad, floor)
+        for layer in text.encoder.layer:
+            states = layer(states, None, attention_mask=hidden[:, None, None])
+        return normalize(self.model.text_proj(states[:, 0]).float(), dim=-1)
+
+    def forward(
+        self,
+        pixels: Tensor,
+        captions: Sequence[Sequence[str]],
+        rng: np.random.Generator,
+        *,
+        whole: bool = False,
+        second: bool = False,
+    ) -> dict[str, Tensor]:
+        """Losses `contrast`, `match`, `masked`, and accuracies.
+
+        Args:
+            pixels: `(B, 3, S, S)` normalised.
+            captions: Of each image.
+            rng: Source of randomness.
+            whole: No patch is left out.
+            second: The second stage: contrast and match alone.
+        """
+        image = self.encode(pixels, None if whole else rng)
+        pairs = [[self._reworded(texts, rng) for _ in range(2)] for texts in captions]
+        # The longer of two captions: short ones ("grass") fit half of the batch's images.
+        own = [max(two, key=lambda caption: len(caption.text)) for two in pairs]
+        other = [min(two, key=lambda caption: len(caption.text)) for two in pairs]
+        features = normalize(self.model.vision_proj(image[:, 0]).float(), dim=-1)
+        scale = self.log_scale.exp().clamp(max=100)
+        logits = scale * features @ self.sentences([caption.text for caption in own]).T
+        fits = may_fit([named(texts) for texts in captions], [named([c.text]) for c in own])
+        logits = logits.masked_fill(fits, -math.inf)
+        truth = torch.arange(len(logits))
+        contrast = (cross_entropy(logits, truth) + cross_entropy(logits.T, truth)) / 2
+        hard = hardest(logits.detach(), rng)
+        given = [
+            [own[i], other[i], *self._false(captions[i], own, hard[i], rng)]
+            for i in range(len(captions))
+        ]
+        pack = tensors(self.packer.arrange(given, rng, mask_share=0.0 if second else 0.15))
+        states = self.read(image, pack)
+        match, right = self.match(states, pack)
+        return {
+            "contrast": contrast,
+            "match": match,
+            "masked": self.masked(states, pack, self.mask_head),
+            "match_accuracy": right,
+            "contrast_accuracy": (logits.argmax(1) == truth).float().mean().detach(),
+        }
+
+    def _reworded(self, texts: Sequence[str], rng: np.random.Generator) -> Caption:
+        """One of an image's captions, or a list of the names in them."""
+        present = named(texts)
+        if present and rng.random() < self.list_share:
+            return Caption(name_list(present, False, rng)[0], listed=True)
+        return Caption(str(rng.choice(list(texts))))
+
+    def _false(
+        self,
+        texts: Sequence[str],
+        own: Sequence[Caption],
+        hard: Sequence[int],
+        rng: np.random.Generator,
+    ) -> list[Caption]:
+        """Two captions that do not fit: of other images, or with a word swapped."""
+        false = []
+        for other in hard:
+            text = own[other].text
+            caption = Caption(text, True, named([text]) - named(texts), own[other].listed)
+            if rng.random() < self.swap_share:
+                before = str(rng.choice(list(texts)))
+                text, new = swap(before, named(texts), rng, known=self.packer.known)
+                if text != before:
+                    caption = Caption(text, True, frozenset({new} if new else ()))
+            false.append(caption)
+        return false
+
+
+def may_fit(images: Sequence[frozenset[str]], captions: Sequence[frozenset[str]]) -> Tensor:
+    """Pairs that are neither right nor wrong: `(B, B)` bool.
+
+    Args:
+        images: Classes that an image's captions name.
+        captions: Classes that the caption names which is compared, one an image.
+
+    Returns:
+        True where image `i` may fit the caption of another image `j`, which names nothing else.
+
+    Example:
+        >>> car, sky = frozenset({"car"}), frozenset({"sky"})
+        >>> may_fit([car | sky, sky], [car, sky])
+        tensor([[False,  True],
+                [False, False]])
+    """
+    fits = [
+        [i != j and c <= image for j, c in enumerate(captions)] for i, image in enumerate(images)
+    ]
+    return torch.tensor(fits)
+
+
+def hardest(logits: Tensor, rng: np.random.Generator, count: int = 2) -> list[list[int]]:
+    """Wrong captions for each image, drawn by how well the contrast finds that they fit.
+
+    Args:
+        logits: `(B, B)`, the right pairs on the diagonal, -inf where a pair must not be drawn.
+        rng: Source of randomness.
+        count: Captions an image; one may be drawn twice.
+
+    Returns:
+        Of each image, `count` numbers of captions other than its own.
+    """
+    batch = len(logits)
+    shares = logits.masked_fill(torch.eye(batch, dtype=torch.bool), -math.inf).softmax(1).double()
+    # An image that all captions may fit has no hard one: any other will do, and is rare.
+    even = (1 - torch.eye(batch, dtype=torch.double)) / (batch - 1)
+    rows = torch.where(shares.isfinite().all(1, keepdim=True), shares, even).numpy()
+    return [rng.choice(batch, count, p=row / row.sum()).tolist() for row in rows]

@@ -1,0 +1,133 @@
+"""micro-blip as BLIP was trained: contrast, hard negatives, two stages; no mask anywhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ovsslib.miniature.training.blip import BlipSize
+from ovsslib.miniature.training.contrast import ContrastTrainer, hardest, may_fit
+from ovsslib.miniature.training.loop import Schedule
+from ovsslib.miniature.training.negatives import Packer
+from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast
+from ovsslib.miniature.training.wordpiece import named, tokenizer
+from ovsslib.vlm import load_vlm
+from support.helpers import ROOT
+
+TINY = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
+CAPTIONS = [
+    ["a red car on the grass", "a car"],
+    ["a blue bus on the road", "a bus"],
+    ["a house beside a tree", "a tree"],
+]
+
+
+@pytest.fixture(scope="module")
+def trainer() -> ContrastTrainer:
+    torch.manual_seed(0)
+    return ContrastTrainer(TINY, Packer(tokenizer(), TINY.positions))
+
+
+def test_sentences_do_not_depend_on_their_batch(trainer: ContrastTrainer) -> None:
+    texts = ["a car", "a red car on the grass beside a tree"]
+    with torch.no_grad():
+        both = trainer.sentences(texts)
+        alone = torch.cat([trainer.sentences([text]) for text in texts])
+    assert torch.allclose(both, alone, atol=1e-5)
+    assert torch.allclose(both.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert (both[0] - both[1]).abs().max() > 1e-3
+
+
+def test_no_negative_that_may_be_true() -> None:
+    images = [named(texts) for texts in CAPTIONS]
+    fits = may_fit(images, [named([texts[1]]) for texts in CAPTIONS])
+    assert not fits.any()
+    images[0] |= {"bus"}
+    fits = may_fit(images, [named([texts[1]]) for texts in CAPTIONS])
+    assert fits.tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    logits = torch.zeros(3, 3).masked_fill(fits, -torch.inf)
+    drawn = [hardest(logits, np.random.default_rng(seed)) for seed in range(20)]
+    assert {number for each in drawn for number in each[0]} == {2}
+    assert {number for each in drawn for number in each[1]} == {0, 2}
+
+
+def test_the_hardest_are_drawn_most() -> None:
+    logits = torch.tensor([[9.0, 4.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]])
+    rng = np.random.default_rng(0)
+    drawn = [number for _ in range(100) for number in hardest(logits, rng)[0]]
+    assert drawn.count(1) > 180
+    # Where every other caption may fit, any of them will do.
+    blank = torch.full((2, 2), -torch.inf).fill_diagonal_(1.0)
+    assert hardest(blank, rng, 1) == [[1], [0]]
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_losses_of_both_stages(trainer: ContrastTrainer, second: bool) -> None:
+    rng = np.random.default_rng(1)
+    pixels = torch.randn(3, 3, 32, 32)
+    figures = trainer(pixels, CAPTIONS, rng, whole=True, second=second)
+    assert not (second and figures["masked"])
+    assert 0.5 < figures["contrast"] < 3
+    assert 0 <= figures["match_accuracy"] <= 1
+    sum(figures[name] for name in ("contrast", "match", "masked")).backward()
+    for part in ("vision_proj", "text_proj", "itm_head", "vision_model", "text_encoder"):
+        assert any(
+            weight.grad is not None and weight.grad.abs().max() > 0
+            for weight in getattr(trainer.model, part).parameters()
+        ), part
+    trainer.zero_grad()
+
+
+def test_learning_lowers_the_losses(drawn: Path, tmp_path: Path) -> None:
+    schedule = Schedule(steps=30, batch=12, rate=3e-3)
+    recipe = Recipe(24, 24, second_share=0.2)
+    records = list(train_micro_blip_contrast(schedule, recipe, drawn, tmp_path, 30, TINY))
+    masked = [record["masked"] for record in records]
+    assert np.mean(masked[19:24]) < np.mean(masked[:5]) - 0.3
+    assert masked[24:] == [0.0] * 6
+    assert 0 <= records[-1]["pairs_ranked"] <= 1
+    matcher = load_vlm(str(tmp_path / "model"), "cpu")
+    assert (matcher.layers, matcher.heads) == (2, 2)
+
+
+BLIND = """
+import sys
+class Blind:
+    def find_spec(self, name, path=None, target=None):
+        drawing = "ovsslib.miniature.diorama."
+        if name in (drawing + "scene", drawing + "make", drawing + "captions"):
+            raise ImportError("masks are drawn there: " + name)
+        if name.startswith("ovsslib.datasets"):
+            raise ImportError("masks are read there: " + name)
+sys.meta_path.insert(0, Blind())
+from pathlib import Path
+from ovsslib.miniature.training.blip import BlipSize
+from ovsslib.miniature.training.loop import Schedule
+from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast
+size = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
+cache, run = Path(sys.argv[1]), Path(sys.argv[2])
+for r in train_micro_blip_contrast(Schedule(steps=2, batch=4), Recipe(24, 24), cache, run, 1, size):
+    print(r["step"], r["contrast"], r["match"])
+"""
+
+
+@pytest.mark.slow
+def test_training_sees_no_mask(drawn: Path, tmp_path: Path) -> None:
+    """It runs where nothing that draws or reads masks can be imported, and repeats exactly."""
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", BLIND, str(drawn), str(tmp_path / name)],
+            check=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for name in ("a", "b")
+    ]
+    assert printed[0] == printed[1]
+    assert len(printed[0].splitlines()) == 2
