@@ -162,13 +162,13 @@ def train(
         if threads:
             torch.set_num_threads(threads)
         folder = run or Path("runs") / kind.replace(" --recipe ", "-")
-        for place in (cache, folder, out or folder):
-            check_folder(place)
         choices = {"pictures": pictures, "close_ups": close_ups, "known_colours": known_colours}
         given = Recipe(heldout=heldout, **(RECIPES.get(kind, {}) | _given(choices)))
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
         schedule = Schedule(seed=seed, **(defaults | _given(timing | {"dtype": dtype})))
         size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
+        for place in (cache, folder, out or folder):
+            check_folder(place)
         for split, n in (*((held, heldout) for held in HELD), ("train", given.pictures)):
             drawn = prepare(cache, split, n, close_ups=given.close_ups)
             for _ in progress(drawn, f"drawing {split}", -(-n // SHARD)):

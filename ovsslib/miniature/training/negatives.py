@@ -8,7 +8,7 @@ measured in `ovsslib.miniature.training.heldout` on scenes whose content is know
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -139,13 +139,13 @@ class Caption:
     listed: bool = False
 
 
-@dataclass
 class Row:
     """An image's captions as they are put together: see `Pack`, whose arrays these lists become."""
 
-    tokens: tuple[list[int], ...] = field(default_factory=lambda: ([], [], [], [], []))
-    match: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.tokens: tuple[list[int], ...] = ([], [], [], [], [])
+        self.match: list[int] = []
+        self.starts: list[int] = []
 
 
 class Packer:
