@@ -115,11 +115,10 @@ def _derivatives(
     logits: torch.Tensor, by: Sequence[torch.Tensor], score: str
 ) -> tuple[torch.Tensor, ...]:
     """Derivatives of the score of (R, 2) logits, summed over rows."""
-    weights = torch.zeros_like(logits)
-    weights[:, 1] = 1
-    if score != "match":
-        weights[:, 0] = -1
-    return torch.autograd.grad(logits, by, weights)
+    # A scalar: torch checks the shape of given weights with its compiler, which is slow to import.
+    with torch.enable_grad():
+        value = logits[:, 1] if score == "match" else logits[:, 1] - logits[:, 0]
+        return torch.autograd.grad(value.sum(), by)
 
 
 def gradcam_map(attention: torch.Tensor, gradient: torch.Tensor, head: int | None) -> torch.Tensor:

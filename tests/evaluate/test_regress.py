@@ -86,7 +86,7 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
         ('{"runs": [{"name": "a", "vlm": "t", "expect": {}}]}', "expects no figure"),
         (BOUND.replace("vlm", "vml") % "{}", "lacks vlm"),
         (BOUND.replace('"t"', '"t", "fliter": "all"') % GOOD, "did you mean 'filter'"),
-        (BOUND.replace('"t"', '"t", "limit": 0') % GOOD, "limit must be a positive"),
+        (BOUND.replace('"t"', '"t", "limit": 0') % GOOD, "limit must be int >= 1 or None, got 0"),
         (BOUND % '{"value": 1, "tolerance": -1}', "tolerance of at least 0"),
         (BOUND % '{"value": NaN, "tolerance": 1}', "needs a value"),
         (BOUND % '{"value": 1}', "not a file of expected figures"),

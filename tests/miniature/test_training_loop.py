@@ -153,7 +153,7 @@ def test_bfloat16_is_for_products_only(drawn, tmp_path):
         losses[dtype] = [first[name] for name in ("match", "masked", "word", "bag")]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     assert losses["bfloat16"] != losses["float32"], "nothing was rounded"
-    with pytest.raises(OvssError, match="unknown dtype 'float61'"):
+    with pytest.raises(OvssError, match="unknown value of dtype 'float61'"):
         Schedule(dtype="float61")
 
 
