@@ -67,7 +67,7 @@ def test_the_space_is_table_2() -> None:
     assert {candidate.head for candidate in Space.of(1, 2, mean=True).grid()} == {None, 1, 2}
     mean = Space.of(1, 2, mean=True)
     assert Space.from_dict(json.loads(json.dumps(mean.to_dict()))) == mean
-    with pytest.raises(OvssError, match="heads must be .* of length >= 1"):
+    with pytest.raises(OvssError, match=r"heads must be .* of length >= 1"):
         Space((1,), ())
 
 
