@@ -141,7 +141,7 @@ def test_download_of_context_says_what_is_next(
 
 def test_an_interrupted_download_says_how_to_resume(tmp_path: Path) -> None:
     file = SOURCES["voc"][0].file
-    with serving({f"/{file}": bytes(1 << 20)}) as server:
+    with serving({f"/{file}": bytes(4 << 20)}) as server:
         server.go_on.clear()
         words = ["data", "download", "voc", "--root", str(tmp_path), "--mirror", server.url]
         process = subprocess.Popen(
