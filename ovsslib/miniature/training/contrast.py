@@ -4,8 +4,8 @@ Source: Li et al. (2022), section 3.2, for contrast (ITC) and match (ITM) with n
 contrast picks; Li et al. (2021, ALBEF) for masked words, in place of BLIP's caption decoder. A
 second stage has contrast and match alone, as the retrieval fine-tuning of the paper's checkpoint.
 
-No loss looks at a single class word or patch: what attention finds is what matching needs. The
-recipe of `ovsslib.miniature.training.blip`, beside it, trains attention to be a map of each word.
+No loss says of a class word or a patch whether the image shows it: attention learns what matching
+needs. The recipe of `ovsslib.miniature.training.blip` trains it to be a map of each word.
 
 BLIP softens its contrast by a momentum encoder, as captions fit more images than their own. Here
 a caption that names nothing but what an image's own captions name is no negative for that image.
