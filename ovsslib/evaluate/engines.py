@@ -140,11 +140,11 @@ def _in_processes(
                 ) from error
             say(f"a worker process died; {len(left)} shards are left, starting again")
         finally:
-            # Whatever ends this, nobody waits for the shards in flight.
-            processes = list((getattr(pool, "_processes", None) or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
+            # Whatever ends this, nobody waits for the shards in flight. Then the pool's thread is
+            # waited for, or it would sometimes fail in the open when the program ends.
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
                 process.terminate()
+            pool.shutdown(cancel_futures=True)
 
 
 def _begin(slots: Any, parent: int) -> None:
