@@ -238,11 +238,11 @@ def _find(images: Sequence[str]) -> tuple[list[Path], int]:
     wrong: list[OvssError] = []
     for name in images:
         try:
-            found = find_images([name])
+            matches = find_images([name])
         except OvssError as error:
             wrong.append(error)
             continue
-        paths |= {p: None for p in found if p == Path(name) or not _is_own_png(p)}
+        paths |= {p: None for p in matches if p == Path(name) or not _is_own_png(p)}
     if not paths and wrong:
         raise wrong[0]
     for each in wrong:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +73,10 @@ def _start(model: str) -> tuple[Start, Callable[..., Any]]:
 
         return train_micro_blip, BlipSize
     if model == BLIP:
-        from ovsslib.miniature.training.blip import BlipSize
+        from ovsslib.miniature.training.contrast import SIZE
         from ovsslib.miniature.training.recipe import train_micro_blip_contrast
 
-        return train_micro_blip_contrast, partial(BlipSize, heads=8, text_layers=6)
+        return train_micro_blip_contrast, partial(replace, SIZE)
     if model == "micro-bridgetower":
         from ovsslib.miniature.training.bridgetower import BridgeTowerSize
         from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower

@@ -35,6 +35,7 @@ from ovsslib.miniature.training.recipe import Recipe
 from ovsslib.miniature.training.rows import RowPacker
 from ovsslib.miniature.training.wordpiece import BAG
 from support.helpers import ROOT
+from support.no_masks import without_masks
 
 TINY = BridgeTowerSize(side=32, width=64, heads=2, text_layers=2, cross_layers=2, word_layer=1)
 CAPTIONS = [
@@ -249,15 +250,6 @@ def test_learning_lowers_the_losses(drawn: Path, tmp_path: Path) -> None:
 
 
 BLIND = """
-import sys
-class Blind:
-    def find_spec(self, name, path=None, target=None):
-        drawing = "ovsslib.miniature.diorama."
-        if name in (drawing + "scene", drawing + "make", drawing + "captions"):
-            raise ImportError("masks are drawn there: " + name)
-        if name.startswith("ovsslib.datasets"):
-            raise ImportError("masks are read there: " + name)
-sys.meta_path.insert(0, Blind())
 from pathlib import Path
 from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower
 from ovsslib.miniature.training.bridgetower import BridgeTowerSize
@@ -275,7 +267,7 @@ def test_training_sees_no_mask(drawn: Path, tmp_path: Path) -> None:
     """It runs where nothing that draws or reads masks can be imported, and repeats exactly."""
     said = [
         subprocess.run(
-            [sys.executable, "-c", BLIND, str(drawn), str(tmp_path / name)],
+            without_masks(BLIND, drawn, tmp_path / name),
             check=True,
             cwd=ROOT,
             capture_output=True,

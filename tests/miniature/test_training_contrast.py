@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast
 from ovsslib.miniature.training.wordpiece import named, tokenizer
 from ovsslib.vlm import load_vlm
 from support.helpers import ROOT
+from support.no_masks import without_masks
 
 TINY = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
 CAPTIONS = [
@@ -96,15 +96,6 @@ def test_learning_lowers_the_losses(drawn: Path, tmp_path: Path) -> None:
 
 
 BLIND = """
-import sys
-class Blind:
-    def find_spec(self, name, path=None, target=None):
-        drawing = "ovsslib.miniature.diorama."
-        if name in (drawing + "scene", drawing + "make", drawing + "captions"):
-            raise ImportError("masks are drawn there: " + name)
-        if name.startswith("ovsslib.datasets"):
-            raise ImportError("masks are read there: " + name)
-sys.meta_path.insert(0, Blind())
 from pathlib import Path
 from ovsslib.miniature.training.blip import BlipSize
 from ovsslib.miniature.training.loop import Schedule
@@ -121,7 +112,7 @@ def test_training_sees_no_mask(drawn: Path, tmp_path: Path) -> None:
     """It runs where nothing that draws or reads masks can be imported, and repeats exactly."""
     printed = [
         subprocess.run(
-            [sys.executable, "-c", BLIND, str(drawn), str(tmp_path / name)],
+            without_masks(BLIND, drawn, tmp_path / name),
             check=True,
             cwd=ROOT,
             capture_output=True,

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,20 +20,12 @@ from ovsslib.miniature.training.card import finish, thin_curve
 from ovsslib.miniature.training.loop import Schedule, batch_indices, run
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip
 from support.helpers import ROOT
+from support.no_masks import without_masks
 
 TINY = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
 
 
 TRAIN_BLIND = """
-import sys
-class Blind:
-    def find_spec(self, name, path=None, target=None):
-        drawing = "ovsslib.miniature.diorama."
-        if name in (drawing + "scene", drawing + "make", drawing + "captions"):
-            raise ImportError("masks are drawn there: " + name)
-        if name.startswith("ovsslib.datasets"):
-            raise ImportError("masks are read there: " + name)
-sys.meta_path.insert(0, Blind())
 from pathlib import Path
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip
@@ -48,7 +39,7 @@ for r in train_micro_blip(schedule, recipe, cache, run, 50, size):
 
 
 def blind(drawn: Path, folder: Path, steps: int = 30) -> list[str]:
-    return [sys.executable, "-c", TRAIN_BLIND, str(drawn), str(folder), str(steps)]
+    return without_masks(TRAIN_BLIND, drawn, folder, steps)
 
 
 @pytest.mark.slow

@@ -19,7 +19,13 @@ from ovsslib.miniature.training.bridgetower import (
     tensors,
 )
 from ovsslib.miniature.training.loop import Schedule
-from ovsslib.miniature.training.recipe import WEIGHTS, Architecture, Recipe, bags, train_matcher
+from ovsslib.miniature.training.recipe import (
+    WEIGHTS,
+    Architecture,
+    Recipe,
+    train_matcher,
+    word_losses,
+)
 from ovsslib.miniature.training.rows import RowPacker
 
 
@@ -68,23 +74,9 @@ def train_micro_bridgetower(
     def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         trainer = MicroBridgeTowerTrainer(size)
         packer = RowPacker(tokenizer(), size.positions, colours)
-
-        def losses(
-            pictures: np.ndarray,
-            captions: Sequence[Sequence[str]],
-            rng: np.random.Generator,
-            *,
-            whole: bool,
-            second: bool,
-        ) -> dict[str, torch.Tensor]:
-            rows = packer.rows(captions, rng, recipe.captions, list_share=recipe.list_share)
-            return trainer(
-                normalise(pictures, rng), tensors(rows), bags(captions), rng, whole=whole
-            )
-
         return Architecture(
             trainer,
-            losses,
+            word_losses(trainer, lambda *what, **how: tensors(packer.rows(*what, **how)), recipe),
             WEIGHTS,
             partial(bridgetower_scores, trainer, packer=packer),
             partial(save, trainer),

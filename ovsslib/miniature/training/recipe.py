@@ -78,11 +78,6 @@ def known_colours(recipe: Recipe, train: data.CaptionData) -> dict[str, frozense
     return colours_of(chain.from_iterable(train.captions)) if recipe.known_colours else None
 
 
-def bags(captions: Sequence[Sequence[str]]) -> torch.Tensor:
-    """`bag_of_words` of several images: (B, len(BAG))."""
-    return torch.from_numpy(np.stack([bag_of_words(texts) for texts in captions]))
-
-
 def note_heldout(folder: Path, step: int, figures: dict[str, float]) -> None:
     """Append held-out figures to the run's `heldout.jsonl`; a repeated step replaces its line."""
     path = folder / "heldout.jsonl"
@@ -233,6 +228,37 @@ def train_matcher(
     )
 
 
+def word_losses(
+    trainer: torch.nn.Module, pack: Callable[..., dict[str, torch.Tensor]], recipe: Recipe
+) -> Callable[..., dict[str, torch.Tensor]]:
+    """`Architecture.losses` of a trainer that reads packed captions and bags of words.
+
+    Args:
+        trainer: Takes images, what `pack` makes, bags, a source of randomness and `whole`.
+        pack: Captions of each image, a source of randomness, captions a step and `list_share` to
+            the tensors that the trainer takes.
+        recipe: Says how many captions, and the share of lists.
+    """
+
+    def losses(
+        pictures: np.ndarray,
+        captions: Sequence[Sequence[str]],
+        rng: np.random.Generator,
+        *,
+        whole: bool,
+        second: bool,
+    ) -> dict[str, torch.Tensor]:
+        del second  # one stage
+        words = pack(captions, rng, recipe.captions, list_share=recipe.list_share)
+        bags = np.stack([bag_of_words(texts) for texts in captions])
+        out: dict[str, torch.Tensor] = trainer(
+            normalise(pictures, rng), words, torch.from_numpy(bags), rng, whole=whole
+        )
+        return out
+
+    return losses
+
+
 def train_micro_blip(
     schedule: Schedule,
     recipe: Recipe,
@@ -246,23 +272,9 @@ def train_micro_blip(
 
     def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         trainer, packer = MicroBlipTrainer(size), Packer(tokenizer(), size.positions, colours)
-
-        def losses(
-            pictures: np.ndarray,
-            captions: Sequence[Sequence[str]],
-            rng: np.random.Generator,
-            *,
-            whole: bool,
-            second: bool,
-        ) -> dict[str, torch.Tensor]:
-            pack = packer.pack(captions, rng, recipe.captions, list_share=recipe.list_share)
-            return trainer(
-                normalise(pictures, rng), tensors(pack), bags(captions), rng, whole=whole
-            )
-
         return Architecture(
             trainer,
-            losses,
+            word_losses(trainer, lambda *what, **how: tensors(packer.pack(*what, **how)), recipe),
             WEIGHTS,
             partial(blip_scores, trainer, packer=packer),
             partial(save, trainer),
@@ -285,20 +297,11 @@ def train_micro_blip_contrast(
     def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         packer = Packer(tokenizer(), size.positions, colours)
         trainer = contrast.ContrastTrainer(size, packer, recipe.list_share)
-
-        def losses(
-            pictures: np.ndarray,
-            captions: Sequence[Sequence[str]],
-            rng: np.random.Generator,
-            *,
-            whole: bool,
-            second: bool,
-        ) -> dict[str, torch.Tensor]:
-            return trainer(normalise(pictures, rng), captions, rng, whole=whole, second=second)
-
         return Architecture(
             trainer,
-            losses,
+            lambda pictures, captions, rng, **stage: trainer(
+                normalise(pictures, rng), captions, rng, **stage
+            ),
             contrast.WEIGHTS,
             partial(blip_scores, trainer, packer=packer),
             partial(save, trainer),
