@@ -164,7 +164,7 @@ class MicroBlip(nn.Module):
         """The loss of masked words; 0 where there are none."""
         hidden = pack["masked"] != IGNORE
         if not hidden.any():
-            return states.sum() * 0
+            return torch.zeros(())
         embedding = self.model.text_encoder.embeddings.word_embeddings.weight
         guess = (head(states[hidden]) @ embedding.T).float()
         return cross_entropy(guess, pack["masked"][hidden])
