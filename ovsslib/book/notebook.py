@@ -108,7 +108,7 @@ def bench_records(folder: str | None, *needed: str) -> dict[str, list[dict[str, 
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise OvssError(f"{path}: is no record of ovss bench; move it elsewhere") from error
     for kind in needed:
-        need(kinds.get(kind), f"record of `ovss bench {kind}` in {folder}")
+        need(kinds.get(kind), f"record of `ovss bench {kind}` in {where}")
     return kinds
 
 

@@ -49,7 +49,7 @@ def ask(
     key_env: str = typer.Option(
         "OPENAI_API_KEY", help="Environment variable that holds the key; never the key itself."
     ),
-    concurrency: int = typer.Option(4, min=1, max=1024, help="Requests at a time."),
+    concurrency: int = typer.Option(4, min=1, max=256, help="Requests at a time."),
     max_images: int | None = typer.Option(None, min=1, help="Budget: ask about at most N images."),
     max_cost: float | None = typer.Option(
         None,

@@ -23,7 +23,6 @@ _TASK = (
     'Form of the answer: {{"classes": [{{"name": "...", "probability": 95}}]}}\n'
     "Classes:\n{classes}"
 )
-DETAILS = ("auto", "low", "high")
 _QUALITY = 85  # of the JPEG that is sent
 
 
