@@ -33,7 +33,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "warmup": 0.03,
     },
     BLIP: {
-        "steps": 3000,
+        "steps": 4000,
         "batch": 64,
         "rate": 1e-3,
         "matrix_rate": 0.008,
@@ -49,19 +49,27 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "warmup": 0.03,
         "dtype": "bfloat16",
     },
-    "micro-clip": {"steps": 1200, "batch": 64, "rate": 1e-3, "matrix_rate": 0.0, "warmup": 0.1},
+    "micro-clip": {
+        "steps": 5000,
+        "batch": 64,
+        "rate": 1e-3,
+        "matrix_rate": 0.008,
+        "warmup": 0.05,
+        "dtype": "bfloat16",
+    },
 }
 
 
 # The rest of their recipes, where it is not the default.
 RECIPES: dict[str, dict[str, Any]] = {
-    BLIP: {"list_share": 0.3, "known_colours": True},
+    BLIP: {"pictures": 60_000, "list_share": 0.3, "known_colours": True},
     "micro-bridgetower": {
         "pictures": 60_000,
         "whole_share": 0.12,
         "close_ups": 3,
         "known_colours": True,
     },
+    "micro-clip": {"pictures": 60_000, "list_share": 0.3},
 }
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from ovsslib.miniature.training.blip import BlipSize
-from ovsslib.miniature.training.contrast import ContrastTrainer, hardest, may_fit
+from ovsslib.miniature.training.contrast import ContrastTrainer, Stage, hardest
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.negatives import Packer
+from ovsslib.miniature.training.pairs import may_fit
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast
 from ovsslib.miniature.training.wordpiece import named, tokenizer
 from ovsslib.vlm import load_vlm
@@ -66,16 +67,18 @@ def test_the_hardest_are_drawn_most() -> None:
     assert hardest(blank, rng, 1) == [[1], [0]]
 
 
-@pytest.mark.parametrize("second", [False, True])
-def test_losses_of_both_stages(trainer: ContrastTrainer, second: bool) -> None:
+@pytest.mark.parametrize("stage", ["contrast", "all", "fine"])
+def test_losses_of_each_stage(trainer: ContrastTrainer, stage: Stage) -> None:
     rng = np.random.default_rng(1)
     pixels = torch.randn(3, 3, 32, 32)
-    figures = trainer(pixels, CAPTIONS, rng, whole=True, second=second)
-    assert not (second and figures["masked"])
+    figures = trainer(pixels, CAPTIONS, rng, whole=True, stage=stage)
     assert 0.5 < figures["contrast"] < 3
-    assert 0 <= figures["match_accuracy"] <= 1
+    assert (figures["masked"] > 0) == (stage == "all")
+    assert (figures["match"] > 0) == (stage != "contrast")
+    assert figures.get("match_accuracy", 0) <= 1
     sum(figures[name] for name in ("contrast", "match", "masked")).backward()
-    for part in ("vision_proj", "text_proj", "itm_head", "vision_model", "text_encoder"):
+    matched = {"itm_head"} if stage != "contrast" else set()
+    for part in {"vision_proj", "text_proj", "vision_model", "text_encoder"} | matched:
         assert any(
             weight.grad is not None and weight.grad.abs().max() > 0
             for weight in getattr(trainer.model, part).parameters()
@@ -85,7 +88,7 @@ def test_losses_of_both_stages(trainer: ContrastTrainer, second: bool) -> None:
 
 def test_learning_lowers_the_losses(drawn: Path, tmp_path: Path) -> None:
     schedule = Schedule(steps=30, batch=12, rate=3e-3)
-    recipe = Recipe(24, 24, second_share=0.2)
+    recipe = Recipe(24, 24, first_share=0.0, last_share=0.2)
     records = list(train_micro_blip_contrast(schedule, recipe, drawn, tmp_path, 30, TINY))
     masked = [record["masked"] for record in records]
     assert np.mean(masked[19:24]) < np.mean(masked[:5]) - 0.3
@@ -99,6 +102,7 @@ BLIND = """
 from pathlib import Path
 from ovsslib.miniature.training.blip import BlipSize
 from ovsslib.miniature.training.loop import Schedule
+from ovsslib.miniature.training.pairs import may_fit
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast
 size = BlipSize(side=32, patch=8, width=32, heads=2, image_layers=1, text_layers=2, positions=48)
 cache, run = Path(sys.argv[1]), Path(sys.argv[2])

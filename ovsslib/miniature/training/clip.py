@@ -1,4 +1,11 @@
-"""micro-clip: a small `open_clip` ViT trained with CLIP's contrastive loss on the same captions."""
+"""micro-clip: a small `open_clip` ViT trained with CLIP's contrastive loss on the same captions.
+
+What an image is can be learnt without patches that know what they show: the class token then
+gathers it layer by layer. Two things make the patches of the last layer carry it, as those of a
+full-size CLIP do (Zhou et al. 2022, MaskCLIP): an image is at times encoded as crops, each with a
+class token of its own, and in half of the steps the class token joins in the last layer only.
+Otherwise the trained model is read as any `open_clip` model: all tokens pass all layers.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +21,9 @@ import torch
 from open_clip.transform import PreprocessCfg
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import normalize
 
-from ovsslib.lookup import Count, Share
+from ovsslib.lookup import Count
 from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import MEAN, STD, normalise
 from ovsslib.miniature.training.heldout import Scores, held_out_figures
@@ -29,24 +36,27 @@ from ovsslib.miniature.training.loop import (
     check_size,
     run,
 )
+from ovsslib.miniature.training.pairs import contrast_logits, contrast_loss, reworded
+from ovsslib.miniature.training.patches import join_windows, keep_patches, split_windows
 from ovsslib.miniature.training.recipe import Recipe, load_train, watched
 from ovsslib.miniature.training.wordpiece import tokenizer, vocabulary
 
 CONTEXT = 40
 HEAD = 32
 """Features of an attention head."""
+LATE = 0.5
+"""Share of the training steps in which the class token joins in the last layer only."""
 
 
 @dataclass(frozen=True)
 class ClipSize:
     """Architecture of micro-clip. `side` and `patch` in pixels."""
 
-    side: Side = 96
+    side: Side = 112
     patch: Count = 8
     width: Width = 128
     image_layers: Layers = 4
     text_layers: Layers = 3
-    patch_dropout: Share = 0.5
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
@@ -64,7 +74,6 @@ def model_config(size: ClipSize) -> dict[str, Any]:
             "width": size.width,
             "layers": size.image_layers,
             "head_width": HEAD,
-            "patch_dropout": size.patch_dropout,
         },
         "text_cfg": {
             "context_length": CONTEXT,
@@ -91,6 +100,7 @@ class Words:
 
     def __init__(self) -> None:
         self.tokenizer = tokenizer()
+        self.pad = int(self.tokenizer.pad_token_id)
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """Ids of captions, padded and cut to `CONTEXT`."""
@@ -104,12 +114,40 @@ class Words:
         return encoded["input_ids"]
 
 
-def contrastive(image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """CLIP's symmetric loss over `(B, D)` unit features, and the share of captions found."""
-    logits = scale * image @ text.T
-    truth = torch.arange(len(logits))
-    loss = (cross_entropy(logits, truth) + cross_entropy(logits.T, truth)) / 2
-    return loss, (logits.argmax(1) == truth).float().mean().detach()
+def image_features(model: open_clip.CLIP, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Unit features (B, D) of images as a training step sees them.
+
+    35 to 60 % of the patches are left out, and the rest is encoded in 1, 2 x 2 or 3 x 3 crops,
+    whose class tokens are averaged; see `ovsslib.miniature.training.patches`.
+
+    Args:
+        model: The whole model.
+        pixels: `(B, 3, S, S)` normalised.
+        rng: Source of randomness.
+    """
+    vision = model.visual
+    tokens = vision._embeds(pixels)
+    chosen = keep_patches(vision.grid_size[0], len(pixels), rng)
+    local = split_windows(tokens, chosen)
+    *early, last = vision.transformer.resblocks
+    alone = 1 if rng.random() < LATE else 0  # class tokens that wait for the last layer
+    first, rest = local[:, :alone], local[:, alone:]
+    for block in early:
+        rest = block(rest)
+    local = vision.ln_post(last(torch.cat([first, rest], 1)))
+    whole = join_windows(local, chosen.shape[1])[:, 0]
+    return normalize((whole @ vision.proj).float(), dim=-1)
+
+
+def text_features(model: open_clip.CLIP, ids: Tensor) -> Tensor:
+    """Unit features (B, D) of ids (B, T), which need not be as long as the context."""
+    length = ids.shape[1]
+    states = model.token_embedding(ids) + model.positional_embedding[:length]
+    mask = model.attn_mask[:length, :length]
+    states = model.ln_final(model.transformer(states, attn_mask=mask))
+    ends = (ids == model.text_eos_id).int().argmax(-1)
+    last = states[torch.arange(len(ids)), ends]
+    return normalize((last @ model.text_projection).float(), dim=-1)
 
 
 def evaluate_clip(
@@ -144,9 +182,8 @@ def save(model: open_clip.CLIP, size: ClipSize, folder: Path) -> None:
     """Write the model (float16) where `open_clip.create_model("local-dir:…")` reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     preprocess = asdict(PreprocessCfg(size=size.side, mean=MEAN, std=STD, resize_mode="squash"))
-    # Patch dropout is for training; the shipped configuration is for use.
     config = {
-        "model_cfg": model_config(ClipSize(**{**asdict(size), "patch_dropout": 0.0})),
+        "model_cfg": model_config(size),
         "preprocess_cfg": preprocess,
     }
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -172,11 +209,20 @@ def train_micro_clip(
 
     def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         index = batch_indices(schedule, step, len(train))
+        captions = [train.captions[i] for i in index]
+        pixels = normalise(train.pictures[index], rng)
+        whole = step >= schedule.steps * (1 - recipe.whole_share)
+        if whole:
+            image = model.encode_image(pixels, normalize=True).float()
+        else:
+            image = image_features(model, pixels, rng)
+        pairs = [[reworded(texts, rng, recipe.list_share) for _ in range(2)] for texts in captions]
         # The longer of two captions: short ones ("grass") fit half of the batch's images.
-        chosen = [max(rng.choice(train.captions[i], 2), key=len) for i in index]
-        image = model.encode_image(normalise(train.pictures[index], rng), normalize=True)
-        text = model.encode_text(words([str(c) for c in chosen]), normalize=True)
-        loss, found = contrastive(image, text, model.logit_scale.exp().clamp(max=100))
+        own = [max(two, key=lambda caption: len(caption.text)) for two in pairs]
+        ids = words([caption.text for caption in own])
+        text = text_features(model, ids[:, : int((ids != words.pad).sum(1).max())])
+        scale = model.logit_scale.exp().clamp(max=100)
+        loss, found = contrast_loss(contrast_logits(image, text, scale, captions, own))
         return {"contrastive": loss, "found": found}
 
     everything = {"size": asdict(size), "recipe": asdict(recipe)}

@@ -2,7 +2,9 @@
 
 Source: Li et al. (2022), section 3.2, for contrast (ITC) and match (ITM) with negatives that the
 contrast picks; Li et al. (2021, ALBEF) for masked words, in place of BLIP's caption decoder. A
-second stage has contrast and match alone, as the retrieval fine-tuning of the paper's checkpoint.
+last stage has contrast and match alone, as the retrieval fine-tuning of the paper's checkpoint. A
+first one has contrast alone: BLIP starts from encoders that were trained before, and negatives
+that an untrained contrast picks are not hard.
 
 No loss says of a class word or a patch whether the image shows it: attention learns what matching
 needs. The recipe of `ovsslib.miniature.training.blip` trains it to be a map of each word.
@@ -15,19 +17,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from ovsslib.miniature.training.blip import BlipSize, MicroBlip, mask_head, tensors
-from ovsslib.miniature.training.negatives import Caption, Packer, name_list, swap
+from ovsslib.miniature.training.negatives import Caption, Packer
+from ovsslib.miniature.training.pairs import contrast_logits, contrast_loss, reworded, swapped
 from ovsslib.miniature.training.wordpiece import named
 
 WEIGHTS = {"contrast": 1.0, "match": 1.0, "masked": 1.0}
 SIZE = BlipSize(heads=8, text_layers=6)
 """The architecture that this recipe is made for."""
+Stage = Literal["contrast", "all", "fine"]
 
 
 class ContrastTrainer(MicroBlip):
@@ -71,7 +76,7 @@ class ContrastTrainer(MicroBlip):
         rng: np.random.Generator,
         *,
         whole: bool = False,
-        second: bool = False,
+        stage: Stage = "all",
     ) -> dict[str, Tensor]:
         """Losses `contrast`, `match`, `masked`, and accuracies.
 
@@ -80,42 +85,33 @@ class ContrastTrainer(MicroBlip):
             captions: Of each image.
             rng: Source of randomness.
             whole: No patch is left out.
-            second: The second stage: contrast and match alone.
+            stage: `"contrast"`: that loss alone; `"fine"`: no masked words.
         """
         image = self.encode(pixels, None if whole else rng)
-        pairs = [[self._reworded(texts, rng) for _ in range(2)] for texts in captions]
+        pairs = [[reworded(texts, rng, self.list_share) for _ in range(2)] for texts in captions]
         # The longer of two captions: short ones ("grass") fit half of the batch's images.
         own = [max(two, key=lambda caption: len(caption.text)) for two in pairs]
         other = [min(two, key=lambda caption: len(caption.text)) for two in pairs]
         features = normalize(self.model.vision_proj(image[:, 0]).float(), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
-        logits = scale * features @ self.sentences([caption.text for caption in own]).T
-        fits = may_fit([named(texts) for texts in captions], [named([c.text]) for c in own])
-        logits = logits.masked_fill(fits, -math.inf)
-        truth = torch.arange(len(logits))
-        contrast = (cross_entropy(logits, truth) + cross_entropy(logits.T, truth)) / 2
+        texts = self.sentences([caption.text for caption in own])
+        logits = contrast_logits(features, texts, scale, captions, own)
+        contrast, found = contrast_loss(logits)
+        none = torch.zeros(())
+        figures = {"contrast": contrast, "match": none, "masked": none, "contrast_accuracy": found}
+        if stage == "contrast":
+            return figures
         hard = hardest(logits.detach(), rng)
         given = [
             [own[i], other[i], *self._false(captions[i], own, hard[i], rng)]
             for i in range(len(captions))
         ]
-        pack = tensors(self.packer.arrange(given, rng, mask_share=0.0 if second else 0.15))
+        share = 0.0 if stage == "fine" else 0.15
+        pack = tensors(self.packer.arrange(given, rng, mask_share=share))
         states = self.read(image, pack)
-        match, right = self.match(states, pack)
-        return {
-            "contrast": contrast,
-            "match": match,
-            "masked": self.masked(states, pack, self.mask_head),
-            "match_accuracy": right,
-            "contrast_accuracy": (logits.argmax(1) == truth).float().mean().detach(),
-        }
-
-    def _reworded(self, texts: Sequence[str], rng: np.random.Generator) -> Caption:
-        """One of an image's captions, or a list of the names in them."""
-        present = named(texts)
-        if present and rng.random() < self.list_share:
-            return Caption(name_list(present, False, rng)[0], listed=True)
-        return Caption(str(rng.choice(list(texts))))
+        figures["match"], figures["match_accuracy"] = self.match(states, pack)
+        figures["masked"] = self.masked(states, pack, self.mask_head)
+        return figures
 
     def _false(
         self,
@@ -130,34 +126,10 @@ class ContrastTrainer(MicroBlip):
             text = own[other].text
             caption = Caption(text, True, named([text]) - named(texts), own[other].listed)
             if rng.random() < self.swap_share:
-                before = str(rng.choice(list(texts)))
-                text, new = swap(before, named(texts), rng, known=self.packer.known)
-                if text != before:
-                    caption = Caption(text, True, frozenset({new} if new else ()))
+                true = Caption(str(rng.choice(list(texts))))
+                caption = swapped(true, texts, rng, self.packer.known) or caption
             false.append(caption)
         return false
-
-
-def may_fit(images: Sequence[frozenset[str]], captions: Sequence[frozenset[str]]) -> Tensor:
-    """Pairs that are neither right nor wrong: `(B, B)` bool.
-
-    Args:
-        images: Classes that an image's captions name.
-        captions: Classes that the caption names which is compared, one an image.
-
-    Returns:
-        True where image `i` may fit the caption of another image `j`, which names nothing else.
-
-    Example:
-        >>> car, sky = frozenset({"car"}), frozenset({"sky"})
-        >>> may_fit([car | sky, sky], [car, sky])
-        tensor([[False,  True],
-                [False, False]])
-    """
-    fits = [
-        [i != j and c <= image for j, c in enumerate(captions)] for i, image in enumerate(images)
-    ]
-    return torch.tensor(fits)
 
 
 def hardest(logits: Tensor, rng: np.random.Generator, count: int = 2) -> list[list[int]]:

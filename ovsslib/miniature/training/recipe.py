@@ -45,8 +45,10 @@ class Recipe:
         whole_share: Share of the steps, the last ones, that see whole images: before, patches
             are left out, and the model learns that a thing it does not see may be there.
         close_ups: Every so many training images are close-ups of one thing.
-        second_share: Share of the steps, the last ones, that have contrast and match alone (only
+        first_share: Share of the steps, the first ones, that have contrast alone (only
             `train_micro_blip_contrast`).
+        last_share: Share of the steps, the last ones, that have contrast and match alone (the
+            same).
         known_colours: False captions give a thing only colours that some caption gives it, see
             `ovsslib.miniature.training.negatives.swap`.
         data_seed: Of the drawn images.
@@ -58,7 +60,8 @@ class Recipe:
     list_share: Share = 0.6
     whole_share: Share = 0.06
     close_ups: Count = 2
-    second_share: Share = 0.2
+    first_share: Share = 0.4
+    last_share: Share = 0.2
     known_colours: bool = False
     data_seed: Seed = 0
 
@@ -162,7 +165,7 @@ class Architecture:
     Attributes:
         trainer: The network, and what only training needs.
         losses: From images (B, S, S, 3) uint8, their captions, a source of randomness, whether
-            images are seen `whole`, and whether it is the `second` stage.
+            images are seen `whole`, and the share of the steps that is done.
         weights: Of the losses in their sum.
         scores: See `evaluate_matcher`.
         save: Writes the model to a folder.
@@ -213,7 +216,7 @@ def train_matcher(
             [train.captions[i] for i in index],
             rng,
             whole=step >= schedule.steps * (1 - recipe.whole_share),
-            second=step >= schedule.steps * (1 - recipe.second_share),
+            done=step / schedule.steps,
         )
 
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
@@ -246,9 +249,9 @@ def word_losses(
         rng: np.random.Generator,
         *,
         whole: bool,
-        second: bool,
+        done: float,
     ) -> dict[str, torch.Tensor]:
-        del second  # one stage
+        del done  # one stage
         words = pack(captions, rng, recipe.captions, list_share=recipe.list_share)
         bags = np.stack([bag_of_words(texts) for texts in captions])
         out: dict[str, torch.Tensor] = trainer(
@@ -297,11 +300,25 @@ def train_micro_blip_contrast(
     def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         packer = Packer(tokenizer(), size.positions, colours)
         trainer = contrast.ContrastTrainer(size, packer, recipe.list_share)
+
+        def losses(
+            pictures: np.ndarray,
+            captions: Sequence[Sequence[str]],
+            rng: np.random.Generator,
+            *,
+            whole: bool,
+            done: float,
+        ) -> dict[str, torch.Tensor]:
+            last = done >= 1 - recipe.last_share
+            stage = "contrast" if done < recipe.first_share else "fine" if last else "all"
+            out: dict[str, torch.Tensor] = trainer(
+                normalise(pictures, rng), captions, rng, whole=whole, stage=stage
+            )
+            return out
+
         return Architecture(
             trainer,
-            lambda pictures, captions, rng, **stage: trainer(
-                normalise(pictures, rng), captions, rng, **stage
-            ),
+            losses,
             contrast.WEIGHTS,
             partial(blip_scores, trainer, packer=packer),
             partial(save, trainer),
