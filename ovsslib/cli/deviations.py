@@ -56,9 +56,10 @@ def deviations(
       ovss deviations --vlm Salesforce/blip-itm-large-flickr --dataset voc --root VOC2012
     """
     with plain_output(debug=debugging(ctx)):
-        from ovsslib.evaluate.departures import measure
+        from ovsslib.evaluate.comparison import measure
         from ovsslib.evaluate.spec import Execution, RunSpec
         from ovsslib.io.json import dumps
+        from ovsslib.pnp.departures import settings as departures
 
         spec = RunSpec(
             vlm=vlm,
@@ -70,7 +71,8 @@ def deviations(
             filter=class_filter,
             limit=limit,
         )
-        path, record = measure(spec, out, Execution(batch, refine_workers, device, root, progress))
+        how = Execution(batch, refine_workers, device, root, progress)
+        path, record = measure(spec, departures, out, how)
     typer.echo(dumps(record).rstrip() if as_json else text(record))
     if not as_json:
         typer.echo(f"written: {path}")
@@ -84,7 +86,7 @@ def text(record: dict[str, Any]) -> str:
     """The figures as a few lines, in percent and points.
 
     Args:
-        record: What `ovsslib.evaluate.departures.measure` gives.
+        record: What `ovsslib.evaluate.comparison.measure` gives.
     """
     values = {
         deviation.field: f"{deviation.paper} -> {deviation.released}" for deviation in DEVIATIONS

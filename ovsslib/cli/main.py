@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ovsslib.cli.deviations",
         "Measure where the released code departs from the paper.",
     ),
+    "factorial": (
+        "ovsslib.cli.factorial",
+        "Measure gradient, heads and dropout in all combinations.",
+    ),
     "filter": ("ovsslib.cli.filter", "Find which classes are in the images."),
     "regress": ("ovsslib.cli.regress", "Recompute stored figures and compare."),
     "table": ("ovsslib.cli.table", "Show results beside the published figures."),

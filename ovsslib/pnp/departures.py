@@ -2,7 +2,7 @@
 
 A departure in the method is a field of `ovsslib.pnp.config.PnPConfig`: `DEVIATIONS` lists them with
 both values, which are read from the presets. Departures in evaluation or in cost are settled
-otherwise: `DECISIONS`. `ovsslib.evaluate.departures` measures them.
+otherwise: `DECISIONS`. `ovsslib.evaluate.comparison` measures them.
 """
 
 from __future__ import annotations

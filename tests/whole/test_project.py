@@ -75,7 +75,8 @@ def test_modules_are_short():
 # Modules that are tested with another one: module -> test file, which must name it or its command.
 TESTED_WITH = {
     "cli/bench/tuning.py": "bench/test_tuning.py",
-    "cli/deviations.py": "evaluate/test_departures.py",
+    "cli/deviations.py": "evaluate/test_comparison.py",
+    "cli/factorial.py": "tuning/test_factorial.py",
     "cli/localise.py": "cli/test_train.py",
     # A scene is drawn by all of these together.
     **{
@@ -88,6 +89,7 @@ TESTED_WITH = {
     "miniature/training/card.py": "miniature/test_training_loop.py",
     "miniature/training/clip.py": "miniature/test_training_heldout.py",
     "miniature/training/negatives.py": "miniature/test_training_wordpiece.py",
+    "miniature/training/pairs.py": "miniature/test_training_contrast.py",
     "miniature/training/patches.py": "miniature/test_training_heldout.py",
     "miniature/training/recipe.py": "miniature/test_training_loop.py",
     "miniature/training/rows.py": "miniature/test_training_bridgetower.py",

@@ -1,4 +1,4 @@
-"""What each departure is worth: measured with a real tiny model, broken off, continued, stored."""
+"""Settings compared over the same images: real runs of a tiny model, broken off, continued."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import ovsslib
 from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
-from ovsslib.evaluate import departures, resume
+from ovsslib.evaluate import comparison, resume
 from ovsslib.evaluate import run as benchmark
-from ovsslib.evaluate.departures import (
+from ovsslib.evaluate.comparison import (
     file_stem,
     load,
     load_counts,
@@ -46,7 +46,7 @@ def how(tmp_path_factory: pytest.TempPathFactory) -> Execution:
 
 @pytest.fixture(scope="module")
 def stored(spec: RunSpec, how: Execution, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return measure(spec, tmp_path_factory.mktemp("out"), how)[0]
+    return measure(spec, settings, tmp_path_factory.mktemp("out"), how)[0]
 
 
 def test_figures_are_those_of_separate_runs(stored: Path, spec: RunSpec, how: Execution) -> None:
@@ -94,7 +94,7 @@ def test_continues_where_it_was_broken_off(
     stored: Path, spec: RunSpec, how: Execution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two shards of one batch each; the call is broken off after the first."""
-    monkeypatch.setattr(departures, "SIZE", how.batch)
+    monkeypatch.setattr(comparison, "SIZE", how.batch)
     real, done = resume.run_shard, []
 
     def breaks(job: resume.ShardJob) -> int:
@@ -105,12 +105,12 @@ def test_continues_where_it_was_broken_off(
 
     monkeypatch.setattr(resume, "run_shard", breaks)
     with pytest.raises(KeyboardInterrupt):
-        measure(spec, tmp_path, how)
+        measure(spec, settings, tmp_path, how)
     (store,) = tmp_path.iterdir()
     assert len(list(store.glob("*/*.parquet"))) == len(load(stored)["runs"])
     again = []
     monkeypatch.setattr(resume, "run_shard", lambda job: again.append(job.shard.index) or real(job))
-    path, record = measure(spec, tmp_path, how)
+    path, record = measure(spec, settings, tmp_path, how)
     assert (done, again) == ([0], [1])
     assert record["runs"] == load(stored)["runs"]
     assert not store.exists()
@@ -124,7 +124,7 @@ def test_the_number_type_of_a_run_is_that_of_the_measurement(
     spec: RunSpec, how: Execution, tmp_path: Path
 ) -> None:
     half = dataclasses.replace(spec, dtype="bfloat16", limit=1)
-    path, record = measure(half, tmp_path, how)
+    path, record = measure(half, settings, tmp_path, how)
     assert record["provenance"]["dtype"] == "bfloat16"
     assert record["vlm"] == "tiny@bfloat16"
     assert path.name == "tiny@bfloat16_diorama-val_oracle_1.json"
@@ -144,7 +144,7 @@ def test_unreadable_results(stored: Path, tmp_path: Path) -> None:
         path = tmp_path / "x.json"
         if text is not None:
             path.write_text(text)
-        with pytest.raises(OvssError, match=r"x\.json: no results of `ovss deviations`"):
+        with pytest.raises(OvssError, match=r"x\.json: no stored comparison"):
             load(path)
     with pytest.raises(OvssError, match="no counts of setting 'paper'"):
         load_counts(tmp_path / "x.json", PAPER)
@@ -169,7 +169,7 @@ def test_command(spec: RunSpec, how: Execution, tmp_path: Path) -> None:
 
 def test_shipped_results_are_of_the_shipped_model() -> None:
     """After new weights: ``ovss deviations --refine-workers 1 --out data/results/deviations``."""
-    (path,) = shipped().glob("*.json")
+    (path,) = shipped("deviations").glob("*.json")
     record = load(path)
     assert path.stem == file_stem(record) == "micro-blip_diorama-val_oracle"
     model = ovsslib.load("pnp-ovss", vlm="micro-blip", device="cpu")

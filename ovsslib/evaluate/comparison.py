@@ -1,7 +1,7 @@
-"""What each departure of the released code is worth: the runs, their figures, their file.
+"""Several settings over the same images: the runs, their paired differences, their file.
 
-The paper's behaviour, each of `ovsslib.pnp.departures.DEVIATIONS` by itself and all of them
-together run over the same images, and every difference is paired.
+`ovss deviations` compares the departures of the released code in this way, `ovss factorial` the
+gradient, the heads and the dropout.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,30 +30,40 @@ from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
 from ovsslib.paths import data
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.departures import PAPER, settings
 
 SCHEMA = 1
 
 
-def shipped() -> Path:
-    """The folder of the results that the book shows."""
-    return data("results", "deviations")
+def shipped(kind: str) -> Path:
+    """The folder of the results that the book shows.
+
+    Args:
+        kind: `"deviations"` or `"factorial"`.
+    """
+    return data("results", kind)
 
 
 def measure(
-    spec: RunSpec, folder: str | os.PathLike[str], execution: Execution = SERIAL
+    spec: RunSpec,
+    settings: Callable[[PnPConfig], Mapping[str, PnPConfig]],
+    folder: str | os.PathLike[str],
+    execution: Execution = SERIAL,
+    facts: Mapping[str, Any] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Run all `settings` over the same images and store figures and counts.
+    """Run several settings over the same images and store figures and counts.
 
     It runs in shards (`ovsslib.evaluate.resume`), so that a call that was broken off continues when
     nothing that can change a number has changed. Shards are removed at the end.
 
     Args:
         spec: Model, preset and images.
+        settings: From the model's settings to those that are compared, by name; the first of them
+            is the one that differences are to.
         folder: For `<name>.json` (figures) and `<name>.images.parquet` (counts per image);
             made when missing.
         execution: How to run. With `drop_sep` figures depend on the batch, which is recorded;
             shards hold whole batches.
+        facts: What the record says besides.
 
     Returns:
         The JSON file and what it holds.
@@ -77,15 +87,16 @@ def measure(
     stem = file_stem(key)
     store = folder / f"{stem}.shards"
     results = run_sharded(specs, store, execution, size=size)
-    paper = results[PAPER]
-    key |= {"filter_settings": paper.filter_settings} if paper.filter_settings else {}
+    base = next(iter(results.values()))
+    key |= {"filter_settings": base.filter_settings} if base.filter_settings else {}
     key |= {
-        "protocol": paper.protocol,
+        "protocol": base.protocol,
         "batch": execution.batch,
         "settings": {name: config.hash() for name, config in configs.items()},
+        **(facts or {}),
     }
     record = {"schema": SCHEMA, "name": stem, **key, **_summary(results)}
-    record |= {"seconds": round(paper.seconds, 1), "provenance": paper.provenance}
+    record |= {"seconds": round(base.seconds, 1), "provenance": base.provenance}
     _write_counts(folder / f"{stem}.images.parquet", results)
     path = write_atomic(folder / f"{stem}.json", dumps(record))
     shutil.rmtree(store, ignore_errors=True)
@@ -109,11 +120,11 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     try:
         record = json.loads(read_text(path))
-        if record["schema"] != SCHEMA or PAPER not in record["runs"]:
-            raise LookupError(PAPER)
+        if record["schema"] != SCHEMA or not record["runs"]:
+            raise LookupError("no runs")
     except (OvssError, ValueError, LookupError, TypeError) as error:
         raise OvssError(
-            f"{path}: no results of `ovss deviations` can be read there; run it again"
+            f"{path}: no stored comparison can be read there; measure it again"
         ) from error
     return dict(record)
 
@@ -123,7 +134,7 @@ def load_counts(path: str | os.PathLike[str], setting: str) -> tuple[tuple[str, 
 
     Args:
         path: The JSON file that `measure` stored; the table lies beside it.
-        setting: A key of `ovsslib.pnp.departures.settings`.
+        setting: A name of the settings that were compared.
 
     Returns:
         B names, and counts (B, C + 1) each.
@@ -141,7 +152,7 @@ def load_counts(path: str | os.PathLike[str], setting: str) -> tuple[tuple[str, 
         return ids, Counts(*counts)
     except (OSError, ValueError, KeyError) as error:
         raise OvssError(
-            f"{path}: no counts of setting {setting!r} can be read there; run `ovss deviations`"
+            f"{path}: no counts of setting {setting!r} can be read there; measure it again"
         ) from error
 
 
@@ -169,23 +180,23 @@ def weights_digest(matcher: Any) -> str:
 
 
 def _summary(results: Mapping[str, RunResult]) -> dict[str, Any]:
-    """The figures of all settings, each against the paper's."""
-    paper = results[PAPER]
-    how: dict[str, Any] = {"absent": paper.protocol["absent"]}
+    """The figures of all settings, each against the first."""
+    base = next(iter(results.values()))
+    how: dict[str, Any] = {"absent": base.protocol["absent"]}
     runs = {}
     for name, result in results.items():
-        pairs = [(getattr(result.counts, n), getattr(paper.counts, n)) for n in COUNT_NAMES]
-        changed = np.any([mine != base for mine, base in pairs], axis=(0, 2))
-        difference = metrics.paired_interval(result.counts, paper.counts, paper.scored, **how)
+        pairs = [(getattr(result.counts, n), getattr(base.counts, n)) for n in COUNT_NAMES]
+        changed = np.any([mine != other for mine, other in pairs], axis=(0, 2))
+        difference = metrics.paired_interval(result.counts, base.counts, base.scored, **how)
         runs[name] = {
-            "miou": metrics.interval(result.counts, paper.scored, **how).to_dict(),
+            "miou": metrics.interval(result.counts, base.scored, **how).to_dict(),
             "difference": difference.to_dict(),
             "pictures_changed": int(changed.sum()),
         }
     return {
-        "images": len(paper.ids),
-        "failed": paper.failed,
-        "config": paper.config,
+        "images": len(base.ids),
+        "failed": base.failed,
+        "config": base.config,
         "runs": runs,
     }
 

@@ -1,0 +1,132 @@
+"""Does the gradient help? Gradient, heads and dropout of PnP-OVSS, in all combinations.
+
+Layer, head, threshold and blur are chosen by the reward, without masks, for attention and for
+GradCAM apart, among single heads and among means over the heads of a layer. Each of the four
+choices is then run without and with Salience DropOut; so is attention with what was chosen for
+GradCAM among single heads, which shows the gradient's share and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ovsslib.evaluate.comparison import measure
+from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
+from ovsslib.pnp.config import PnPConfig
+from ovsslib.tuning.search import search
+from ovsslib.tuning.tune import Tuning, open_tuning
+
+SALIENCES = ("attention", "gradcam")
+HEADS = ("one", "mean")
+SAME = "same"
+"""Heads of attention that takes what was chosen for GradCAM among single heads."""
+
+
+def cell(salience: str, heads: str, *, dropout: bool) -> str:
+    """Name of a combination.
+
+    Args:
+        salience: One of `SALIENCES`.
+        heads: One of `HEADS`, or `SAME`.
+        dropout: Whether there is more than one round.
+
+    Example:
+        >>> cell("gradcam", "one", dropout=True)
+        'gradcam, one, dropout'
+    """
+    return f"{salience}, {heads}" + (", dropout" if dropout else "")
+
+
+def choose(tuning: Tuning, execution: Execution = SERIAL) -> dict[tuple[str, str], PnPConfig]:
+    """The four choices of the reward.
+
+    Args:
+        tuning: Images, plan, reward; its `mean_head` is not used.
+        execution: Batch, device, data folder, progress.
+
+    Returns:
+        (salience, heads) -> settings, the rest as given.
+
+    Raises:
+        OvssError: As `ovsslib.tuning.tune.tune`.
+    """
+    chosen = {}
+    for salience in SALIENCES:
+        config = {**tuning.spec.config, "salience": salience}
+        opened = open_tuning(
+            dataclasses.replace(tuning, spec=dataclasses.replace(tuning.spec, config=config)),
+            execution,
+        )
+        objective = opened.objective(tuning.reward, execution)
+        space = tuning.space(opened.store)
+        numbers = tuple(head for head in space.heads if head is not None)
+        for heads, searched in (("one", numbers), ("mean", (None,))):
+            found = search(
+                objective,
+                dataclasses.replace(space, heads=searched),
+                tuning.plan,
+                name=f"{salience} {heads}",
+                progress=execution.progress,
+            )
+            chosen[salience, heads] = opened.model.config.replace(**vars(found.best.candidate))
+    return chosen
+
+
+def combinations(chosen: Mapping[tuple[str, str], PnPConfig]) -> dict[str, PnPConfig]:
+    """All settings that are compared.
+
+    Args:
+        chosen: From `choose`; how many rounds DropOut takes is theirs.
+
+    Returns:
+        `cell` -> settings, the whole method with one head first.
+    """
+    bases = {key: chosen[key] for key in sorted(chosen, reverse=True)}
+    bases["attention", SAME] = chosen["gradcam", "one"].replace(salience="attention")
+    return {
+        cell(*key, dropout=dropout): config if dropout else config.replace(rounds=1)
+        for dropout in (True, False)
+        for key, config in bases.items()
+    }
+
+
+def factorial(
+    tuning: Tuning,
+    spec: RunSpec,
+    folder: str | os.PathLike[str],
+    execution: Execution = SERIAL,
+    *,
+    tuning_root: str | os.PathLike[str] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Choose by the reward, run all combinations, and store figures and counts per image.
+
+    Args:
+        tuning: What the choice is made on: other images than those of `spec`.
+        spec: Model and images that the figures are of.
+        folder: See `ovsslib.evaluate.comparison.measure`.
+        execution: The same.
+        tuning_root: Folder of the images to choose on; None for the usual one.
+
+    Returns:
+        The JSON file and what it holds.
+
+    Raises:
+        OvssError: A name is unknown, a file is missing, or the folder cannot be written to.
+    """
+    chosen = choose(tuning, dataclasses.replace(execution, root=tuning_root))
+    facts = {
+        "chosen": {", ".join(key): config.to_dict() for key, config in chosen.items()},
+        "tuning": {
+            "dataset": tuning.spec.dataset,
+            "split": tuning.spec.split,
+            "limit": tuning.spec.limit,
+            "labels": tuning.spec.filter,
+            "plan": dataclasses.asdict(tuning.plan),
+            "options": dataclasses.asdict(tuning.reward),
+        },
+    }
+    return measure(spec, lambda _: combinations(chosen), folder, execution, facts)
