@@ -9,16 +9,20 @@ GradCAM among single heads, which shows the gradient's share and nothing else.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ovsslib.errors import OvssError
 from ovsslib.evaluate.comparison import measure
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
+from ovsslib.io.files import read_text
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.tuning.search import search
 from ovsslib.tuning.tune import Tuning, open_tuning
+from ovsslib.vlm import find_checkpoint
 
 SALIENCES = ("attention", "gradcam")
 HEADS = ("one", "mean")
@@ -94,6 +98,35 @@ def combinations(chosen: Mapping[tuple[str, str], PnPConfig]) -> dict[str, PnPCo
     }
 
 
+def training_of(vlm: str, *, download: bool = False) -> dict[str, Any] | None:
+    """How a micro model was trained: its command, seed, steps and last held-out figures.
+
+    Args:
+        vlm: See `ovsslib.vlm.find_checkpoint`.
+        download: The same.
+
+    Returns:
+        None for a model that `ovss train` did not make.
+
+    Raises:
+        OvssError: There is no such model, or its `training.json` cannot be read.
+    """
+    path = find_checkpoint(vlm, download=download) / "training.json"
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(read_text(path))
+        schedule = record["recipe"]["schedule"]
+        return {
+            "model": record["model"],
+            "seed": schedule["seed"],
+            "steps": schedule["steps"],
+            "heldout": record["heldout"][-1],
+        }
+    except (ValueError, LookupError, TypeError) as error:
+        raise OvssError(f"{path}: no record of a training can be read there ({error})") from error
+
+
 def factorial(
     tuning: Tuning,
     spec: RunSpec,
@@ -128,5 +161,6 @@ def factorial(
             "plan": dataclasses.asdict(tuning.plan),
             "options": dataclasses.asdict(tuning.reward),
         },
+        "training": training_of(spec.vlm, download=execution.download),
     }
     return measure(spec, lambda _: combinations(chosen), folder, execution, facts)

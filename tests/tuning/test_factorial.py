@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 import ovsslib
 from ovsslib.cli.main import app
 from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.comparison import load, load_counts
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import make_task
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.tuning.factorial import HEADS, SALIENCES, cell, combinations
+from ovsslib.tuning.factorial import HEADS, SALIENCES, cell, combinations, training_of
 from ovsslib.tuning.search import Plan
 from ovsslib.tuning.tune import Tuning, tune
 from support.helpers import make_tiny_blip, one_error
@@ -97,6 +98,18 @@ def test_the_figures_are_those_of_single_runs(stored: Path, vlm: str) -> None:
         assert (counts.intersection == alone.counts.intersection).all()
     assert len(record["runs"]) == 10
     json.dumps(record)
+
+
+def test_how_a_model_was_trained(vlm: str, stored: Path, tmp_path: Path) -> None:
+    assert load(stored)["training"] is None
+    training = training_of("micro-blip")
+    assert (training["model"], training["seed"]) == ("micro-blip", 0)
+    assert training["heldout"]["novel_match_accuracy"] < training["heldout"]["match_accuracy"]
+    for text in ("{", "[]", '{"model": "x"}'):
+        (tmp_path / "config.json").write_text("{}")
+        (tmp_path / "training.json").write_text(text)
+        with pytest.raises(OvssError, match=r"training\.json: no record of a training"):
+            training_of(str(tmp_path))
 
 
 def test_nothing_is_chosen_on_what_is_reported(vlm: str, tmp_path: Path) -> None:
