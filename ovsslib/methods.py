@@ -6,7 +6,10 @@ from typing import Any
 
 from ovsslib.lookup import pick, resolve
 
-METHODS: dict[str, str] = {"pnp-ovss": "ovsslib.pnp.pipeline:build"}
+METHODS: dict[str, str] = {
+    "pnp-ovss": "ovsslib.pnp.pipeline:build",
+    "maskclip": "ovsslib.peers.maskclip:build",
+}
 """Name -> `"module:function"` of its builder; a string, so that listing methods imports none."""
 
 

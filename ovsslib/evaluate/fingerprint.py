@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ovsslib.filters.clip import open_clip_folder
 from ovsslib.io.json import digest, plain
 from ovsslib.paths import PACKAGE
 from ovsslib.pnp.presets import preset as get_preset
@@ -56,7 +57,7 @@ def model_digest(vlm: str) -> str:
 
     Larger files are known by their first and last MiB: reading gigabytes takes longer than a shard.
     """
-    checkpoint = find_checkpoint(vlm)
+    checkpoint = open_clip_folder(vlm) or find_checkpoint(vlm)
     files = (
         [checkpoint]
         if checkpoint.is_file()

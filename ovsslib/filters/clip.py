@@ -202,13 +202,19 @@ def _readable(what: str) -> Iterator[None]:
         raise OvssError(f"{what} cannot be loaded ({reason}); {_ADVICE}") from error
 
 
-def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | None]:
-    """A model's name as open_clip reads it, and its weights where the name does not imply them."""
+def open_clip_folder(name: str) -> Path | None:
+    """The folder of a model in open_clip's format; None where none of this name is here."""
     from ovsslib.vlm import checkpoint_roots
 
-    for folder in (Path(name), *(root / name for root in checkpoint_roots())):
-        if (folder / "open_clip_config.json").is_file():
-            return f"local-dir:{folder}", None
+    folders = (Path(name), *(root / name for root in checkpoint_roots()))
+    return next((each for each in folders if (each / "open_clip_config.json").is_file()), None)
+
+
+def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | None]:
+    """A model's name as open_clip reads it, and its weights where the name does not imply them."""
+    folder = open_clip_folder(name)
+    if folder:
+        return f"local-dir:{folder}", None
     if name.count("/") == 1 and ":" not in name and not name.startswith((".", "/", "~")):
         try:
             return f"local-dir:{hub_folder(name, download=download)}", None

@@ -1,0 +1,1 @@
+"""Other systems behind the `Segmenter` interface of PnP-OVSS, a file each."""
