@@ -57,7 +57,7 @@ def table(records: list[dict[str, Any]]) -> str:
         rows.append(
             {
                 "model": record["vlm"],
-                "maps": describe(record["config"]),
+                "maps": _maps(record),
                 "data": f"{record['dataset']} {record['split']}, {record['images']} images",
                 "protocol": record["protocol"]["name"],
                 "classes given": _GIVEN.get(record["filter"], record["filter"]),
@@ -68,6 +68,11 @@ def table(records: list[dict[str, Any]]) -> str:
         )
     align = ["left"] * 5 + ["right"] * 3
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
+def _maps(record: dict[str, Any]) -> str:
+    """Where a result's maps come from; other methods by their name."""
+    return describe(record["config"]) if record["method"] == "pnp-ovss" else str(record["method"])
 
 
 def describe(config: dict[str, Any]) -> str:
@@ -114,7 +119,7 @@ def render(root: Path) -> str:
     for path in sorted((root / FOLDER).glob("*.json")):
         try:
             records.append(json.loads(path.read_text(encoding="utf-8")))
-            describe(records[-1]["config"])
+            _maps(records[-1])
             [_value(records[-1], name) for name in _COLUMNS]
         except (ValueError, KeyError, TypeError) as error:
             raise OvssError(f"{path} is not a results file of `ovss run`: {error!r}") from error

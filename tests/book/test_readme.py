@@ -19,7 +19,7 @@ def record(miou: float, **other: object) -> dict[str, object]:
     }
     config = {"salience": "gradcam", "rounds": 4, "blur": 0.05, "crf": True}
     base = {"vlm": "micro-blip", "dataset": "diorama", "split": "val", "filter": "oracle"}
-    base["protocol"] = {"name": "pnp-fixed"}
+    base |= {"method": "pnp-ovss", "protocol": {"name": "pnp-fixed"}}
     return {**base, "images": 200, "config": config, "metrics": figures, **other}
 
 
@@ -35,6 +35,11 @@ def test_a_row_is_the_record():
         "46.8",
         "66.8",
     ]
+
+
+def test_another_method_has_its_name():
+    row = table([record(0.5, method="maskclip", config={"residual": False})]).splitlines()[-1]
+    assert row.split("|")[2].strip() == "maskclip"
 
 
 def test_usual_protocol_first_then_given_classes_then_the_best():
