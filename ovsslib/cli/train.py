@@ -33,7 +33,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "warmup": 0.03,
     },
     BLIP: {
-        "steps": 4000,
+        "steps": 5000,
         "batch": 64,
         "rate": 1e-3,
         "matrix_rate": 0.008,

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from ovsslib.miniature.training.blip import BlipSize
-from ovsslib.miniature.training.contrast import ContrastTrainer, Stage, hardest
+from ovsslib.miniature.training import contrast
+from ovsslib.miniature.training.blip import BlipSize, tensors
+from ovsslib.miniature.training.contrast import ContrastTrainer, Stage, hardest, sight
 from ovsslib.miniature.training.loop import Schedule
-from ovsslib.miniature.training.negatives import Packer
+from ovsslib.miniature.training.negatives import Caption, Packer
 from ovsslib.miniature.training.pairs import may_fit
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast
 from ovsslib.miniature.training.wordpiece import named, tokenizer
@@ -86,6 +88,31 @@ def test_losses_of_each_stage(trainer: ContrastTrainer, stage: Stage) -> None:
     trainer.zero_grad()
 
 
+def test_what_is_not_seen_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one layer the words have nothing to tell yet: a blind `[ENC]` knows no image."""
+    torch.manual_seed(1)
+    size = BlipSize(32, 8, 32, 2, 1, text_layers=1, positions=48)
+    one = ContrastTrainer(size, Packer(tokenizer(), size.positions))
+    given = [[Caption("a red car"), Caption("a bus")]] * 2
+    pack = tensors(one.packer.arrange(given, np.random.default_rng(0), mask_share=0.0))
+    image, rng = torch.randn(2, 5, 32), np.random.default_rng(0)
+    other = torch.cat([torch.randn(2, 1, 32), image[:, 1:]], 1)  # another CLS token
+
+    def moved(seen: Tensor, changed: Tensor) -> Tensor:
+        return (one.read(image, pack, seen) - one.read(changed, pack, seen)).abs().amax(-1) > 1e-6
+
+    monkeypatch.setattr(contrast, "HIDDEN", 1.0)
+    monkeypatch.setattr(contrast, "BLIND", 0.0)
+    assert not moved(sight(pack, 5, rng), other).any()
+    assert moved(sight(pack, 5, rng), -image).all()
+    monkeypatch.setattr(contrast, "HIDDEN", 0.0)
+    assert moved(sight(pack, 5, rng), other).all()
+    assert torch.allclose(one.read(image, pack), one.read(image, pack, sight(pack, 5, rng)))
+    monkeypatch.setattr(contrast, "BLIND", 1.0)
+    blind = ~moved(sight(pack, 5, rng), -image)
+    assert [row.nonzero().flatten().tolist() for row in blind] == pack["starts"].tolist()
+
+
 def test_learning_lowers_the_losses(drawn: Path, tmp_path: Path) -> None:
     schedule = Schedule(steps=30, batch=12, rate=3e-3)
     recipe = Recipe(24, 24, first_share=0.0, last_share=0.2)
@@ -100,7 +127,8 @@ def test_learning_lowers_the_losses(drawn: Path, tmp_path: Path) -> None:
 
 BLIND = """
 from pathlib import Path
-from ovsslib.miniature.training.blip import BlipSize
+from ovsslib.miniature.training import contrast
+from ovsslib.miniature.training.blip import BlipSize, tensors
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.pairs import may_fit
 from ovsslib.miniature.training.recipe import Recipe, train_micro_blip_contrast

@@ -13,7 +13,7 @@ from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import BlipSize, MicroBlipTrainer, normalise, save, tensors
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.negatives import Packer
-from ovsslib.miniature.training.patches import smooth_max
+from ovsslib.miniature.training.patches import smooth_max, through
 from ovsslib.miniature.training.recipe import Recipe, blip_scores, evaluate_matcher
 from ovsslib.miniature.training.wordpiece import tokenizer
 from support.helpers import ROOT
@@ -175,3 +175,12 @@ def test_smooth_max_lies_between_mean_and_maximum():
     assert torch.allclose(smooth_max(scores, 1e-4), scores.mean(1), atol=1e-2)
     same = torch.full((1, 9, 1), 2.5)
     assert torch.allclose(smooth_max(same), same[:, 0])
+
+
+def test_a_late_class_token_is_not_seen_before_the_last_layer():
+    layers = [lambda tokens: tokens + tokens.sum(1, keepdim=True) for _ in range(3)]
+    tokens = torch.zeros(1, 3, 2)
+    tokens[:, 0] = 1.0
+    assert through(layers, tokens).flatten().tolist() == [22.0, 22.0, 21.0, 21.0, 21.0, 21.0]
+    late = through(layers, tokens, late=True)
+    assert late.flatten().tolist() == [2.0, 2.0, 1.0, 1.0, 1.0, 1.0], "seen by the last alone"

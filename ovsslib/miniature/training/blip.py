@@ -35,6 +35,7 @@ from ovsslib.miniature.training.patches import (
     keep_patches,
     smooth_max,
     split_windows,
+    through,
 )
 from ovsslib.miniature.training.wordpiece import BAG, tokenizer, vocabulary
 
@@ -111,46 +112,58 @@ class MicroBlip(nn.Module):
         self.size = size
         self.model = build(size)
 
-    def encode(self, pixels: Tensor, rng: np.random.Generator | None = None) -> Tensor:
+    def encode(
+        self, pixels: Tensor, rng: np.random.Generator | None = None, *, late: bool = False
+    ) -> Tensor:
         """Image tokens `(B, 1 + P', D)`.
 
         With a `rng` (training) 35 to 60 % of the patches are left out and the rest is encoded in
         1, 2 x 2 or 3 x 3 separate windows, each with its own copy of CLS: cheaper, and tokens stay
         local. CLS is then the mean of its copies.
+
+        Args:
+            pixels: `(B, 3, S, S)` normalised.
+            rng: Source of randomness.
+            late: See `ovsslib.miniature.training.patches.through`.
         """
         vision = self.model.vision_model
         tokens = vision.embeddings(pixels)
+        layers = [lambda t, layer=layer: _states(layer(t)) for layer in vision.encoder.layers]
         if rng is None:
-            for layer in vision.encoder.layers:
-                tokens = _states(layer(tokens))
-            return vision.post_layernorm(tokens)
+            return vision.post_layernorm(through(layers, tokens))
         chosen = keep_patches(self.size.side // self.size.patch, len(pixels), rng)
-        local = split_windows(tokens, chosen)
-        for layer in vision.encoder.layers:
-            local = _states(layer(local))
+        local = through(layers, split_windows(tokens, chosen), late=late)
         return vision.post_layernorm(join_windows(local, chosen.shape[1]))
 
     def read(
-        self, image: Tensor, pack: dict[str, Tensor], hide_cls: Tensor | None = None
+        self,
+        image: Tensor,
+        pack: dict[str, Tensor],
+        seen: Tensor | None = None,
     ) -> Tensor:
         """Text states `(B, T, D)`; packed captions do not see each other.
 
         Args:
             image: Image tokens `(B, 1 + P, D)`.
             pack: Tensors of a `ovsslib.miniature.training.negatives.Pack`.
-            hide_cls: `(B,)` bool, images whose CLS token cross-attention must not see.
+            seen: `(B, T, 1 + P + 1)` bool, which image tokens a text token may look at; the last
+                one is empty, for those that may see nothing. None: all of the image's.
         """
         text = self.model.text_encoder
         caption = pack["caption"]
         same = (caption[:, None, :] == caption[:, :, None])[:, None]
         floor = torch.finfo(image.dtype).min
         own = torch.zeros(same.shape, dtype=image.dtype).masked_fill(~same, floor)
-        cross = torch.zeros(len(image), 1, 1, image.shape[1], dtype=image.dtype)
-        if hide_cls is not None:
-            cross[:, 0, 0, 0] = torch.where(hide_cls, floor, 0.0)
+        if seen is not None:
+            image = torch.cat([image, torch.zeros_like(image[:, :1])], 1)
+            seen = torch.zeros(seen.shape, dtype=image.dtype).masked_fill(~seen, floor)[:, None]
         states = text.embeddings(input_ids=pack["ids"], position_ids=pack["positions"])
         for layer in text.encoder.layer:
-            states = _states(layer(states, image, attention_mask=own, encoder_attention_mask=cross))
+            # transformers (5.23) passes no mask on to BLIP's cross-attention: called part by part.
+            states, _ = layer.attention(states, attention_mask=own)
+            cross = layer.crossattention
+            found, _ = cross.self(states, encoder_hidden_states=image, encoder_attention_mask=seen)
+            states = layer.feed_forward_chunk(cross.output(found, states))
         return states
 
     def match(self, states: Tensor, pack: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -206,8 +219,7 @@ class MicroBlipTrainer(MicroBlip):
         bag = nn.functional.binary_cross_entropy_with_logits(
             smooth_max(self.bag_head(image[:, 1:]).float()), bags
         )
-        hide = torch.from_numpy(rng.random(len(pixels)) < 0.5)
-        states = self.read(image, pack, hide)
+        states = self.read(image, pack)
         match, right = self.match(states, pack)
         at = pack["word"] != IGNORE
         shown = self.word_head(states[at])[:, 0].float()

@@ -37,15 +37,19 @@ from ovsslib.miniature.training.loop import (
     run,
 )
 from ovsslib.miniature.training.pairs import contrast_logits, contrast_loss, reworded
-from ovsslib.miniature.training.patches import join_windows, keep_patches, split_windows
+from ovsslib.miniature.training.patches import (
+    LATE,
+    join_windows,
+    keep_patches,
+    split_windows,
+    through,
+)
 from ovsslib.miniature.training.recipe import Recipe, load_train, watched
 from ovsslib.miniature.training.wordpiece import tokenizer, vocabulary
 
 CONTEXT = 40
 HEAD = 32
 """Features of an attention head."""
-LATE = 0.5
-"""Share of the training steps in which the class token joins in the last layer only."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,8 @@ def image_features(model: open_clip.CLIP, pixels: Tensor, rng: np.random.Generat
     tokens = vision._embeds(pixels)
     chosen = keep_patches(vision.grid_size[0], len(pixels), rng)
     local = split_windows(tokens, chosen)
-    *early, last = vision.transformer.resblocks
-    alone = 1 if rng.random() < LATE else 0  # class tokens that wait for the last layer
-    first, rest = local[:, :alone], local[:, alone:]
-    for block in early:
-        rest = block(rest)
-    local = vision.ln_post(last(torch.cat([first, rest], 1)))
+    late = bool(rng.random() < LATE)
+    local = vision.ln_post(through(vision.transformer.resblocks, local, late=late))
     whole = join_windows(local, chosen.shape[1])[:, 0]
     return normalize((whole @ vision.proj).float(), dim=-1)
 

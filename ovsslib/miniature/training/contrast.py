@@ -9,6 +9,12 @@ that an untrained contrast picks are not hard.
 No loss says of a class word or a patch whether the image shows it: attention learns what matching
 needs. The recipe of `ovsslib.miniature.training.blip` trains it to be a map of each word.
 
+A model this small can do all of that without looking at patches: the image's CLS token, or any
+patch that has seen the others, says what the image shows, and `[ENC]` alone compares it with the
+words. Attention of words then stays at chance. So in half of the steps CLS joins in the image
+encoder's last layer only, in half of the images cross-attention does not see it, and in half of the
+captions `[ENC]` knows the image through the words alone.
+
 BLIP softens its contrast by a momentum encoder, as captions fit more images than their own. Here
 a caption that names nothing but what an image's own captions name is no negative for that image.
 """
@@ -27,11 +33,16 @@ from torch.nn.functional import normalize
 from ovsslib.miniature.training.blip import BlipSize, MicroBlip, mask_head, tensors
 from ovsslib.miniature.training.negatives import Caption, Packer
 from ovsslib.miniature.training.pairs import contrast_logits, contrast_loss, reworded, swapped
+from ovsslib.miniature.training.patches import LATE
 from ovsslib.miniature.training.wordpiece import named
 
 WEIGHTS = {"contrast": 1.0, "match": 1.0, "masked": 1.0}
 SIZE = BlipSize(heads=8, text_layers=6)
 """The architecture that this recipe is made for."""
+HIDDEN = 0.5
+"""Share of the images whose CLS token cross-attention does not see."""
+BLIND = 0.5
+"""Share of the captions whose `[ENC]` sees the image through the other words alone."""
 Stage = Literal["contrast", "all", "fine"]
 
 
@@ -87,7 +98,7 @@ class ContrastTrainer(MicroBlip):
             whole: No patch is left out.
             stage: `"contrast"`: that loss alone; `"fine"`: no masked words.
         """
-        image = self.encode(pixels, None if whole else rng)
+        image = self.encode(pixels, None if whole else rng, late=bool(rng.random() < LATE))
         pairs = [[reworded(texts, rng, self.list_share) for _ in range(2)] for texts in captions]
         # The longer of two captions: short ones ("grass") fit half of the batch's images.
         own = [max(two, key=lambda caption: len(caption.text)) for two in pairs]
@@ -108,7 +119,7 @@ class ContrastTrainer(MicroBlip):
         ]
         share = 0.0 if stage == "fine" else 0.15
         pack = tensors(self.packer.arrange(given, rng, mask_share=share))
-        states = self.read(image, pack)
+        states = self.read(image, pack, sight(pack, image.shape[1], rng))
         figures["match"], figures["match_accuracy"] = self.match(states, pack)
         figures["masked"] = self.masked(states, pack, self.mask_head)
         return figures
@@ -126,10 +137,28 @@ class ContrastTrainer(MicroBlip):
             text = own[other].text
             caption = Caption(text, True, named([text]) - named(texts), own[other].listed)
             if rng.random() < self.swap_share:
-                true = Caption(str(rng.choice(list(texts))))
+                true = reworded(texts, rng, self.list_share)
                 caption = swapped(true, texts, rng, self.packer.known) or caption
             false.append(caption)
         return false
+
+
+def sight(pack: dict[str, Tensor], tokens: int, rng: np.random.Generator) -> Tensor:
+    """Which image tokens each text token may look at: `seen` of `MicroBlip.read`.
+
+    Args:
+        pack: Tensors of a `ovsslib.miniature.training.negatives.Pack`.
+        tokens: Of an image, 1 + P.
+        rng: Says where CLS is hidden (`HIDDEN`) and whose `[ENC]` sees nothing (`BLIND`).
+    """
+    batch, length = pack["ids"].shape
+    seen = torch.ones(batch, length, tokens + 1, dtype=torch.bool)
+    seen[..., -1] = False
+    seen[torch.from_numpy(rng.random(batch) < HIDDEN), :, 0] = False
+    rows, captions = torch.from_numpy(rng.random(pack["match"].shape) < BLIND).nonzero().T
+    nothing = torch.arange(tokens + 1) == tokens
+    seen[rows, pack["starts"][rows, captions]] = nothing
+    return seen
 
 
 def hardest(logits: Tensor, rng: np.random.Generator, count: int = 2) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 # Share of the patches that a training step keeps, drawn evenly from this range.
 KEPT = (0.4, 0.65)
+LATE = 0.5
+"""Share of the steps with `late` class tokens (`through`), where a recipe has them."""
 
 
 def keep_patches(cells: int, batch: int, rng: np.random.Generator) -> Tensor:
@@ -50,6 +53,24 @@ def join_windows(local: Tensor, windows: int) -> Tensor:
     """Back to `(B, 1 + W * K, D)`; the class token is the mean of its copies."""
     local = local.unflatten(0, (-1, windows))
     return torch.cat([local[:, :, 0].mean(1, keepdim=True), local[:, :, 1:].flatten(1, 2)], 1)
+
+
+def through(
+    layers: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, *, late: bool = False
+) -> Tensor:
+    """Tokens `(B, 1 + P, D)`, the class token first, through the layers of an encoder.
+
+    Args:
+        layers: Of tokens; at least one.
+        tokens: Their input.
+        late: Whether the class token joins in the last layer only. Then it cannot gather in each
+            layer a part of what it needs: the patches must carry it to the end.
+    """
+    *early, last = layers
+    first, rest = tokens[:, : int(late)], tokens[:, int(late) :]
+    for layer in early:
+        rest = layer(rest)
+    return last(torch.cat([first, rest], 1))
 
 
 def smooth_max(scores: Tensor, sharpness: float = 4.0) -> Tensor:

@@ -60,8 +60,8 @@ class Recipe:
     list_share: Share = 0.6
     whole_share: Share = 0.06
     close_ups: Count = 2
-    first_share: Share = 0.4
-    last_share: Share = 0.2
+    first_share: Share = 0.6
+    last_share: Share = 0.15
     known_colours: bool = False
     data_seed: Seed = 0
 
