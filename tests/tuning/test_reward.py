@@ -19,7 +19,7 @@ from ovsslib.tuning.reward import Reward, RewardOptions
 from support.helpers import ROOT
 
 FOLDER = ROOT / "data/checkpoints/micro-clip"
-SIDE = 96
+SIDE = 112
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 STD = np.array([0.26862954, 0.26130258, 0.27577711])
 
@@ -41,7 +41,7 @@ def true_masks(data, name: str, labels: tuple[int, ...]) -> np.ndarray:
 
 def blobs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Soft random masks in 0..1 with values on both sides of 0.5."""
-    return np.kron(rng.random((*shape, 6, 6)), np.ones((16, 16))).astype(np.float32)
+    return np.kron(rng.random((*shape, 7, 7)), np.ones((SIDE // 7, SIDE // 7))).astype(np.float32)
 
 
 class Plain:
@@ -205,9 +205,11 @@ def test_wrong_arguments(data, reward) -> None:
     for labels in ([0, 1], [1, 21], [1, 1]):
         with pytest.raises(OvssError, match="must be 1 to 20, each once"):
             reward.wins(pixels, masks, labels)
-    with pytest.raises(OvssError, match=r"must be \(C, 1, 96, 96\) for 1 labels, got \(1, 2, 96"):
+    with pytest.raises(
+        OvssError, match=r"must be \(C, 1, 112, 112\) for 1 labels, got \(1, 2, 112"
+    ):
         reward.wins(pixels, masks, [1])
-    with pytest.raises(OvssError, match=r"image must be \(3, 96, 96\); use prepare"):
+    with pytest.raises(OvssError, match=r"image must be \(3, 112, 112\); use prepare"):
         reward.wins(pixels[:, :90], masks, [1, 2])
     for value in (1.5, -0.1, np.nan):
         masks[0, 0, 5, 5] = value
