@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -182,3 +183,21 @@ def sizes_of(text: str) -> list[tuple[int, int]]:
         raise OvssError(f"--size {text!r}: give width x height in pixels, such as 500x375")
     pairs = [word.split("x") for word in split_names(text)]
     return [(int(width), int(height)) for width, height in pairs]
+
+
+def show_comparison(path: Path, record: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print what `ovsslib.evaluate.comparison.measure` gave; unreadable images end in status 1.
+
+    Args:
+        path: The file it was written to.
+        record: Its content.
+        text: The same in a few lines.
+        as_json: Print the content instead of the text.
+    """
+    from ovsslib.io.json import dumps
+
+    typer.echo(dumps(record).rstrip() if as_json else f"{text}\nwritten: {path}")
+    for name, reason in record["failed"].items():
+        note(f"error: {name}: {reason}")
+    if record["failed"]:
+        raise typer.Exit(1)

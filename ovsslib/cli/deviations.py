@@ -7,7 +7,14 @@ from typing import Any
 
 import typer
 
-from ovsslib.cli._common import debugging, new_app, note, plain_output, progress, settings
+from ovsslib.cli._common import (
+    debugging,
+    new_app,
+    plain_output,
+    progress,
+    settings,
+    show_comparison,
+)
 from ovsslib.pnp.departures import DEVIATIONS
 
 app = new_app()
@@ -58,7 +65,6 @@ def deviations(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.evaluate.comparison import measure
         from ovsslib.evaluate.spec import Execution, RunSpec
-        from ovsslib.io.json import dumps
         from ovsslib.pnp.departures import settings as departures
 
         spec = RunSpec(
@@ -73,13 +79,7 @@ def deviations(
         )
         how = Execution(batch, refine_workers, device, root, progress)
         path, record = measure(spec, departures, out, how)
-    typer.echo(dumps(record).rstrip() if as_json else text(record))
-    if not as_json:
-        typer.echo(f"written: {path}")
-    for name, reason in record["failed"].items():
-        note(f"error: {name}: {reason}")
-    if record["failed"]:
-        raise typer.Exit(1)
+    show_comparison(path, record, text(record), as_json=as_json)
 
 
 def text(record: dict[str, Any]) -> str:

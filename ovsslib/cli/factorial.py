@@ -11,10 +11,10 @@ from ovsslib.cli._common import (
     debugging,
     fractions,
     new_app,
-    note,
     plain_output,
     progress,
     settings,
+    show_comparison,
 )
 
 app = new_app()
@@ -69,7 +69,6 @@ def factorial(
     with plain_output(debug=debugging(ctx)):
         from ovsslib.errors import OvssError
         from ovsslib.evaluate.spec import Execution, RunSpec
-        from ovsslib.io.json import dumps
         from ovsslib.tuning.factorial import factorial as run
         from ovsslib.tuning.reward import RewardOptions
         from ovsslib.tuning.search import BLURS, THRESHOLDS, Plan
@@ -100,13 +99,7 @@ def factorial(
             Execution(batch, refine_workers, device, root, progress),
             tuning_root=tune_root or root,
         )
-    typer.echo(dumps(record).rstrip() if as_json else text(record))
-    if not as_json:
-        typer.echo(f"written: {path}")
-    for name, reason in record["failed"].items():
-        note(f"error: {name}: {reason}")
-    if record["failed"]:
-        raise typer.Exit(1)
+    show_comparison(path, record, text(record), as_json=as_json)
 
 
 def text(record: dict[str, Any]) -> str:
