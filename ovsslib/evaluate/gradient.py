@@ -50,7 +50,7 @@ def separation(maps: np.ndarray, patches: np.ndarray) -> tuple[np.ndarray, np.nd
 
     Example:
         >>> maps = np.array([[0.0, 1.0], [3.0, 0.0]])
-        >>> [float(figure) for figure in separation(maps, maps > 0)]
+        >>> [round(float(figure), 6) for figure in separation(maps, maps > 0)]
         [-1.0, 1.0]
     """
     low, high = maps.min(-1, keepdims=True), maps.max(-1, keepdims=True)

@@ -14,16 +14,16 @@ from support.helpers import one_error
 
 
 def test_record_and_table(tmp_path: Path) -> None:
-    words = "bench tuning --images 12 --candidates 6 --fair 3 --usual 1 --device cpu --out"
+    words = "bench tuning --images 40 --candidates 8 --fair 8 --usual 1 --device cpu --out"
     done = CliRunner().invoke(app, [*words.split(), str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "maps of all layers and heads" in done.stdout
     record = json.loads((tmp_path / "tuning-micro-blip-float32-cpu.json").read_text())
     rows = {row["way"]: row for row in record["rows"]}
     assert {way: row["candidates"] for way, row in rows.items()} == {
-        "stored": 6,
-        "race": 6,
-        "fair": 3,
+        "stored": 8,
+        "race": 8,
+        "fair": 8,
         "usual": 1,
     }
     for row in rows.values():
@@ -36,7 +36,7 @@ def test_record_and_table(tmp_path: Path) -> None:
     assert record["agreement"]["winner"]
     assert 0 < record["judged"] <= 1
     settings = record["settings"]
-    assert (settings["split"], settings["images"]) == ("tune", 12), "nothing is chosen on val"
+    assert (settings["split"], settings["images"]) == ("tune", 40), "nothing is chosen on val"
     assert record["bytes"] > 0
     assert record["collect"] > 0
 

@@ -110,7 +110,7 @@ def test_matches_and_derivatives(tiny_blip: Path, state: str) -> None:  # noqa: 
 @pytest.mark.parametrize("state", STATES)
 def test_clip_takes_no_notice(state: str) -> None:
     data = load_dataset("diorama", split="tune")
-    masks = np.kron(np.random.default_rng(0).random((4, 2, 6, 6)), np.ones((16, 16)))
+    masks = np.kron(np.random.default_rng(0).random((4, 2, 7, 7)), np.ones((16, 16)))
 
     def scores() -> tuple[np.ndarray, np.ndarray]:
         reward = Reward(NAMES, device="cpu")
