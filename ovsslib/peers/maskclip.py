@@ -140,7 +140,8 @@ class MaskClip:
             planes = np.zeros((len(classes), *size), np.float32)
             labels = np.full(size, -1, np.int16)
             if classes:
-                texts = self.matcher.texts([f"{self.config.prompt} {name}" for name in classes])
+                prompts = [f"{self.config.prompt} {name}".strip() for name in classes]
+                texts = self.matcher.texts(prompts)
                 scores = (texts @ patches.T).reshape(len(classes), side, side).cpu().numpy()
                 check_scores(scores, self.matcher.name)
                 planes = upsample(scores, size)

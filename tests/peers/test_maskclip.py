@@ -70,7 +70,7 @@ def test_command(tmp_path: Path) -> None:
     one_error(CliRunner().invoke(app, [*words, "--set", "mlp=true"]), 2, "unknown setting 'mlp'")
 
 
-def test_what_it_refuses(tmp_path: Path) -> None:
+def test_what_it_refuses() -> None:
     with pytest.raises(OvssError, match="no presets and computes in float32"):
         ovsslib.load("maskclip", preset="micro-blip")
     with pytest.raises(OvssError, match="CLIP model 'micro-blip' is not on this machine"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -97,7 +96,6 @@ def test_the_figures_are_those_of_single_runs(stored: Path, vlm: str) -> None:
         assert ids == alone.ids
         assert (counts.intersection == alone.counts.intersection).all()
     assert len(record["runs"]) == 10
-    json.dumps(record)
 
 
 def test_how_a_model_was_trained(vlm: str, stored: Path, tmp_path: Path) -> None:
