@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ovsslib.errors import OvssError
 from ovsslib.evaluate.localisation import KINDS, MIN_SHARE, auc, patch_share
 from ovsslib.lookup import Count, Seed, check_types
 from ovsslib.pnp.all_layers import layer_maps, layer_slopes
@@ -89,7 +90,7 @@ def layer_head_gradient(
         those patches where it is above 0.
 
     Raises:
-        OvssError: The model does not give all layers at once.
+        OvssError: The model does not give all layers at once, or no image has two classes.
     """
     import pandas as pd
 
@@ -125,6 +126,8 @@ def layer_head_gradient(
                 )
             number = "mean" if head == matcher.heads else head + 1
             rows.setdefault((layer + 1, number), []).append(row)
+    if not rows:
+        raise OvssError(f"no image of {data.name} fills patches of two classes; give more images")
     table = [
         {"layer": layer, "head": head, **pd.DataFrame(found).mean().to_dict()}
         for (layer, head), found in rows.items()
@@ -174,10 +177,10 @@ def by_certainty(
         side = (config.image_size or matcher.image_size) // matcher.patch_size
         owned = present(data, name, side)
         absent = sorted(set(data.classes) - set(owned))
-        mixed = rng.permutation([*owned, str(rng.choice(absent))]).tolist()
-        for prompt, names in (("true", list(owned)), ("false class", mixed)):
-            if not names:
-                continue
+        asked = {"true": list(owned)}
+        if absent:
+            asked["false class"] = rng.permutation([*owned, str(rng.choice(absent))]).tolist()
+        for prompt, names in asked.items() if owned else ():
             maps = {}
             for kind, changes in KINDS.items():
                 (each,) = layer_maps(matcher, config.replace(**changes), [image], [names])

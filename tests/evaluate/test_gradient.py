@@ -83,3 +83,18 @@ def test_the_probability_is_the_prompts(matcher):
     )
     with pytest.raises(OvssError, match="seed"):
         by_certainty(matcher, DATA, config, seed=-1)
+
+
+def test_a_data_set_of_one_class(matcher):
+    class OnlySky:
+        name, classes, ids = "sky alone", ("sky",), DATA.ids[:2]
+        image = staticmethod(DATA.image)
+
+        @staticmethod
+        def label(name):
+            return (DATA.label(name) == DATA.classes.index("sky") + 1).astype(np.uint8)
+
+    table = by_certainty(matcher, OnlySky(), PnPConfig(layer=1, head=1))
+    assert set(table.prompt) == {"true"}
+    with pytest.raises(OvssError, match="no image of sky alone fills patches of two classes"):
+        layer_head_gradient(matcher, OnlySky())
