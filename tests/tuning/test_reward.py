@@ -179,7 +179,25 @@ def test_wrong_options() -> None:
         RewardOptions.from_dict({"masks": "soft"})
     with pytest.raises(OvssError, match="prompt must be str, got 1"):
         RewardOptions(prompt=1)
+    with pytest.raises(OvssError, match="reward 'bfloat'; did you mean 'bfloat16'"):
+        RewardOptions(dtype="bfloat")
     assert RewardOptions.from_dict({}) == RewardOptions()
+
+
+def test_half_precision_changes_next_to_ties_only(data, reward) -> None:
+    half = Reward(data.classes, RewardOptions(dtype="bfloat16"))
+    wins = []
+    for name in data.ids[:4]:
+        labels = image_labels(data, name)
+        masks = blobs(np.random.default_rng(5), (20, len(labels)))
+        pixels = reward.prepare(data.image(name))
+        wins.append([one.wins(pixels, masks, labels).ravel() for one in (reward, half)])
+    whole, halved = np.concatenate(wins, axis=1)
+    assert (whole != halved).mean() < 0.03
+    assert whole.any()
+    assert not whole.all()
+    assert next(half.model.visual.parameters()).dtype == torch.bfloat16
+    assert next(reward.model.visual.parameters()).dtype == torch.float32
 
 
 def test_what_cannot_be_made(tmp_path, monkeypatch) -> None:
@@ -279,7 +297,7 @@ def test_scopes_that_share_the_passes_are_each_alone(data, monkeypatch) -> None:
 
 
 def test_the_label_names_what_differs_from_the_paper() -> None:
-    assert RewardOptions(model="another").label == "paper"
+    assert RewardOptions(model="another", dtype="bfloat16").label == "paper"
     assert RewardOptions(mask="soft", scope="image").label == "scope=image, mask=soft"
 
 
