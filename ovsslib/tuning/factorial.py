@@ -15,8 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.comparison import measure
+from ovsslib.evaluate.gradient import by_certainty, layer_head_gradient
+from ovsslib.evaluate.run import load_models
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
 from ovsslib.io.files import read_text
 from ovsslib.pnp.config import PnPConfig
@@ -137,6 +140,9 @@ def factorial(
 ) -> tuple[Path, dict[str, Any]]:
     """Choose by the reward, run all combinations, and store figures and counts per image.
 
+    `heads` and `certainty` of what is stored are those of `ovsslib.evaluate.gradient`, over the
+    images of `spec`, the latter as means.
+
     Args:
         tuning: What the choice is made on: other images than those of `spec`.
         spec: Model and images that the figures are of.
@@ -162,5 +168,21 @@ def factorial(
             "options": dataclasses.asdict(tuning.reward),
         },
         "training": training_of(spec.vlm, download=execution.download),
+        **_looked_at(spec, chosen["gradcam", "one"], execution),
     }
     return measure(spec, lambda _: combinations(chosen), folder, execution, facts)
+
+
+def _looked_at(spec: RunSpec, config: PnPConfig, execution: Execution) -> dict[str, Any]:
+    """`heads` and `certainty` of a record; no heads where no image has two classes."""
+    (model,) = load_models({"": spec}, execution).values()
+    data = load_dataset(spec.dataset, execution.root, spec.split)
+    sure = by_certainty(model.matcher, data, config, limit=spec.limit)
+    try:
+        heads = layer_head_gradient(model.matcher, data, config, limit=spec.limit)
+    except OvssError:
+        heads = sure[:0]
+    return {
+        "heads": heads.to_dict("records"),
+        "certainty": sure.groupby("prompt").mean(numeric_only=True).to_dict("index"),
+    }

@@ -13,6 +13,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.comparison import load, load_counts
+from ovsslib.evaluate.gradient import by_certainty, layer_head_gradient
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import make_task
 from ovsslib.pnp.config import PnPConfig
@@ -58,6 +59,22 @@ def test_all_combinations() -> None:
         assert config.rounds == (4 if dropout else 1)
         base = chosen["gradcam", "one"] if heads == "same" else chosen[salience, heads]
         assert config.replace(salience="gradcam", rounds=4) == base.replace(salience="gradcam")
+
+
+def test_every_head_and_the_certainty_are_stored(stored: Path, vlm: str) -> None:
+    record = load(stored)
+    matcher, data = ovsslib.load_vlm(vlm), load_dataset("diorama", split="val")
+    one = PnPConfig.from_dict(record["chosen"]["gradcam, one"])
+    heads = layer_head_gradient(matcher, data, one, limit=3).to_dict("records")
+    assert len(record["heads"]) == matcher.layers * (matcher.heads + 1)
+    assert [row["auc_gradcam"] for row in record["heads"]] == pytest.approx(
+        [row["auc_gradcam"] for row in heads]
+    )
+    sure = by_certainty(matcher, data, one, limit=3)
+    means = sure[sure["prompt"] == "true"][["probability", "gradcam", "margin"]].mean()
+    assert {key: record["certainty"]["true"][key] for key in means.index} == pytest.approx(
+        means.to_dict()
+    )
 
 
 def test_the_choice_is_that_of_a_search_without_masks(stored: Path, vlm: str) -> None:
