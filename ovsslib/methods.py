@@ -8,7 +8,11 @@ from ovsslib.lookup import pick, resolve
 
 METHODS: dict[str, str] = {
     "pnp-ovss": "ovsslib.pnp.pipeline:build",
+    "raw-clip": "ovsslib.peers.raw_clip:build",
     "maskclip": "ovsslib.peers.maskclip:build",
+    "sclip": "ovsslib.peers.sclip:build",
+    "clearclip": "ovsslib.peers.clearclip:build",
+    "naclip": "ovsslib.peers.naclip:build",
 }
 """Name -> `"module:function"` of its builder; a string, so that listing methods imports none."""
 

@@ -226,13 +226,17 @@ def windowed(segmenter: Segmenter, protocol: Protocol, dataset: Dataset) -> Segm
     """A method as a protocol wants it on a data set.
 
     Args:
-        segmenter: Any method but PnP-OVSS.
+        segmenter: Any method but PnP-OVSS. One with a method `for_protocol` says itself what the
+            protocol's sentences and windows mean to it.
         protocol: Its windows and rules, resolved for the data set.
         dataset: For the protocol's values and names.
 
     Returns:
         The method itself where the protocol changes nothing, else a `Windowed`.
     """
+    adapted = getattr(segmenter, "for_protocol", None)
+    if adapted is not None:
+        segmenter = adapted(protocol)
     rules = Rules.of(protocol, background=dataset.background)
     if protocol.window is None and rules == Rules():
         return segmenter
