@@ -1,8 +1,8 @@
 """What all methods share that compare patches of a CLIP with names.
 
 A method says how patches get their features (`DenseClip.features`); it may also say how features
-and names become scores (`DenseClip.scores`). Scores are brought to the image's size, and the highest
-one wins, or whatever the protocol's rules say (`ovsslib.protocols.adapter`).
+and names become scores (`DenseClip.scores`). Scores are brought to the image's size, and the
+highest one wins, or whatever the protocol's rules say (`ovsslib.protocols.adapter`).
 
 Letters: B images, K names, P = h * w patches, E width of the space that images and texts share,
 S side in pixels.
@@ -198,7 +198,7 @@ def builder(method: type[DenseClip]) -> Callable[..., DenseClip]:
         `device`, `dtype`, `download`, and of the fields of the method's settings.
     """
 
-    def build(  # noqa: PLR0913 - what `ovsslib.load` gives every method
+    def build(
         vlm: str | os.PathLike[str] | Tower = "micro-clip",
         preset: str | None = None,
         device: Any = None,
@@ -209,7 +209,8 @@ def builder(method: type[DenseClip]) -> Callable[..., DenseClip]:
     ) -> DenseClip:
         if preset is not None:
             raise OvssError(f"{method.name} has no presets; leave the preset out")
-        check_names("setting", overrides, kinds_of(method.settings))
+        owner: Any = method.settings
+        check_names("setting", overrides, kinds_of(owner))
         config = method.settings(**overrides)
         if isinstance(vlm, Tower):
             return method(vlm, config)

@@ -63,7 +63,9 @@ def test_a_protocol_brings_its_sentences_and_windows(tmp_path: Path) -> None:
 
 
 def test_image_size_is_the_side_that_the_model_sees() -> None:
-    coarse = ovsslib.load("maskclip", image_size=56).segment(DATA.image(DATA.ids[0]), ["sky", "sea"])
+    coarse = ovsslib.load("maskclip", image_size=56).segment(
+        DATA.image(DATA.ids[0]), ["sky", "sea"]
+    )
     fine = ovsslib.load("maskclip").segment(DATA.image(DATA.ids[0]), ["sky", "sea"])
     assert coarse.planes.shape == fine.planes.shape
     assert not np.allclose(coarse.planes, fine.planes, atol=1e-2)
