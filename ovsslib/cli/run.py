@@ -46,6 +46,9 @@ def run(
     change: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change one setting, such as --set crf=false."
     ),
+    vocabulary: Path | None = typer.Option(
+        None, metavar="FILE", help="Other names for classes, and distractors: see the book."
+    ),
     dtype: str | None = typer.Option(None, help="float32 (without it), bfloat16 or float16."),
     limit: int | None = typer.Option(None, min=1, help="Only the first N images."),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
@@ -84,6 +87,7 @@ def run(
       ovss run --dataset diorama --filter oracle --limit 20
       ovss run --dataset diorama --filter all --set crf=false --json
       ovss run --filter vlm --filter-set threshold=0.5
+      ovss run --filter all --vocabulary synonyms.txt
       ovss run --dataset voc21 --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
       ovss run --dataset coco-stuff --filter all --workers 8 --refine-workers 4
       ovss run --dataset coco-stuff --filter all --dask-slurm slurm.yml --workers 64
@@ -97,6 +101,7 @@ def run(
         from ovsslib.evaluate.resume import run_sharded
         from ovsslib.evaluate.spec import Execution, RunSpec
         from ovsslib.io.json import dumps
+        from ovsslib.protocols.vocabulary import read_vocabulary
 
         spec = RunSpec(
             method=method,
@@ -110,6 +115,9 @@ def run(
             dtype=dtype,
             limit=limit,
             filter_settings=settings(filter_change, "--filter-set"),
+            vocabulary={"name": vocabulary.stem, "names": read_vocabulary(vocabulary)}
+            if vocabulary
+            else {},
         )
         how = Execution(batch, refine_workers, device, root, progress)
         engine = Engine(workers, dask, dask_slurm)

@@ -192,7 +192,7 @@ def groups(specs: Mapping[str, RunSpec]) -> list[dict[str, RunSpec]]:
 def open_task(spec: RunSpec, execution: Execution) -> Task:
     """The images of a run, and how they are scored."""
     data = load_dataset(spec.dataset, execution.root, spec.split)
-    named = ("protocol", "filter", "filter_settings", "limit")
+    named = ("protocol", "filter", "filter_settings", "limit", "vocabulary")
     return make_task(data, **{key: getattr(spec, key) for key in named})
 
 

@@ -31,6 +31,8 @@ class RunSpec:
         dtype: What the model computes in, see `ovsslib.vlm.load_vlm`; None for float32.
         limit: Only the first so many images of the split; None for all.
         filter_settings: Settings of the class filter.
+        vocabulary: Other names for classes: `name`, how tables call it, and `names`, as
+            `ovsslib.protocols.vocabulary.read_vocabulary` gives them; empty for none.
 
     Raises:
         OvssError: A setting belongs to the protocol, or a value is of another type or out of range.
@@ -47,6 +49,7 @@ class RunSpec:
     dtype: str | None = None
     limit: Count | None = None
     filter_settings: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked without loading anything."""
@@ -72,8 +75,8 @@ class RunSpec:
     def shared(self) -> tuple[Any, ...]:
         """What two runs must have in common to share their images and their model."""
         what = (self.method, self.vlm, self.dataset, self.split, self.protocol, self.filter)
-        settings = json.dumps(dict(self.filter_settings), sort_keys=True, default=str)
-        return (*what, self.dtype, self.limit, settings)
+        named = [dict(self.filter_settings), dict(self.vocabulary)]
+        return (*what, self.dtype, self.limit, json.dumps(named, sort_keys=True, default=str))
 
 
 @dataclass(frozen=True)

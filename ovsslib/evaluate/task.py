@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from ovsslib.errors import OvssError
 from ovsslib.evaluate.spec import Execution, Log
 from ovsslib.filters import get_filter, split_filter
 from ovsslib.filters.base import ClassFilter
-from ovsslib.lookup import Count, check_types
+from ovsslib.lookup import Count, check_names, check_types
 from ovsslib.protocols.protocol import Protocol, get_protocol
+from ovsslib.protocols.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -96,15 +98,21 @@ def make_task(
     filter: str = "oracle",
     limit: int | None = None,
     filter_settings: Mapping[str, Any] | None = None,
+    vocabulary: Mapping[str, Any] | None = None,
 ) -> Task:
     """Name a task; arguments as in `RunSpec`, or an opened data set.
 
     Raises:
-        OvssError: A name is unknown, or the data set is not there.
+        OvssError: A name is unknown, the data set is not there, or the vocabulary is none for it.
     """
     check_types({"limit": limit}, {"limit": Count | None})
     data = load_dataset(dataset, split=split) if isinstance(dataset, str) else dataset
     rules = get_protocol(protocol).resolved(data.name)
+    if vocabulary:
+        check_names("key of a vocabulary", vocabulary, ("name", "names"))
+        names = Vocabulary.from_dict(vocabulary.get("name", ""), vocabulary.get("names", {}))
+        names.check(data)
+        rules = dataclasses.replace(rules, vocabulary=names)
     settings = dict(filter_settings or {})
     return Task(data, rules, split_filter(filter, settings)[0], get_filter(filter, settings), limit)
 

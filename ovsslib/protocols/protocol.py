@@ -27,6 +27,7 @@ from ovsslib.metrics import boundary
 from ovsslib.metrics.counts import Tally, confusion_matrix, counts_from_confusion
 from ovsslib.metrics.iou import Absent
 from ovsslib.protocols.values import VALUES, VARIANTS
+from ovsslib.protocols.vocabulary import Vocabulary
 from ovsslib.protocols.windows import Window
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Protocol:
         background_plane: Height of a constant plane that stands for background (methods that give
             probabilities of their own, such as TCL).
         usual_filter: The class filter of the published figures; information, a run names its own.
+        vocabulary: A user's own names, which replace those of the protocol and of the data set.
         variants: Fields that differ on some data sets: `(("voc21", (("names", "…"),)),)`; empty
             once `resolved`.
 
@@ -85,6 +87,7 @@ class Protocol:
     area_thd: Share | None = None
     background_plane: Share | None = None
     usual_filter: str | None = None
+    vocabulary: Vocabulary | None = None
     variants: tuple[tuple[str, Fields], ...] = ()
 
     def __post_init__(self) -> None:
@@ -125,7 +128,7 @@ class Protocol:
         Where background is a class of the data set and the protocol has names for it, they come
         first, with label 0. A name that two labels share goes to the first of them, as an arg max
         over equal scores would have it; under `sclip`, COCO-Object's bed is one of the names of
-        background and therefore never found.
+        background and therefore never found. A vocabulary's distractors come last, with label 0.
 
         Args:
             dataset: The data set.
@@ -151,17 +154,18 @@ class Protocol:
             plain = () if not label else (own if self.name_spaces else own.replace(" ", ""),)
             for name in other.get(own, plain):
                 given.setdefault(name.casefold(), (label, name))
+        for name in self.vocabulary.distractors if self.vocabulary else ():
+            given.setdefault(name.casefold(), (0, name))
         return tuple(label for label, _ in given.values()), tuple(
             name for _, name in given.values()
         )
 
     def _names(self) -> dict[str, tuple[str, ...]]:
         """Names that differ from the data set's."""
-        if self.names is None:
-            return {}
         from ovsslib.io.class_names import protocol_names
 
-        return protocol_names(self.names)
+        own = {} if self.names is None else protocol_names(self.names)
+        return own | dict(self.vocabulary.names if self.vocabulary else ())
 
     def template_list(self) -> tuple[Callable[[str], str], ...]:
         """The sentences of `templates`, each a function of a name."""
@@ -239,7 +243,8 @@ class Protocol:
         for position, field in enumerate(dataclasses.fields(self)):
             value = getattr(self, field.name)
             if field.name != "variants" and (position < 5 or value != field.default):
-                out[field.name] = value.to_dict() if isinstance(value, Window) else value
+                plain = isinstance(value, Window | Vocabulary)
+                out[field.name] = value.to_dict() if plain else value
         return out
 
 
