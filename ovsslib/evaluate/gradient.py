@@ -84,8 +84,8 @@ def layer_head_gradient(
 
     Returns:
         DataFrame with a row for every layer and head (1.. or `"mean"`):
-        `auc_attention` and `auc_gradcam` (0.5 is chance), `alike_…` and `right_…` of both
-        (`separation`), means over images; `inside` and `outside`, the gradient's mean at patches
+        `auc_attention`, `auc_gradcam` and `auc_gradient`, the last of the gradient alone (0.5 is
+        chance), `alike_…` and `right_…` of the first two (`separation`), means over images; `inside` and `outside`, the gradient's mean at patches
         of the class and at others, and `positive_inside` and `positive_outside`, the share of
         those patches where it is above 0.
 
@@ -117,10 +117,10 @@ def layer_head_gradient(
                 "outside": slope[~patches].mean(),
                 "positive_inside": (slope[patches] > 0).mean(),
                 "positive_outside": (slope[~patches] > 0).mean(),
+                "auc_gradient": _mean_auc(slope, patches),
             }
             for kind, each in maps.items():
-                areas = [auc(*pair) for pair in zip(each[layer, head], patches, strict=True)]
-                row[f"auc_{kind}"] = float(np.nanmean(areas))
+                row[f"auc_{kind}"] = _mean_auc(each[layer, head], patches)
                 row[f"alike_{kind}"], row[f"right_{kind}"] = (
                     figure[layer, head] for figure in apart[kind]
                 )
@@ -133,6 +133,11 @@ def layer_head_gradient(
         for (layer, head), found in rows.items()
     ]
     return pd.DataFrame(table)
+
+
+def _mean_auc(maps: np.ndarray, patches: np.ndarray) -> float:
+    """Mean AUC of the maps (K, P) of classes with the patches (K, P)."""
+    return float(np.nanmean([auc(*pair) for pair in zip(maps, patches, strict=True)]))
 
 
 def _with_mean(maps: np.ndarray) -> np.ndarray:

@@ -59,7 +59,16 @@ def test_a_row_for_every_layer_and_head(matcher):
     # The last layer's class words reach no score: their gradient is nil.
     last = table[table.layer == matcher.layers]
     assert (last[["inside", "outside", "positive_inside"]] == 0).all(axis=None)
+    assert (last.auc_gradient == 0.5).all()
     assert (table.inside != 0).any()
+    first, image = table.iloc[0], DATA.image(DATA.ids[0])
+    owned = present(DATA, DATA.ids[0], matcher.image_size // matcher.patch_size)
+    slopes = layer_slopes(matcher, PnPConfig(salience="gradcam"), [image], [list(owned)])[0][0, 0]
+    pairs = [
+        [(a > b) + 0.5 * (a == b) for a in slope[patches] for b in slope[~patches]]
+        for slope, patches in zip(slopes, owned.values(), strict=True)
+    ]
+    assert first.auc_gradient == pytest.approx(np.mean([np.mean(each) for each in pairs]))
 
 
 def test_the_probability_is_the_prompts(matcher):
