@@ -85,9 +85,9 @@ def layer_head_gradient(
     Returns:
         DataFrame with a row for every layer and head (1.. or `"mean"`):
         `auc_attention`, `auc_gradcam` and `auc_gradient`, the last of the gradient alone (0.5 is
-        chance), `alike_…` and `right_…` of the first two (`separation`), means over images; `inside` and `outside`, the gradient's mean at patches
-        of the class and at others, and `positive_inside` and `positive_outside`, the share of
-        those patches where it is above 0.
+        chance), `alike_…` and `right_…` of the first two (`separation`), means over images;
+        `inside` and `outside`, the gradient's mean at patches of the class and at others, and
+        `positive_inside` and `positive_outside`, the share of those patches where it is above 0.
 
     Raises:
         OvssError: The model does not give all layers at once, or no image has two classes.
