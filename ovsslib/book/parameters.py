@@ -29,6 +29,7 @@ from ovsslib.lookup import (
     pick,
 )
 from ovsslib.methods import METHODS
+from ovsslib.peers import hub_clip
 from ovsslib.pnp.config import PnPConfig, Steps
 from ovsslib.pnp.presets import preset
 from ovsslib.protocols.protocol import get_protocol
@@ -40,7 +41,7 @@ Values = Mapping[str, Any]
 KINDS: dict[str, Any] = {
     **dict.fromkeys(("limit", "limit_order", "ablation_limit", "ablation_limit_all"), Count),
     **dict.fromkeys(("batch", "shard_size", "seeds", "trials", "resamples", "recompute"), Count),
-    **dict.fromkeys(("repeats", "classes"), Count),
+    **dict.fromkeys(("repeats", "classes", "draws"), Count),
     **dict.fromkeys(("workers", "refine_workers"), Workers),
     **dict.fromkeys(("thresholds", "blurs"), Annotated[list[Share], Range(1)]),
     "allow_bad": Natural,
@@ -49,6 +50,7 @@ KINDS: dict[str, Any] = {
     "grid_patches": Annotated[list[Natural], Range(1)],
     "sizes": Annotated[list[Count], Range(1)],
     "models": Annotated[list[str], Range(1)],
+    "methods": Annotated[list[str], Range(1)],
     "cores_per_gpu": Annotated[int, Range(1, 1024)],
     "device_peak": Positive,
     "share": Annotated[float, Range(0, 1, above=True)],
@@ -60,6 +62,11 @@ def _model(values: Values) -> None:
     path = find_checkpoint(values["vlm"])
     if path.is_file():  # mapped, not read
         read_checkpoint(path)
+
+
+def _clip(values: Values) -> None:
+    if hub_clip.folder(values["clip"]) is None:
+        _filter(f"clip:{values['clip']}", values, {})
 
 
 def _dataset(values: Values) -> Dataset:
@@ -108,6 +115,8 @@ def _output(path: str) -> None:
 CHECKS: dict[str, Callable[[Values], object]] = {
     "vlm": _model,
     "method": lambda values: pick("method", values["method"], METHODS),
+    "methods": lambda values: check_names("method", values["methods"], METHODS),
+    "clip": _clip,
     "preset": lambda values: preset(values["preset"]),
     "dtype": lambda values: check_names("dtype", [values["dtype"]], DTYPES),
     "device": lambda values: open_device(values["device"]),
@@ -124,7 +133,7 @@ CHECKS: dict[str, Callable[[Values], object]] = {
     "dask_slurm": lambda values: Engine(slurm=Path(values["dask_slurm"])),
     **{
         name: lambda values, name=name: _folder(values[name])  # type: ignore[misc]
-        for name in ("folder", "benchmarks", "stored")
+        for name in ("folder", "benchmarks", "stored", "words")
     },
     **{
         name: lambda values, name=name: _output(values[name])  # type: ignore[misc]

@@ -39,7 +39,9 @@ def run(
         metavar="KEY=VALUE",
         help="Change one setting of the filter, such as --filter-set threshold=0.5.",
     ),
-    vlm: str = typer.Option("micro-blip", help="Vision-language model: name, folder or hub id."),
+    vlm: str | None = typer.Option(
+        None, help="Model: name, folder or hub id; without it, the method's own."
+    ),
     preset: str | None = typer.Option(
         None, help="Named settings; without it, those made for the model."
     ),
@@ -105,7 +107,7 @@ def run(
 
         spec = RunSpec(
             method=method,
-            vlm=vlm,
+            vlm=vlm or "",
             preset=preset,
             config=settings(change),
             dataset=dataset,

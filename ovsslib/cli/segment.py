@@ -43,8 +43,8 @@ def segment(
     classes: str = typer.Option(
         ..., "--classes", "-c", help='Class names, separated by commas: "house, traffic light".'
     ),
-    vlm: str = typer.Option(
-        "micro-blip", help="Vision-language model: a name, a folder or a hub id."
+    vlm: str | None = typer.Option(
+        None, help="Model: a name, a folder or a hub id; without it, the method's own."
     ),
     preset: str | None = typer.Option(None, help="Named settings; without it, the model's own."),
     change: list[str] = typer.Option(
@@ -88,12 +88,13 @@ def segment(
         check_folder(out)
         stems = output_stems(paths)
         import ovsslib
+        from ovsslib.methods import default_model
 
-        overrides = settings(change)
+        given = vlm or default_model(method)
         model = ovsslib.load(
-            method, vlm=vlm, preset=preset, device=device, dtype=dtype, **overrides
+            method, vlm=given, preset=preset, device=device, dtype=dtype, **settings(change)
         )
-        done = _segment_all(model, vlm, paths, stems, names, out, overwrite=overwrite)
+        done = _segment_all(model, given, paths, stems, names, out, overwrite=overwrite)
     failed += len(paths) - done
     typer.echo(f"{done} of {len(paths)} images segmented into {out}")
     if failed:

@@ -42,8 +42,9 @@ def table(
 ) -> None:
     r"""Show all results in one table: measured runs and published figures, in separate blocks.
 
-    Each figure is shown with its protocol, class filter and source. Runs with unreadable images,
-    or over a part of a split, are marked.
+    Each figure is shown with its supervision, protocol, class filter and source, and with its
+    place among those that share these and the data. Runs with unreadable images, or over a part of
+    a split, are marked.
 
     \b
     Examples:
@@ -52,9 +53,10 @@ def table(
       ovss table --protocol pnp --out table.html
       ovss table --metric iou/house --format csv
     """
+    from ovsslib.reports.markup import html, markdown
     from ovsslib.reports.measured import default_folder, load_measured
     from ovsslib.reports.published import load_published
-    from ovsslib.reports.table import build, frame, html, markdown, select
+    from ovsslib.reports.table import build, frame, select
 
     form = _format(form, out)
     figures = load_measured(folders or [default_folder()], metric)

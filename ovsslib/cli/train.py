@@ -1,4 +1,4 @@
-"""`ovss train`: train the micro models on Diorama's images and captions."""
+"""`ovss train`: train the micro models on Diorama's images, most of them with captions."""
 
 from __future__ import annotations
 
@@ -57,6 +57,14 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "warmup": 0.05,
         "dtype": "bfloat16",
     },
+    "micro-dino": {
+        "steps": 5000,
+        "batch": 64,
+        "rate": 5e-4,
+        "matrix_rate": 0.004,
+        "warmup": 0.1,
+        "dtype": "bfloat16",
+    },
 }
 
 
@@ -70,6 +78,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "known_colours": True,
     },
     "micro-clip": {"pictures": 60_000, "list_share": 0.3},
+    "micro-dino": {"pictures": 60_000},
 }
 
 
@@ -90,6 +99,10 @@ def _start(model: str) -> tuple[Start, Callable[..., Any]]:
         from ovsslib.miniature.training.bridgetower_recipe import train_micro_bridgetower
 
         return train_micro_bridgetower, BridgeTowerSize
+    if model == "micro-dino":
+        from ovsslib.miniature.training.dino import dino_size, train_micro_dino
+
+        return train_micro_dino, dino_size
     from ovsslib.miniature.training.clip import ClipSize, train_micro_clip
 
     return train_micro_clip, ClipSize
@@ -126,7 +139,7 @@ def train(
     ),
     heldout: int = typer.Option(1_000, min=2, help="Images drawn for each held-out set."),
     side: int | None = typer.Option(None, min=8, max=128, help="Side of the input in pixels."),
-    width: int | None = typer.Option(None, min=16, max=4096, help="Width of both encoders."),
+    width: int | None = typer.Option(None, min=16, max=4096, help="Width of every encoder."),
     text_layers: int | None = typer.Option(
         None,
         min=1,
@@ -143,7 +156,9 @@ def train(
     threads: int = typer.Option(0, min=0, max=1024, help="Threads; 0 takes all cores."),
     every: int = typer.Option(500, min=1, help="Steps between held-out figures and snapshots."),
 ) -> None:
-    r"""Train a micro model on captions alone. A killed run continues with the same command.
+    r"""Train a micro model on captions alone, micro-dino on images without them.
+
+    A killed run continues with the same command.
 
     What is not given is as for the shipped model. `ovss localise --vlm RUN/snapshots/STEP` shows
     what the attention of a snapshot finds.
@@ -155,6 +170,7 @@ def train(
       ovss train micro-blip --steps 12000 --side 128 --run runs/larger
       ovss train micro-bridgetower --run runs/bridge
       ovss train micro-clip --batch 128
+      ovss train micro-dino
     """
     kind = model if recipe == "words" else f"{model} --recipe {recipe}"
     defaults = pick("model to train", kind, SCHEDULES)

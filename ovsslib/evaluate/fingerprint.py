@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ovsslib.filters.clip import open_clip_folder
 from ovsslib.io.json import digest, plain
 from ovsslib.paths import PACKAGE
+from ovsslib.peers.hub_names import licensed, several
 from ovsslib.pnp.presets import preset as get_preset
 from ovsslib.vlm import find_checkpoint
 
@@ -41,7 +42,7 @@ def folder(store: Path, spec: RunSpec, task: Task, size: int) -> Path:
         "size": size,
         "code": code_digest(),
     }
-    vlm = Path(spec.vlm).name.replace("/", "-")
+    vlm = "+".join(Path(name).name for name in several(spec.vlm))
     data = f"{task.dataset.name}-{task.dataset.split}"
     return store / f"{spec.method}_{vlm}_{data}_{digest(record, 12)}"
 
@@ -56,15 +57,11 @@ def model_digest(vlm: str) -> str:
     """A hash of a model's files: their names, sizes and, up to 64 MiB each, their bytes.
 
     Larger files are known by their first and last MiB: reading gigabytes takes longer than a shard.
+    Several models joined by a plus count one after another; weights that open_clip knows by a name,
+    such as `ViT-B-16-quickgelu:openai`, stand for themselves.
     """
-    checkpoint = open_clip_folder(vlm) or find_checkpoint(vlm)
-    files = (
-        [checkpoint]
-        if checkpoint.is_file()
-        else sorted(p for p in checkpoint.iterdir() if p.is_file())
-    )
     sha = hashlib.sha256()
-    for path in files:
+    for path in (path for name in several(vlm) for path in _files(name)):
         size = path.stat().st_size
         sha.update(f"{path.name} {size}\n".encode())
         with open(path, "rb") as stream:
@@ -75,6 +72,23 @@ def model_digest(vlm: str) -> str:
                 stream.seek(-(1 << 20), os.SEEK_END)
                 sha.update(stream.read())
     return sha.hexdigest()
+
+
+def _files(name: str) -> list[Path]:
+    """The files of one model, in their order."""
+    checkpoint = open_clip_folder(name)
+    if checkpoint is None:
+        architecture, _, weights = name.partition(":")
+        if weights:
+            import open_clip
+
+            if architecture in open_clip.list_models():
+                return [Path(weights)] if Path(weights).is_file() else []
+        with licensed(name):
+            checkpoint = find_checkpoint(name)
+    if checkpoint.is_file():
+        return [checkpoint]
+    return sorted(path for path in checkpoint.iterdir() if path.is_file())
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import Any
 
 from ovsslib.errors import OvssError
 from ovsslib.lookup import Count, Workers, check_fields, check_names
+from ovsslib.methods import default_model
 from ovsslib.types import Progress
 
 
@@ -20,7 +21,8 @@ class RunSpec:
     """One run: everything that changes its figures.
 
     Attributes:
-        vlm: Vision-language model: a name, a folder or a hub id.
+        vlm: Vision-language model: a name, a folder or a hub id; none ("") becomes the method's
+            own, see `ovsslib.methods.default_model`.
         method: Name of the method.
         preset: Named settings; None for those made for the model.
         config: Settings changed from the preset.
@@ -38,7 +40,7 @@ class RunSpec:
         OvssError: A setting belongs to the protocol, or a value is of another type or out of range.
     """
 
-    vlm: str = "micro-blip"
+    vlm: str = ""
     method: str = "pnp-ovss"
     preset: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +58,8 @@ class RunSpec:
         if "background" in self.config:
             raise OvssError("background is set by the protocol; leave it out of the settings")
         check_fields(self)
+        if not self.vlm:
+            object.__setattr__(self, "vlm", default_model(self.method))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RunSpec:

@@ -33,6 +33,8 @@ REFINEMENT: frozenset[str] = frozenset(
         "crf_bilateral_sxy",
         "crf_bilateral_srgb",
         "crf_bilateral_compat",
+        "pamr",
+        "pamr_dilations",
         "background",
         "max_side",
         "align_corners",
@@ -105,8 +107,8 @@ def salience_groups(configs: Mapping[str, PnPConfig]) -> list[list[str]]:
         [['a', 'c'], ['b']]
     """
     groups: dict[PnPConfig, list[str]] = {}
-    default = PnPConfig().to_dict()
-    same = {name: default[name] for name in REFINEMENT}
+    default = PnPConfig()
+    same = {name: getattr(default, name) for name in REFINEMENT}
     for name, config in configs.items():
         groups.setdefault(config.replace(**same), []).append(name)
     return list(groups.values())

@@ -121,7 +121,7 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
         The model, in evaluation mode, and the function that prepares an image for it.
 
     Raises:
-        OvssError: The model is unknown, missing or damaged.
+        OvssError: The model is unknown, missing or damaged, or its weights want another activation.
     """
     import open_clip
 
@@ -131,6 +131,7 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
 
     target, weights = _open_clip_name(name, download=download)
     folder = target.partition("local-dir:")[2]
+    quick = needs_quick_gelu(target, weights)
     with own_state(), _readable(f"CLIP model {name!r}"):
         if folder:
             config = read_config(Path(folder) / "open_clip_config.json")["model_cfg"]
@@ -145,12 +146,44 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
             if "hf_tokenizer_name" in config["text_cfg"]:
                 load_tokenizer(Path(folder))  # or an empty one would be made in its place
         model, _, preprocess = open_clip.create_model_and_transforms(
-            target, pretrained=weights, device=device
+            target, pretrained=weights, device=device, force_quick_gelu=quick
         )
         colours = open_clip.get_model_preprocess_cfg(model)
         check_colours(colours["mean"], colours["std"])
         check_weights(model, name)
     return model.eval(), preprocess
+
+
+def needs_quick_gelu(architecture: str, weights: str | None) -> bool:
+    """Whether weights were trained with QuickGELU, so that open_clip has to build it.
+
+    open_clip takes the activation from the architecture's name, and only warns where weights that
+    it knows were trained with another.
+
+    Args:
+        architecture: Of open_clip, such as `"ViT-B-16"` or `"ViT-B-16-quickgelu"`.
+        weights: Such as `"openai"`; of a file nothing is known, and None goes with a folder, which
+            says it in its own settings.
+
+    Raises:
+        OvssError: The architecture has QuickGELU and the weights were trained with GELU.
+
+    Example:
+        >>> needs_quick_gelu("ViT-B-16", "openai"), needs_quick_gelu("ViT-B-16", "laion400m_e32")
+        (True, False)
+    """
+    from open_clip import get_pretrained_cfg
+
+    if weights is None:
+        return False
+    plain = architecture.replace("/", "-").removesuffix("-quickgelu")
+    known = get_pretrained_cfg(plain, weights)
+    quick = bool(known.get("quick_gelu"))
+    if known and not quick and architecture.endswith("-quickgelu"):
+        raise OvssError(
+            f"the weights {weights!r} were trained with GELU, not QuickGELU; give {plain}:{weights}"
+        )
+    return quick
 
 
 def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool = False) -> Any:

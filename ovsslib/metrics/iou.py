@@ -133,10 +133,20 @@ def resample_weights(n: int, *, resamples: int = 1000, seed: int = 0) -> np.ndar
     return rng.multinomial(n, np.full(n, 1.0 / n), size=resamples)
 
 
-def _resampled(
+def resampled(
     counts: Counts, classes: Sequence[int] | None, absent: Absent, weights: np.ndarray
 ) -> np.ndarray:
-    """Mean IoU of every resample, (R,)."""
+    """Mean IoU of every resample.
+
+    Args:
+        counts: Of B images.
+        classes: Ids to average over; None for all.
+        absent: See the module.
+        weights: (R, B) from `resample_weights`; the same for two runs makes a pair of them.
+
+    Returns:
+        (R,) float64, NaN where every class is left out.
+    """
     columns = _columns(counts, classes)
     # Float64 holds these integers exactly (below 2**53) and multiplies far faster than int64.
     sums = [
@@ -183,7 +193,7 @@ def interval(
     """
     return _percentiles(
         mean_iou(counts, classes, absent=absent),
-        lambda weights: _resampled(counts, classes, absent, weights),
+        lambda weights: resampled(counts, classes, absent, weights),
         n=len(counts),
         level=level,
         resamples=resamples,
@@ -241,8 +251,7 @@ def paired_interval(
     return _percentiles(
         value,
         lambda weights: (
-            _resampled(counts, classes, absent, weights)
-            - _resampled(base, classes, absent, weights)
+            resampled(counts, classes, absent, weights) - resampled(base, classes, absent, weights)
         ),
         n=len(counts),
         level=level,

@@ -1,8 +1,9 @@
 """What all methods share that compare patches of a CLIP with names.
 
 A method says how patches get their features (`DenseClip.features`); it may also say how features
-and names become scores (`DenseClip.scores`). Scores are brought to the image's size, and the
-highest one wins, or whatever the protocol's rules say (`ovsslib.protocols.adapter`).
+and names become scores (`DenseClip.scores`), or look at an image more than once
+(`DenseClip.planes`). Scores are brought to the image's size, and the highest one wins, or whatever
+the protocol's rules say (`ovsslib.protocols.adapter`).
 
 Letters: B images, K names, P = h * w patches, E width of the space that images and texts share,
 S side in pixels.
@@ -26,7 +27,9 @@ from ovsslib.io.images import open_image
 from ovsslib.io.json import digest
 from ovsslib.lookup import Count, check_fields, check_names, kinds_of
 from ovsslib.peers.tower import Tower
-from ovsslib.pnp.refine import peak_scores
+from ovsslib.pnp.config import LATER, Distances, Rounds, fields_of
+from ovsslib.pnp.prompt import check_classes
+from ovsslib.pnp.refine import agreed, peak_scores
 from ovsslib.pnp.resample import upsample
 from ovsslib.pnp.result import Segmentation
 from ovsslib.protocols.adapter import LOGITS
@@ -56,21 +59,28 @@ class DenseConfig:
         image_size: Side S in pixels that images, or a protocol's windows, are brought to; None for
             the windows' own side, and for whole images the model's. micro-clip sees windows, too,
             at its own side.
+        pamr: Iterations of pixel-adaptive mask refinement (`ovsslib.pnp.pamr`), 0 for none. It
+            works on scores at the image's size. Where a protocol cuts windows, each window's are
+            refined and the windows averaged afterwards; NACLIP's code averages first.
+        pamr_dilations: Distances in pixels of the neighbours that it looks at.
     """
 
     prompt: str = "a picture of a"
     templates: str | None = None
     image_size: Count | None = None
+    pamr: Rounds = 0
+    pamr_dilations: Distances = (8, 16)
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
         check_fields(self)
+        object.__setattr__(self, "pamr_dilations", tuple(self.pamr_dilations))
         if self.templates is not None:
             templates(self.templates)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        """All fields as plain JSON values; those that came after stored results, if changed."""
+        return fields_of(self, ("templates", "image_size", *LATER))
 
     def hash(self) -> str:
         """Ten hexadecimal characters that change when any field does."""
@@ -107,6 +117,24 @@ class DenseClip:
         """
         return (texts @ features.mT).unflatten(1, (side, -1))
 
+    def planes(self, pixels: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
+        """Scores of images, by default of one look at each.
+
+        Args:
+            pixels: (B, 3, S, S).
+            texts: For each image (K, E) unit vectors of its names, at least one.
+
+        Returns:
+            For each image (K, h, w).
+        """
+        return self.compare(self.features(pixels), texts)
+
+    def compare(self, features: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
+        """Scores (K, h, w) of images from features (B, P, E) of any length; else see `planes`."""
+        units = F.normalize(features.float(), dim=-1)
+        side = round(units.shape[1] ** 0.5)
+        return [self.scores(own, named, side) for own, named in zip(units, texts, strict=True)]
+
     def for_protocol(self, protocol: Protocol) -> DenseClip:
         """The same method with a protocol's sentences, and with windows at their own size."""
         changes: dict[str, Any] = {}
@@ -122,7 +150,7 @@ class DenseClip:
         self, image: ImageLike, classes: Sequence[str], *, stages: bool = False
     ) -> Segmentation:
         """Find classes in one image."""
-        return self.segment_batch([image], [classes], stages=stages)[0]
+        return self.segment_batch([image], [check_classes(classes)], stages=stages)[0]
 
     def segment_batch(
         self,
@@ -134,32 +162,37 @@ class DenseClip:
         """Find each image's own classes; there are no stages."""
         del stages
         opened = [open_image(image) for image in images]
+        names = [check_classes(classes, allow_empty=True) for classes in classes_per_image]
         return [
-            decided(image, planes, classes)
+            decided(image, planes, classes, self._refined)
             for image, planes, classes in zip(
-                opened, self._planes(opened, classes_per_image), classes_per_image, strict=True
+                opened, self._planes(opened, names), names, strict=True
             )
         ]
+
+    def _refined(self, image: Image.Image, planes: np.ndarray) -> np.ndarray:
+        """Scores (K, H, W) of an image after PAMR, if the settings want it."""
+        config = self.config
+        if not config.pamr:
+            return planes
+        return agreed(planes, np.asarray(image), config.pamr, config.pamr_dilations)
 
     @own_state()
     def _planes(
         self, images: list[Image.Image], classes_per_image: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
         """Scores (K, h, w) of each image; none where nothing is looked for."""
-        if not any(classes_per_image):
-            return [np.zeros((0, 1, 1), np.float32) for _ in images]
-        pixels = self.matcher.prepare(images, self.config.image_size)
+        planes = [np.zeros((0, 1, 1), np.float32) for _ in images]
+        sought = [index for index, classes in enumerate(classes_per_image) if classes]
+        if not sought:
+            return planes
+        pixels = self.matcher.prepare([images[index] for index in sought], self.config.image_size)
+        sentences = self.sentences()
+        texts = [self.matcher.texts(classes_per_image[index], sentences) for index in sought]
         with torch.no_grad():
-            features = F.normalize(self.features(pixels).float(), dim=-1)
-            side = round(features.shape[1] ** 0.5)
-            planes = []
-            for own, classes in zip(features, classes_per_image, strict=True):
-                found = np.zeros((0, side, side), np.float32)
-                if classes:
-                    texts = self.matcher.texts(classes, self.sentences())
-                    found = self.scores(own, texts, side).float().cpu().numpy()
-                    check_scores(found, self.matcher.name)
-                planes.append(found)
+            for index, found in zip(sought, self.planes(pixels, texts), strict=True):
+                planes[index] = found.float().cpu().numpy()
+                check_scores(planes[index], self.matcher.name)
         return planes
 
     def sentences(self) -> tuple[Callable[[str], str], ...]:
@@ -169,19 +202,27 @@ class DenseClip:
         return (lambda name: f"{self.config.prompt} {name}".strip(),)
 
 
-def decided(image: Image.Image, planes: np.ndarray, classes: Sequence[str]) -> Segmentation:
+def decided(
+    image: Image.Image,
+    planes: np.ndarray,
+    classes: Sequence[str],
+    refine: Callable[[Image.Image, np.ndarray], np.ndarray] | None = None,
+) -> Segmentation:
     """The highest plane at every pixel of an image.
 
     Args:
         image: Of H by W pixels.
         planes: (K, h, w) scores.
         classes: K names.
+        refine: From the image and its scores (K, H, W) to others; None keeps them.
     """
     size = (image.height, image.width)
     labels = np.full(size, -1, np.int16)
     full = np.zeros((len(classes), *size), np.float32)
     if classes:
         full = upsample(planes, size)
+        if refine is not None:
+            full = refine(image, full)
         labels = full.argmax(0).astype(np.int16)
     peaks = peak_scores(labels, full)
     return Segmentation(labels, full, tuple(classes), 1.0, peaks, np.asarray(image))

@@ -14,7 +14,7 @@ from ovsslib.errors import OvssError
 from ovsslib.filters.clip import open_clip_folder
 from ovsslib.io.download import hub_folder
 from ovsslib.io.files import read_text
-from ovsslib.peers.tower import Block, Parts
+from ovsslib.peers.parts import Block, Parts
 from ovsslib.vlm.finite import check_weights
 from ovsslib.vlm.state import own_state
 

@@ -1,4 +1,4 @@
-"""A CLIP in the parts that dense methods put together in other ways.
+"""A CLIP for dense methods: images, texts, and the image encoder in parts.
 
 Letters: B images, N = 1 + P tokens (the class token first), P = h * w patches, D width of a token,
 A heads, d = D / A, E width of the space that images and texts share, S side in pixels.
@@ -6,17 +6,17 @@ A heads, d = D / A, E width of the space that images and texts share, S side in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ovsslib.errors import OvssError
 from ovsslib.filters.clip import encode_texts, load_open_clip
 from ovsslib.lookup import unknown
+from ovsslib.peers import hub_clip
+from ovsslib.peers.parts import Parts, open_clip_parts
 from ovsslib.vlm import DTYPES, open_device
 from ovsslib.vlm.state import own_state
 
@@ -25,25 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ovsslib.protocols.templates import Template
-
-
-@dataclass(frozen=True)
-class Block:
-    """One layer of the image encoder, whole and in parts; T is a tensor of tokens (B, N, D).
-
-    Attributes:
-        whole: T -> T, as trained.
-        norm: T -> T, the normalisation before attention.
-        qkv: Normalised T -> queries, keys and values (3, B, A, N, d).
-        out: What heads have read, (B, A, N, d) -> T: output projection and layer scale.
-        feed: T -> T, what the feed-forward network adds, its normalisation included.
-    """
-
-    whole: Callable[[Tensor], Tensor]
-    norm: Callable[[Tensor], Tensor]
-    qkv: Callable[[Tensor], Tensor]
-    out: Callable[[Tensor], Tensor]
-    feed: Callable[[Tensor], Tensor]
 
 
 def alike(ones: Tensor, others: Tensor, factor: float | Tensor | None = None) -> Tensor:
@@ -56,35 +37,6 @@ def alike(ones: Tensor, others: Tensor, factor: float | Tensor | None = None) ->
     """
     scale = ones.shape[-1] ** -0.5 if factor is None else factor
     return (ones @ others.mT * scale).softmax(-1)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The image encoder of a library, in parts.
-
-    Attributes:
-        side: Side S in pixels of the images that it was trained with.
-        patch: Side of a patch.
-        positions: (1 + P, D), of the class token first.
-        patches: Pixels (B, 3, S, S) -> (B, P, D), without positions.
-        start: The class token, (D,).
-        first: T -> T, the normalisation before the first layer.
-        blocks: The layers.
-        project: T -> (B, N, E): last normalisation and projection.
-        mean: Of the colours, 3 of them.
-        std: The same.
-    """
-
-    side: int
-    patch: int
-    positions: Tensor
-    patches: Callable[[Tensor], Tensor]
-    start: Tensor
-    first: Callable[[Tensor], Tensor]
-    blocks: tuple[Block, ...]
-    project: Callable[[Tensor], Tensor]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 class Tower:
@@ -109,8 +61,6 @@ class Tower:
         *,
         download: bool = False,
     ) -> None:
-        from ovsslib.peers import hub_clip
-
         if dtype is not None and dtype not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         self.device, self.dtype = open_device(device), dtype or "float32"
@@ -192,62 +142,6 @@ class Tower:
             means = features.view(len(new), len(templates), -1).mean(1)
             self._texts.update(zip(new, F.normalize(means, dim=-1), strict=True))
         return torch.stack([self._texts[key] for key in named])
-
-
-def open_clip_parts(model: Any, name: str) -> Parts:
-    """The image encoder of open_clip, in parts.
-
-    Args:
-        model: From `ovsslib.filters.clip.load_open_clip`.
-        name: For the message.
-
-    Raises:
-        OvssError: It is no plain vision transformer.
-    """
-    import open_clip
-    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-
-    vision = model.visual
-    if (
-        not isinstance(vision, VisionTransformer)
-        or vision.attn_pool is not None
-        or vision.proj is None
-        or any(type(each) is not ResidualAttentionBlock for each in vision.transformer.resblocks)
-    ):
-        raise OvssError(
-            f"{name}: its image encoder is no plain vision transformer; give another CLIP, such as "
-            "micro-clip or ViT-B-16-quickgelu:openai"
-        )
-    colours = open_clip.get_model_preprocess_cfg(model)
-    return Parts(
-        side=vision.image_size[0],
-        patch=vision.patch_size[0],
-        positions=vision.positional_embedding,
-        patches=lambda pixels: vision.conv1(pixels).flatten(2).mT,
-        start=vision.class_embedding,
-        first=vision.ln_pre,
-        blocks=tuple(_block(layer) for layer in vision.transformer.resblocks),
-        project=lambda tokens: vision.ln_post(tokens) @ vision.proj,
-        mean=tuple(colours["mean"]),
-        std=tuple(colours["std"]),
-    )
-
-
-def _block(layer: Any) -> Block:
-    """A layer of open_clip, in parts."""
-    attention = layer.attn
-
-    def qkv(tokens: Tensor) -> Tensor:
-        packed = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
-        return packed.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-
-    return Block(
-        whole=layer,
-        norm=layer.ln_1,
-        qkv=qkv,
-        out=lambda read: layer.ls_1(attention.out_proj(read.transpose(1, 2).flatten(2))),
-        feed=lambda tokens: layer.ls_2(layer.mlp(layer.ln_2(tokens))),
-    )
 
 
 def _resized(positions: Tensor, side: int) -> Tensor:

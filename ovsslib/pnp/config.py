@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from ovsslib.io.json import digest
@@ -12,6 +12,11 @@ from ovsslib.lookup import Count, Natural, Range, Seed, Share, check_fields, kin
 Steps = Annotated[int, Range(1, 1000)]
 Width = Annotated[float, Range(1e-3, 1e6)]
 Weight = Annotated[float, Range(0, 1e6)]
+Rounds = Annotated[int, Range(0, 1000)]
+Distances = Annotated[tuple[Steps, ...], Range(1)]
+
+LATER = ("pamr", "pamr_dilations")
+"""Fields that came after results were stored: left out of `to_dict` where they are the default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +46,10 @@ class PnPConfig:
         crf_bilateral_sxy: Standard deviation in pixels of the appearance kernel.
         crf_bilateral_srgb: Standard deviation in grey levels (0 to 255) of the appearance kernel.
         crf_bilateral_compat: Its weight.
+        pamr: Iterations of pixel-adaptive mask refinement (`ovsslib.pnp.pamr`), 0 for none. It
+            works on the planes that the CRF would get, after the blur and, where the CRF runs,
+            too, before it; to have it in place of the CRF, set `crf` to False.
+        pamr_dilations: Distances in pixels of the neighbours that it looks at.
         background: When a background plane competes: `"always"`, `"never"`, or `"few"`
             (only for images with fewer than three classes).
         max_side: Images whose longer side exceeds this many pixels are refined at this size and
@@ -86,6 +95,8 @@ class PnPConfig:
     crf_bilateral_sxy: Width = 50.0
     crf_bilateral_srgb: Width = 5.0
     crf_bilateral_compat: Weight = 10.0
+    pamr: Rounds = 0
+    pamr_dilations: Distances = (8, 16)
     background: Literal["always", "few", "never"] = "always"
     max_side: Annotated[int, Range(16)] | None = 1024
     image_size: Count | None = None
@@ -111,6 +122,7 @@ class PnPConfig:
             if kind in (Share, Width, Weight):
                 # A frozen dataclass has no other door for tidying its own fields.
                 object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "pamr_dilations", tuple(self.pamr_dilations))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> PnPConfig:
@@ -144,8 +156,8 @@ class PnPConfig:
         return dataclasses.replace(self, **fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values, in their order of declaration."""
-        return dataclasses.asdict(self)
+        """All fields as plain JSON values, in their order of declaration; see `LATER`."""
+        return fields_of(self, LATER)
 
     def hash(self) -> str:
         """Ten hexadecimal characters that change when any field does.
@@ -155,3 +167,24 @@ class PnPConfig:
             True
         """
         return digest(self.to_dict(), 10, separators=(",", ":"))
+
+
+def fields_of(settings: Any, later: Collection[str]) -> dict[str, Any]:
+    """The fields of a dataclass as plain JSON values.
+
+    Args:
+        settings: The instance.
+        later: Fields to be left out where they have their default, so that hashes of settings from
+            before there were such fields stay as they are.
+
+    Example:
+        >>> fields_of(Range(1), ("high", "above"))
+        {'low': 1}
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    values = dataclasses.asdict(settings)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in later or value != defaults[name]
+    }

@@ -1,10 +1,14 @@
 """From class maps on the patch grid to labels per pixel (step 5).
 
-Needs numpy and pydensecrf but not torch, so that worker processes start fast.
+In this order: threshold, upsampling, background plane, blur, PAMR, dense CRF, the strongest plane.
+
+Needs numpy and pydensecrf; torch for PAMR only, so that worker processes start fast.
 Letters: K classes, C = K planes or 1 + K with the background first, h x w patches, H x W pixels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -131,6 +135,33 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -
     return np.asarray(crf.inference(config.crf_iterations)).reshape(count, height, width)
 
 
+def agreed(
+    planes: np.ndarray, image: np.ndarray, iterations: int, dilations: Sequence[int]
+) -> np.ndarray:
+    """Pixel-adaptive mask refinement, see `ovsslib.pnp.pamr.pamr`.
+
+    Args:
+        planes: (C, H, W) scores of any range; not changed.
+        image: (H, W, 3) uint8.
+        iterations: How often means over neighbours are taken.
+        dilations: Distances of the neighbours in pixels.
+
+    Returns:
+        (C, H, W) float32.
+    """
+    import torch
+
+    from ovsslib.pnp.pamr import pamr
+
+    pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)
+    scores = torch.from_numpy(planes.astype(np.float32))
+    with torch.no_grad():
+        refined: np.ndarray = pamr(
+            scores, pixels, iterations=iterations, dilations=dilations
+        ).numpy()
+    return refined
+
+
 def decide(planes: np.ndarray, *, background: bool) -> np.ndarray:
     """Index of the strongest plane per pixel.
 
@@ -154,7 +185,7 @@ def peak_scores(labels: np.ndarray, planes: np.ndarray) -> tuple[float, ...]:
 
 
 def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
-    """Threshold, upsample, blur, CRF and decide for one image (step 5).
+    """Threshold, upsample, blur, PAMR, CRF and decide for one image (step 5).
 
     A plain function of picklable arguments: it can run in a worker process.
 
@@ -164,8 +195,8 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
 
     Returns:
         The segmentation. Its stages, if `maps` has any, gain `thresholded` (K, h, w),
-        `planes`, `blurred` and `crf` (each (C, H, W), the background plane first where
-        there is one; `blurred` and `crf` only if these steps run).
+        `planes`, `blurred`, `pamr` and `crf` (each (C, H, W), the background plane first
+        where there is one; the last three only if these steps run).
 
     Raises:
         OvssError: The maps are not finite, or as `dense_crf`.
@@ -186,6 +217,8 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
     nothing = not kept.any() and not background
     if config.blur or config.normalise:
         planes = stages["blurred"] = blur(planes, config.blur, config.constant_planes)
+    if config.pamr and not nothing:
+        planes = stages["pamr"] = agreed(planes, image, config.pamr, config.pamr_dilations)
     # Without background plane or blur, a pixel that no class claims is left unlabelled.
     bare = planes.max(axis=0) == 0
     if config.crf and not nothing:

@@ -65,7 +65,8 @@ def settle(
     In this order: `logit_scale` and a softmax over the names (similarities only); names of a
     group whose share of the pixels that are not background is not above `area_thd` become 0
     (SCLIP); the highest plane wins, the first of equals; pixels whose highest value is below
-    `prob_thd` become background, and those where it is not above `background_plane`.
+    `prob_thd` become background, and those where it is not above `background_plane`, and those
+    where every probability is 0.
 
     Args:
         planes: (K, H, W) scores; not changed.
@@ -94,11 +95,11 @@ def settle(
         return np.full(values.shape[1:], -1, np.int16), values
     if kind == LOGITS:
         values = softmax(values * np.float32(rules.logit_scale or 1.0))
+    bare = values.max(0) == 0  # probabilities that speak for no name
     if rules.area_thd is not None:
         values = np.where(_small(values, groups, rules.area_thd)[:, None, None], 0, values)
     best = values.argmax(0)
     peak = values.max(0)
-    bare = np.zeros(peak.shape, bool)
     if rules.prob_thd is not None:
         bare |= peak < rules.prob_thd
     if rules.background_plane is not None:

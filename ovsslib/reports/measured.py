@@ -12,6 +12,7 @@ from typing import Any
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.result import figure as look_up
 from ovsslib.io.files import read_text
+from ovsslib.methods import records
 from ovsslib.paths import data
 from ovsslib.reports.published import Figure, canonical
 
@@ -112,11 +113,13 @@ def _figure(
         more = record.get("filter_settings") or {}
         given = ", ".join(f"{name}={setting}" for name, setting in sorted(more.items()))
         made = record["provenance"]
+        known = records().get(str(record["method"]))
         facts = [made.get("device"), made.get("dtype"), str(made.get("time", ""))[:10]]
         return Figure(
             kind="measured",
             system=str(record["method"]),
             training="",
+            supervision=known.supervision if known else "",
             model=str(record["vlm"]),
             protocol=str(record["protocol"]["name"]),
             filter=f"{record['filter']} ({given})" if given else str(record["filter"]),
@@ -132,6 +135,7 @@ def _figure(
             limit=None if record["limit"] is None else int(record["limit"]),
             failed=len(record["failed"]),
             allowed_bad=int(record.get("allowed_bad") or 0),
+            date=str(made.get("time", ""))[:10],
             # The folder's name distinguishes files of the same name; its path would name a machine.
             source=", ".join(
                 [f"{path.resolve().parent.name}/{path.name}", *(str(f) for f in facts if f)]

@@ -4,6 +4,10 @@ The columns are `COLUMNS`. `value` is per cent and is kept as printed: 59.63 sta
 stays 18.0. A `note` that begins with `UNVERIFIED` marks a figure nobody has checked against its
 source. `dataset` is what was scored, in this library's names: where a source counts background as
 a class and prints "VOC-20", the row says `voc21` and the note says what is printed.
+
+`supervision` is a key of `ovsslib.methods.SUPERVISION`, `filter` of `FILTERS` and `tier` of
+`TIERS`. `version` says which printing of the paper, or which state of the repository, the figure
+was read in, and `date` when that came out, or, of a list without a date, when it was read.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +24,31 @@ from typing import Any
 
 from ovsslib.errors import OvssError
 from ovsslib.io.files import read_text
-from ovsslib.lookup import unknown
+from ovsslib.lookup import check_names, unknown
+from ovsslib.methods import SUPERVISION
 from ovsslib.paths import data
 
 COLUMNS = (
-    *("system", "training", "backbone", "dataset", "protocol", "filter"),
-    *("metric", "value", "source", "note"),
+    *("system", "training", "supervision", "backbone", "dataset", "protocol", "filter"),
+    *("metric", "value", "tier", "version", "date", "source", "note"),
 )
+FILTERS: dict[str, str] = {
+    "all": "every class of the data set is looked for in every image",
+    "own": "the method itself first decides which classes are in the image",
+    "gpt4o": "GPT-4o is shown the image and says which classes are in it",
+    "oracle": "the method is told which classes are in the image",
+}
+"""Class filter of a published figure -> whether the method is told the image's classes."""
+TIERS: dict[str, str] = {
+    "self-reported": "measured by the system's own authors, wherever it is printed",
+    "third party": "measured by others",
+}
+"""Who measured a published figure -> what that means."""
+ELSEWHERE = ("coco133", "coco-stuff27")
+"""Data sets of published figures that this library does not have: other lists of COCO's classes."""
+UNKNOWN = "not known"
+"""A date that is not known."""
+DATE = r"(19|20)\d{2}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
 UNVERIFIED = "unverified"
 OWN = "own"
 """A protocol that is not one of this library's; details may follow in brackets."""
@@ -39,6 +62,7 @@ class Figure:
         kind: `"measured"` or `"published"`; the two never share a row of a table.
         system: The method.
         training: What was trained or tuned on what, as the source says; empty where measured.
+        supervision: A key of `ovsslib.methods.SUPERVISION`; empty where it is not known.
         model: The vision-language model or backbone.
         protocol: A protocol's name, or `"own"` and whatever is known about it.
         filter: Which classes were looked for.
@@ -54,6 +78,9 @@ class Figure:
         limit: Only the first so many images of the split were used; None for all.
         failed: Number of images that could not be read, None where not stated.
         allowed_bad: How many such images the run was allowed to accept, None where not stated.
+        tier: A key of `TIERS`; empty where measured.
+        version: Which printing of the source; empty where measured.
+        date: Year, month and day, as far as known.
         source: Paper, table or file that the figure is from.
         note: What a reader must know about it.
     """
@@ -69,6 +96,7 @@ class Figure:
     metric: str
     value: float
     text: str
+    supervision: str = ""
     low: float = math.nan
     high: float = math.nan
     settings: str = ""
@@ -76,6 +104,9 @@ class Figure:
     limit: int | None = None
     failed: int | None = None
     allowed_bad: int | None = None
+    tier: str = ""
+    version: str = ""
+    date: str = ""
     source: str = ""
     note: str = ""
 
@@ -100,8 +131,9 @@ def load_published(folder: str | os.PathLike[str] | None = None) -> list[Figure]
         Figures in the order of the files' names and rows.
 
     Raises:
-        OvssError: There is no such file; or a file has other columns, an unknown data set, a value
-            that is not a percentage, an empty cell, or one figure twice.
+        OvssError: There is no such file; or a file has other columns, an unknown data set,
+            supervision, filter or tier, a value that is not a percentage, no date, an empty cell,
+            or one figure twice.
     """
     folder = Path(folder) if folder is not None else data("paper")
     paths = sorted(folder.glob("*.csv"))
@@ -178,18 +210,29 @@ def _figure(row: dict[str, Any]) -> Figure:
         value = math.nan
     if not 0 <= value <= 100:
         raise OvssError(f"value {cells['value']!r} is not a percentage from 0 to 100")
+    for name, known in (("supervision", SUPERVISION), ("filter", FILTERS), ("tier", TIERS)):
+        check_names(name, [cells[name]], known)
+    if cells["date"] != UNKNOWN and not re.fullmatch(DATE, cells["date"]):
+        raise OvssError(
+            f"date {cells['date']!r} is not a year, such as 2024, 2024-06 or 2024-06-17; "
+            f"where it is not known, write {UNKNOWN!r}"
+        )
     return Figure(
         kind="published",
         system=cells["system"],
         training=cells["training"],
+        supervision=cells["supervision"],
         model=cells["backbone"],
         protocol=cells["protocol"],
         filter=cells["filter"],
-        dataset=canonical(cells["dataset"]),
+        dataset=canonical(cells["dataset"], ELSEWHERE),
         split="val",
         metric=cells["metric"],
         value=value,
         text=cells["value"],
+        tier=cells["tier"],
+        version=cells["version"],
+        date=cells["date"],
         source=cells["source"],
         note=cells["note"],
     )

@@ -1,20 +1,21 @@
 """One table of all results: measured runs and published figures, in separate blocks.
 
 A row never holds both, and nothing is averaged. `select` chooses figures, `build` arranges them,
-`markdown` and `html` write the table with its notes and sources, and `frame` gives it as data.
+and `frame` gives them as data; `ovsslib.reports.markup` writes the table. A figure's place is
+counted among those of its own kind, supervision, class filter and protocol only.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import html as _html
-import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ovsslib.errors import OvssError
 from ovsslib.lookup import unknown
+from ovsslib.methods import SUPERVISION
+from ovsslib.reports.places import places
 from ovsslib.reports.published import OWN, Figure, canonical
 
 ORDER = (
@@ -26,6 +27,7 @@ HEADS: dict[str, dict[str, str]] = {
     "measured": {
         "system": "system",
         "model": "model",
+        "supervision": "supervision",
         "protocol": "protocol",
         "filter": "class filter",
         "settings": "settings",
@@ -33,26 +35,14 @@ HEADS: dict[str, dict[str, str]] = {
     "published": {
         "system": "system",
         "training": "training",
+        "supervision": "supervision",
         "model": "backbone",
         "protocol": "protocol",
         "filter": "class filter",
+        "tier": "tier",
     },
 }
 """Kind of block -> field of a figure -> title of its column."""
-HEADINGS = {"measured": "Measured with this library", "published": "Published figures"}
-EXPLAINED = (
-    "Per cent. Measured: value [95 % bootstrap interval over images]. Published: as printed in "
-    "the source. Figures under different protocols, class filters or data sets cannot be compared."
-)
-NOTHING = "Measured with this library: nothing that matches."
-STYLE = """
-body { font-family: sans-serif; margin: 1.5rem; }
-table { border-collapse: collapse; margin: 1.5rem 0; }
-caption { text-align: left; font-weight: bold; padding: 0.3rem 0; }
-th, td { border: 1px solid #999; padding: 0.2rem 0.5rem; text-align: left; }
-"""
-CELL = "text-align: right; white-space: nowrap; padding: 0 0.5rem"
-"""Style of a cell with a figure, also where the table is part of another page."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +52,18 @@ class Row:
     Attributes:
         heads: Who and how, one text for each of `HEADS`.
         cells: Title of a data set's column -> its figure.
+        places: Title -> the figure's place and among how many, see `ovsslib.reports.places`; only
+            of figures that have one.
     """
 
     heads: tuple[str, ...]
     cells: dict[str, Figure]
+    places: dict[str, tuple[int, int]]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Its figures, in the order in which they came."""
+        return list(self.cells.values())
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,8 @@ class Block:
     Attributes:
         kind: `"measured"` or `"published"`.
         columns: Titles of the data sets' columns.
-        rows: In the order in which the figures came.
+        rows: By supervision, as in `ovsslib.methods.SUPERVISION`, those that look for all
+            classes first; within, in the order in which the figures came.
     """
 
     kind: str
@@ -90,7 +89,7 @@ class Table:
     Attributes:
         metric: Name of the figure in all cells.
         blocks: Measured, then published; without those that would be empty.
-        sources: Numbered from 1.
+        sources: Numbered from 1; of a published figure with its version and date.
         notes: Lettered from a.
         left_out: Number of published figures not shown because nobody has checked them.
     """
@@ -168,13 +167,14 @@ def build(figures: Sequence[Figure], left_out: int = 0) -> Table:
     metrics = sorted({figure.metric for figure in figures})
     if len(metrics) != 1:
         raise OvssError(f"a table shows one metric, here are: {', '.join(metrics) or 'none'}")
+    ranked = list(zip(figures, places(figures), strict=True))
     blocks = []
     for kind in HEADS:
-        own = [figure for figure in figures if figure.kind == kind]
+        own = [(figure, place) for figure, place in ranked if figure.kind == kind]
         if own:
             blocks.append(_block(kind, own))
-    shown = [f for block in blocks for row in block.rows for f in _cells(block, row)]
-    sources = tuple(dict.fromkeys(figure.source for figure in shown))
+    shown = [f for block in blocks for row in block.rows for f in cells(block, row)]
+    sources = tuple(dict.fromkeys(source(figure) for figure in shown))
     notes = tuple(dict.fromkeys(note for figure in shown if (note := remark(figure))))
     return Table(metrics[0], tuple(blocks), sources, notes, left_out)
 
@@ -193,141 +193,71 @@ def remark(figure: Figure) -> str:
     return "; ".join([*parts, figure.note] if figure.note else parts)
 
 
+def source(figure: Figure) -> str:
+    """Where a figure is from, with version and date where it is published."""
+    if figure.kind != "published":
+        return figure.source
+    return "; ".join(part for part in (figure.source, figure.version, figure.date) if part)
+
+
+def cells(block: Block, row: Row) -> list[Figure]:
+    """A row's figures, in the order of its block's columns."""
+    return [row.cells[title] for title in block.columns if title in row.cells]
+
+
 def frame(figures: Iterable[Figure]) -> Any:
     """The figures as a DataFrame, one a row, per cent; `kind` is measured or published.
 
     Args:
         figures: In the order of the rows.
+
+    Returns:
+        The fields of `Figure`, and `place` and `among`: the figure's place and the number of
+        figures it is ranked among (see `ovsslib.reports.places`).
     """
     import pandas as pd
 
+    figures = list(figures)
     names = [field.name for field in dataclasses.fields(Figure) if field.name != "text"]
+    ranks = [place or (None, None) for place in places(figures)]
     table = pd.DataFrame(
-        [[getattr(figure, name) for name in names] for figure in figures], columns=names
+        [
+            [*(getattr(figure, name) for name in names), *rank]
+            for figure, rank in zip(figures, ranks, strict=True)
+        ],
+        columns=[*names, "place", "among"],
     )
-    return table.astype(dict.fromkeys(("images", "limit", "failed", "allowed_bad"), "Int64"))
+    whole = ("images", "limit", "failed", "allowed_bad", "place", "among")
+    return table.astype(dict.fromkeys(whole, "Int64"))
 
 
-def markdown(table: Table) -> str:
-    """The table as Markdown: a heading and a table for each block, notes and sources below.
-
-    Args:
-        table: What `build` made.
-
-    Returns:
-        Text that ends with a line feed.
-    """
-    lines = [EXPLAINED, ""]
-    lines += [] if _measured(table) else [NOTHING, ""]
-    for block in table.blocks:
-        lines += [f"## {_heading(table, block)}", ""]
-        titles = HEADS[block.kind].values()
-        lines += [_line([*titles, *block.columns, "source"])]
-        lines += [_line([":--"] * len(titles) + ["--:"] * len(block.columns) + [":--"])]
-        for heads, cells, sources in _rows(table, block):
-            shown = [f"{_plain(text)} ({note})" if note else _plain(text) for text, note in cells]
-            numbers = ", ".join(map(str, sources))
-            lines.append(_line([*map(_plain, heads), *shown, f"\\[{numbers}\\]"]))
-        lines.append("")
-    if table.notes:
-        lines += ["Notes:", ""]
-        lines += [f"- ({letter(n)}) {_plain(note)}" for n, note in enumerate(table.notes)] + [""]
-    lines += ["Sources:", ""]
-    lines += [f"{n}. {_plain(source)}" for n, source in enumerate(table.sources, start=1)]
-    if table.left_out:
-        lines += ["", _left_out(table)]
-    return "\n".join(lines) + "\n"
-
-
-def html(table: Table, *, whole: bool = True) -> str:
-    """The table as HTML that needs no style sheet, script or other file.
-
-    Args:
-        table: What `build` made.
-        whole: A page of its own; else a piece for another page, such as a notebook's output.
-
-    Returns:
-        Text that ends with a line feed.
-    """
-    lines = [f"<p>{_text(EXPLAINED)}</p>"]
-    lines += [] if _measured(table) else [f"<p>{_text(NOTHING)}</p>"]
-    for block in table.blocks:
-        lines += ["<table>", f"<caption>{_text(_heading(table, block))}</caption>", "<thead><tr>"]
-        titles = [*HEADS[block.kind].values(), *block.columns, "source"]
-        lines += [f'<th scope="col">{_text(title)}</th>' for title in titles]
-        lines += ["</tr></thead>", "<tbody>"]
-        for (first, *others), cells, sources in _rows(table, block):
-            row = [
-                f'<th scope="row">{_text(first)}</th>',
-                *(f"<td>{_text(o)}</td>" for o in others),
-            ]
-            for text, note in cells:
-                link = f' <sup><a href="#table-note-{note}">{note}</a></sup>' if note else ""
-                row.append(f'<td style="{CELL}">{_text(text)}{link}</td>')
-            links = (f'<a href="#table-source-{n}">{n}</a>' for n in sources)
-            lines.append(f"<tr>{''.join(row)}<td>{', '.join(links)}</td></tr>")
-        lines += ["</tbody>", "</table>"]
-    if table.notes:
-        lines += ["<p>Notes:</p>", "<ul>"]
-        for n, note in enumerate(table.notes):
-            lines.append(f'<li id="table-note-{letter(n)}">({letter(n)}) {_text(note)}</li>')
-        lines.append("</ul>")
-    lines += ["<p>Sources:</p>", "<ol>"]
-    for n, source in enumerate(table.sources, start=1):
-        lines.append(f'<li id="table-source-{n}">{_text(source)}</li>')
-    lines.append("</ol>")
-    if table.left_out:
-        lines.append(f"<p>{_text(_left_out(table))}</p>")
-    body = "\n".join(lines)
-    if not whole:
-        return f"{body}\n"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Results ({_text(_metric(table))})</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>Results ({_text(_metric(table))})</h1>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def letter(index: int) -> str:
-    """The letters of a note, counted from 0.
-
-    Example:
-        >>> letter(0), letter(25), letter(26)
-        ('a', 'z', 'aa')
-    """
-    before, last = divmod(index, 26)
-    return (letter(before - 1) if before else "") + string.ascii_lowercase[last]
-
-
-def _left_out(table: Table) -> str:
-    """The sentence about figures that are not shown."""
-    return (
-        "Left out because nobody has checked them against their source: "
-        f"{table.left_out} published (--unverified shows them)."
-    )
-
-
-def _block(kind: str, figures: list[Figure]) -> Block:
-    titles = {_column(figure): figure for figure in figures}
-    rows: dict[tuple[str, ...], list[dict[str, Figure]]] = {}
-    for figure in figures:
+def _block(kind: str, ranked: list[tuple[Figure, tuple[int, int] | None]]) -> Block:
+    titles = {_column(figure): figure for figure, _ in ranked}
+    rows: dict[tuple[str, ...], list[Row]] = {}
+    for figure, place in ranked:
+        heads = tuple(getattr(figure, name) for name in HEADS[kind])
         # Published figures of two sources are two rows: each row has the protocol of its source.
-        source = figure.source if kind == "published" else ""
-        same = rows.setdefault((*(getattr(figure, name) for name in HEADS[kind]), source), [])
-        row = next((cells for cells in same if _column(figure) not in cells), None)
+        same = rows.setdefault((*heads, source(figure) if kind == "published" else ""), [])
+        title = _column(figure)
+        row = next((row for row in same if title not in row.cells), None)
         if row is None:
-            same.append(row := {})
-        row[_column(figure)] = figure
+            same.append(row := Row(heads, {}, {}))
+        row.cells[title] = figure
+        if place is not None:
+            row.places[title] = place
     return Block(
         kind,
         tuple(sorted(titles, key=lambda title: _rank(titles[title]))),
-        tuple(Row(heads[:-1], cells) for heads, same in rows.items() for cells in same),
+        tuple(sorted((row for same in rows.values() for row in same), key=_group)),
     )
 
 
-def _cells(block: Block, row: Row) -> list[Figure]:
-    return [row.cells[title] for title in block.columns if title in row.cells]
+def _group(row: Row) -> tuple[int, bool, str]:
+    """What the rows are sorted by."""
+    figure = row.figures[0]
+    known = list(SUPERVISION)
+    rank = known.index(figure.supervision) if figure.supervision in known else len(known)
+    return rank, figure.filter != "all", figure.filter
 
 
 def _column(figure: Figure) -> str:
@@ -341,46 +271,3 @@ def _rank(figure: Figure) -> tuple[int, str, bool, str]:
 
 def _images(count: int) -> str:
     return f"{count} {'image' if count == 1 else 'images'}"
-
-
-def _rows(
-    table: Table, block: Block
-) -> Iterator[tuple[tuple[str, ...], list[tuple[str, str]], list[int]]]:
-    """Per row its heads, its cells' texts with the letter of their note, its sources' numbers."""
-    for row in block.rows:
-        cells = []
-        for title in block.columns:
-            figure = row.cells.get(title)
-            note = remark(figure) if figure else ""
-            text = "" if figure is None else figure.text + " ?" * (not figure.verified)
-            cells.append((text, letter(table.notes.index(note)) if note else ""))
-        sources = dict.fromkeys(figure.source for figure in _cells(block, row))
-        yield row.heads, cells, [table.sources.index(source) + 1 for source in sources]
-
-
-def _metric(table: Table) -> str:
-    return "mIoU" if table.metric == "miou" else table.metric
-
-
-def _heading(table: Table, block: Block) -> str:
-    return f"{HEADINGS[block.kind]}: {_metric(table)}"
-
-
-def _measured(table: Table) -> bool:
-    return any(block.kind == "measured" for block in table.blocks)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _plain(text: str) -> str:
-    """A text in a Markdown table: on one line, without what Markdown would take for markup."""
-    text = " ".join(text.split())
-    for sign in "\\|*_`<":
-        text = text.replace(sign, f"\\{sign}")
-    return text
-
-
-def _text(text: str) -> str:
-    return _html.escape(text)

@@ -46,7 +46,7 @@ class Candidate:
             >>> Candidate(2, None, 0.1, 0.05).config(PnPConfig()).rounds
             1
         """
-        return base.replace(**vars(self), rounds=1, crf=False)
+        return base.replace(**vars(self), rounds=1, crf=False, pamr=0)
 
 
 def masks_of(
@@ -58,7 +58,7 @@ def masks_of(
     *,
     hard: bool = True,
 ) -> Tensor:
-    """What refinement without a CRF makes of maps, with many thresholds and blurs.
+    """What refinement without PAMR and CRF makes of maps, with many thresholds and blurs.
 
     Equals `ovsslib.pnp.refine.refine_maps` for an image of S x S pixels, but for rounding.
 

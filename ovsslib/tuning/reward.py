@@ -41,8 +41,8 @@ class RewardOptions:
 
     Attributes:
         model: As in `ovsslib.filters.clip.Clip`. The paper's is OpenAI's ViT-L/14 at 336 pixels,
-            `"ViT-L-14-336-quickgelu:openai"`; without `-quickgelu` open_clip would build it
-            with another activation than it was trained with.
+            `"ViT-L-14-336-quickgelu:openai"`, or, as the activation follows the weights,
+            `"ViT-L-14-336:openai"`.
         scope: The classes that the softmax goes over: all of the data set (the poster) or those of
             the image (the authors' code). With one class in the image, the latter's
             probability is 1 whatever CLIP sees, so that nothing wins.
@@ -290,7 +290,9 @@ class Reward:
 
     def _similarities(self, images: Tensor) -> Tensor:
         """Equation 5's f: (N, n) float64 cosines of images (N, 3, S, S), scaled by CLIP."""
-        features = F.normalize(self.model.encode_image(images.to(self._dtype)).float(), dim=-1).double()
+        features = F.normalize(
+            self.model.encode_image(images.to(self._dtype)).float(), dim=-1
+        ).double()
         logits: Tensor = (self._scale * (features @ self._texts.T)).cpu()
         check_scores(logits.numpy(), self.options.model)
         return logits

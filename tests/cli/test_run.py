@@ -44,6 +44,13 @@ def test_run_limit(tmp_path: Path, tiny: Path) -> None:
     assert record["filter"] == "all"
 
 
+def test_without_a_model_the_method_takes_its_own(tmp_path: Path) -> None:
+    words = ["run", "--limit", 1, "--set", "crf=false", "--out", tmp_path]
+    assert "pnp-ovss with micro-blip on diorama" in ovss(*words).stdout
+    done = ovss("run", "--method", "naclip", "--limit", 1, "--out", tmp_path)
+    assert "naclip with micro-clip on diorama" in done.stdout, done.output
+
+
 COCO, ADE = "stuffthingmaps/val2017/{}.png", "annotations/validation/{}.png"
 SETS = {  # data set -> writer, an image's and a label's place, how many images there should be
     "coco-stuff": (write_coco, "val2017/000000000002.jpg", COCO, 5000),

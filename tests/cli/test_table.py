@@ -33,6 +33,17 @@ def test_without_arguments_the_shipped_results_and_all_published() -> None:
     assert done.stdout.count("\n## ") == 2
 
 
+def test_places_stay_within_supervision_filter_and_kind() -> None:
+    frame = pd.read_csv(io.StringIO(table("--format", "csv").stdout))
+    ranked = frame[frame["place"].notna()]
+    rules = ["kind", "dataset", "protocol", "supervision", "filter"]
+    for _, group in ranked.groupby(rules):
+        assert (group["among"] == len(group)).all()
+        best = group.loc[group["place"].idxmin()]
+        assert best["value"] == group["value"].max()
+    assert len(ranked) > 100
+
+
 def test_help_has_examples() -> None:
     assert "  ovss table my-results" in table("--help").output
 
@@ -63,6 +74,9 @@ def test_csv_read_back() -> None:
     assert set(frame["kind"]) == {"measured", "published"}
     paper = frame[(frame["system"] == "PnP-OVSS") & (frame["model"] == "BridgeTower, 336 pixels")]
     assert paper["value"].tolist() == [14.8]
+    assert paper[["supervision", "filter", "tier", "place", "among"]].to_numpy().tolist() == [
+        ["image-text", "gpt4o", "self-reported", 1, 3]
+    ]
     assert frame.loc[frame["kind"] == "measured", "settings"].notna().all()
 
 

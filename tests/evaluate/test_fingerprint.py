@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ovsslib.errors import OvssError
 from ovsslib.evaluate import fingerprint
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.fingerprint import code_digest, folder, model_digest
@@ -63,6 +64,15 @@ def test_large_files_are_known_by_their_ends(tmp_path: Path) -> None:
         return model_digest(str(place))
 
     assert digest("a", b"1") == digest("b", b"1") != digest("c", b"2")
+
+
+def test_weights_of_open_clip_stand_for_themselves(tmp_path: Path) -> None:
+    published = model_digest("ViT-B-16-quickgelu:openai")
+    file = tmp_path / "own.pt"
+    file.write_bytes(b"weights")
+    assert model_digest(f"ViT-B-16-quickgelu:{file}") != published
+    with pytest.raises(OvssError, match="unknown vision-language model"):
+        model_digest("ViT-B-15:openai")
 
 
 def test_code_counts_but_what_has_no_part_in_a_figure() -> None:

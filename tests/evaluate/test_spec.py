@@ -13,6 +13,13 @@ def test_a_run_from_json() -> None:
     assert (spec.vlm, spec.config, spec.limit, spec.filter) == ("x", {"crf": False}, 3, "oracle")
 
 
+def test_a_method_s_own_model() -> None:
+    assert RunSpec().vlm == "micro-blip"
+    assert RunSpec(method="naclip").vlm == "micro-clip"
+    assert RunSpec(method="sam3") == RunSpec(method="sam3", vlm="facebook/sam3")
+    assert RunSpec(method="sam3", vlm="x").vlm == "x"
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [

@@ -16,7 +16,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.filters import get_filter
 from ovsslib.filters.base import Oracle
-from ovsslib.filters.clip import Clip, load_open_clip
+from ovsslib.filters.clip import Clip, load_open_clip, needs_quick_gelu
 from ovsslib.filters.thresholded import TUNED, best_threshold, score_all
 from support.helpers import ROOT
 
@@ -116,3 +116,50 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "broken/open_clip_model.safetensors").write_bytes(b"junk")
     with pytest.raises(OvssError, match="cannot be loaded"):
         load_open_clip(str(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "quick"),
+    [
+        ("ViT-B-16", "openai", True),
+        ("ViT-B-16-quickgelu", "openai", True),
+        ("ViT-B/16", "openai", True),
+        ("ViT-L-14-336", "openai", True),
+        ("ViT-B-16", "metaclip_fullcc", True),
+        ("ViT-B-16", "laion2b_s34b_b88k", False),
+        ("ViT-B-16", "weights.pt", False),
+        ("ViT-B-16-quickgelu", "weights.pt", False),
+        ("No-Such-Architecture", "openai", False),
+        ("local-dir:models/mine", None, False),
+    ],
+)
+def test_the_activation_that_weights_were_trained_with(
+    architecture: str, weights: str | None, quick: bool
+) -> None:
+    assert needs_quick_gelu(architecture, weights) == quick
+
+
+def test_quick_gelu_for_weights_that_were_trained_without() -> None:
+    with pytest.raises(OvssError, match="GELU, not QuickGELU; give ViT-B-16:laion2b_s34b_b88k"):
+        load_open_clip("ViT-B-16-quickgelu:laion2b_s34b_b88k", download=True)
+
+
+def test_every_weight_of_open_clip_gets_its_activation() -> None:
+    """Where the architecture has it anyway, nothing needs to be said."""
+    for architecture, weights in open_clip.list_pretrained():
+        trained = bool(open_clip.get_pretrained_cfg(architecture, weights).get("quick_gelu"))
+        assert needs_quick_gelu(architecture, weights) == trained
+
+
+@pytest.mark.filterwarnings("error:QuickGELU mismatch")
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_model_is_built_with_it(monkeypatch: pytest.MonkeyPatch, quick: bool) -> None:
+    """With weights that open_clip takes for its own, from a file in place of the network."""
+    settings = json.loads((FOLDER / "open_clip_config.json").read_text())["model_cfg"]
+    known = {"file": str(FOLDER / "open_clip_model.safetensors"), "quick_gelu": quick}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Micro-Test", settings)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "Micro-Test", {"mine": known})
+    model, _ = load_open_clip("Micro-Test:mine", download=True)
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert ("QuickGELU" in kinds) == quick
+    assert ("GELU" in kinds) != quick

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -13,10 +15,14 @@ import ovsslib
 from ovsslib.cli.main import app
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
+from ovsslib.paths import data
 from ovsslib.peers.dense import decided
-from ovsslib.peers.maskclip import MaskClip
-from ovsslib.protocols.adapter import windowed
+from ovsslib.peers.maskclip import MaskClip, MaskClipConfig
+from ovsslib.pnp.pamr import pamr
+from ovsslib.pnp.resample import upsample
+from ovsslib.protocols.adapter import Windowed, windowed
 from ovsslib.protocols.protocol import get_protocol
+from ovsslib.protocols.windows import Window, cut
 from support.helpers import one_error
 from support.towers import make_hub_clip, micro
 
@@ -36,7 +42,6 @@ def test_segments_as_any_method_does() -> None:
     assert (none.labels == -1).all()
     assert none.planes.shape == (0, *none.labels.shape)
     assert model.segment(images[0], classes[0]).planes == pytest.approx(first.planes, abs=1e-5)
-    assert (model.segment(images[0], []).labels == -1).all()
     assert model.segment_batch([], []) == []
 
 
@@ -69,6 +74,45 @@ def test_image_size_is_the_side_that_the_model_sees() -> None:
     fine = ovsslib.load("maskclip").segment(DATA.image(DATA.ids[0]), ["sky", "sea"])
     assert coarse.planes.shape == fine.planes.shape
     assert not np.allclose(coarse.planes, fine.planes, atol=1e-2)
+
+
+def test_pamr_refines_the_planes_at_the_image_s_size() -> None:
+    image, names = DATA.image(DATA.ids[0]), ["sky", "grass", "house"]
+    plain = ovsslib.load("maskclip").segment(image, names)
+    model = ovsslib.load("maskclip", pamr=2, pamr_dilations=[1, 6])
+    refined = model.segment(image, names)
+    expected = pamr(
+        torch.from_numpy(plain.planes),
+        torch.tensor(plain.image).permute(2, 0, 1) / 255,
+        iterations=2,
+        dilations=(1, 6),
+    )
+    assert np.allclose(refined.planes, expected.numpy(), atol=1e-5)
+    assert (refined.labels == refined.planes.argmax(0)).all()
+    assert 0 < (refined.labels != plain.labels).mean() < 0.5
+    assert model.segment_batch([image], [[]])[0].planes.shape == (0, *plain.labels.shape)
+
+
+def test_windows_are_refined_before_they_are_averaged() -> None:
+    window = Window(short=96, crop=64, stride=32)
+    image, names = DATA.image(DATA.ids[0]), ["sky", "grass"]
+    model = ovsslib.load("maskclip", pamr=3, pamr_dilations=[2])
+    parts, places, resized = cut(image, window)
+    assert len(parts) > 1
+    total = np.zeros((2, resized.height, resized.width))
+    for part, (top, left, bottom, right) in zip(parts, places, strict=True):
+        total[:, top:bottom, left:right] += model.segment(part, names).planes
+    # The number of windows that see a pixel is the same for both names: it decides nothing.
+    found = Windowed(model, window).segment(image, names)
+    expected = upsample(total.astype(np.float32), found.labels.shape).argmax(0)
+    assert (found.labels == expected).mean() > 0.999
+
+
+def test_later_settings_leave_stored_results_their_names() -> None:
+    stored = json.loads(next(data("results").glob("maskclip_*.json")).read_text())
+    assert MaskClipConfig(**stored["config"]).hash() == stored["config_hash"]
+    assert MaskClipConfig(pamr=5).hash() != MaskClipConfig(pamr=10).hash()
+    assert MaskClipConfig(pamr_dilations=(1, 2)).to_dict()["pamr_dilations"] == [1, 2]
 
 
 def test_command(tmp_path: Path) -> None:

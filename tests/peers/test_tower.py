@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import normalize
 
 from ovsslib.errors import OvssError
-from ovsslib.peers.tower import Tower, alike, open_clip_parts
+from ovsslib.peers.parts import open_clip_parts
+from ovsslib.peers.tower import Tower, alike
 from ovsslib.protocols.templates import templates
 from support.towers import make_hub_clip, micro, some_pixels
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovsslib.errors import OvssError
+from ovsslib.paths import data
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.presets import PRESETS, preset
 
@@ -49,6 +50,7 @@ def test_hash_changes_with_every_field() -> None:
         "round0_twice": True, "align_corners": True, "constant_planes": "nan",
         "crf_gaussian_sxy": 1.0, "crf_gaussian_compat": 1.0, "crf_bilateral_sxy": 1.0,
         "crf_bilateral_srgb": 1.0, "crf_bilateral_compat": 1.0, "normalise": False,
+        "pamr": 1, "pamr_dilations": (1, 2),
     }  # fmt: skip
     assert set(other) == {field.name for field in dataclasses.fields(PnPConfig)}
     hashes = {PnPConfig().replace(**{key: value}).hash() for key, value in other.items()}
@@ -58,6 +60,24 @@ def test_hash_changes_with_every_field() -> None:
 
 def test_whole_number_and_float_are_one_setting() -> None:
     assert PnPConfig(blur=0).hash() == PnPConfig(blur=0.0).hash()
+
+
+def test_list_and_tuple_are_one_setting() -> None:
+    one, two = (PnPConfig.from_dict({"pamr_dilations": kind([1, 2])}) for kind in (list, tuple))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one.to_dict()["pamr_dilations"] == [1, 2]
+
+
+def test_later_fields_leave_stored_results_their_names() -> None:
+    """Hashes as they are in file names below `data/results`, from before there was PAMR."""
+    assert not {"pamr", "pamr_dilations"} & PnPConfig().to_dict().keys()
+    assert PnPConfig(pamr=3).to_dict()["pamr"] == 3
+    stored = sorted(data("results").glob("pnp-ovss_*.json"))
+    assert stored
+    for path in stored:
+        record = json.loads(path.read_text())
+        assert PnPConfig.from_dict(record["config"]).hash() == record["config_hash"]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +92,9 @@ def test_whole_number_and_float_are_one_setting() -> None:
         ({"threshold": 1.5}, "threshold must be float from 0 to 1, got 1.5"),
         ({"blur": float("nan")}, "blur must be float from 0 to 1, got nan"),
         ({"crf": 1}, "crf must be bool, got 1"),
+        ({"pamr": -1}, "pamr must be int from 0 to 1000, got -1"),
+        ({"pamr_dilations": (0,)}, r"pamr_dilations must be .*from 1 to 1000.*, got \(0,\)"),
+        ({"pamr_dilations": []}, r"pamr_dilations must be .* of length >= 1, got \[\]"),
         ({"rounds": 0}, "rounds must be int from 1 to 1000"),
         ({"max_side": 2}, "max_side must be int >= 16"),
         ({"background": []}, "unknown value of background"),
@@ -94,7 +117,7 @@ def test_config_is_frozen() -> None:
 
 @given(st.text(max_size=12))
 def test_any_unknown_key_is_refused_with_one_line(key: str) -> None:
-    if key in PnPConfig().to_dict():
+    if key in {field.name for field in dataclasses.fields(PnPConfig)}:
         return
     with pytest.raises(OvssError) as caught:
         PnPConfig.from_dict({key: 1})

@@ -15,8 +15,10 @@ from hypothesis.extra import numpy as hnp
 
 from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
+from ovsslib.pnp.pamr import pamr
 from ovsslib.pnp.refine import (
     add_background,
+    agreed,
     blur,
     decide,
     dense_crf,
@@ -227,6 +229,48 @@ def test_stages_on_request_only() -> None:
     bare = refine_maps(maps, PnPConfig(blur=0, crf=False, normalise=False)).stages
     assert bare is not None
     assert set(bare) == {"thresholded", "planes"}
+
+
+def test_pamr_stands_between_blur_and_crf() -> None:
+    maps = make_maps(3, (20, 30), stages=True)
+    config = PnPConfig(pamr=2, pamr_dilations=(1, 4))
+    stages = refine_maps(maps, config).stages
+    assert stages is not None
+    assert list(stages) == ["thresholded", "planes", "blurred", "pamr", "crf"]
+    image = torch.from_numpy(maps.image).permute(2, 0, 1) / 255
+    expected = pamr(torch.from_numpy(stages["blurred"]), image, iterations=2, dilations=(1, 4))
+    assert stages["pamr"].dtype == np.float32
+    assert np.allclose(stages["pamr"], expected.numpy(), atol=1e-6)
+    assert np.abs(stages["pamr"] - stages["blurred"]).max() > 0.01
+    assert (stages["crf"] == dense_crf(softmax(stages["pamr"]), maps.image, config)).all()
+    # In place of the CRF, and with neither blur nor background.
+    alone = refine_maps(maps, config.replace(crf=False))
+    assert (alone.planes == stages["pamr"][1:]).all()
+    assert (alone.labels == decide(stages["pamr"], background=True)).all()
+    bare = config.replace(crf=False, blur=0, normalise=False, background="never")
+    assert list(refine_maps(maps, bare).stages or ()) == ["thresholded", "planes", "pamr"]
+
+
+def test_pamr_moves_the_border_to_the_edge_of_the_picture() -> None:
+    image = np.full((40, 60, 3), 30, np.uint8)
+    image[:, 30:] = 200
+    planes = np.zeros((2, 40, 60), np.float32)
+    planes[0, :, :26], planes[1, :, 26:] = 1, 1  # four pixels short of the edge
+    before = planes.copy()
+    out = agreed(planes, image, 30, (1, 2, 8))
+    assert (planes == before).all()
+    assert (out.argmax(0)[:, :30] == 0).all()
+    assert (out.argmax(0)[:, 30:] == 1).all()
+
+
+@pytest.mark.parametrize("rule", ["always", "never"])
+def test_pamr_without_salience_and_in_large_pictures(rule: str) -> None:
+    config = PnPConfig(crf=False, pamr=2, background=rule, max_side=20)  # type: ignore[arg-type]
+    empty = Maps(np.zeros((3, 6, 6), np.float32), ("a", "b", "c"), 0.0, photo(20, 30))
+    assert (refine_maps(empty, config).labels == -1).all()
+    large = refine_maps(make_maps(3, (40, 30)), config)
+    assert large.planes.shape == (3, 20, 15)
+    assert large.labels.shape == (40, 30)
 
 
 def test_without_blur_planes_are_still_normalised() -> None:

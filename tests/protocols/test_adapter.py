@@ -128,6 +128,12 @@ def test_a_constant_plane_wins_ties() -> None:
     assert labels.tolist() == [[-1, 0, -1]]
 
 
+def test_a_pixel_that_no_name_has_is_background() -> None:
+    planes = np.float32([[[0.0, 0.2]], [[0.0, 0.1]]])
+    assert settle(planes, [1, 2], Rules(), "probability")[0].tolist() == [[-1, 0]]
+    assert settle(planes, [1, 2], Rules())[0].tolist() == [[0, 0]]
+
+
 def test_small_classes_give_their_pixels_to_the_next() -> None:
     """Class 2 has 1 of 11 object pixels, no more than a tenth: its pixel goes to its second."""
     planes = np.zeros((3, 1, 12), np.float32)

@@ -11,6 +11,7 @@ import pytest
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import result as results
+from ovsslib.methods import records
 from ovsslib.reports.measured import default_folder, load_measured
 from support.results import STORED, make_result, store
 
@@ -26,6 +27,8 @@ def test_stored_results() -> None:
         assert figure.text == f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]"
         assert (figure.images, figure.failed, figure.allowed_bad) == (record["images"], 0, 0)
         assert figure.settings == record["config_hash"]
+        assert figure.supervision == records()[record["method"]].supervision
+        assert figure.date == record["provenance"]["time"][:10]
         assert str(STORED.parent) not in figure.source
 
 
@@ -44,6 +47,13 @@ def test_bad_images_limit_and_settings_of_the_filter(tmp_path: Path) -> None:
     assert (bad.images, bad.failed, bad.allowed_bad, bad.limit) == (5, 2, 3, 7)
     assert (filtered.filter, filtered.dataset) == ("vlm (at=1, threshold=0.5)", "voc21")
     assert bad.dataset == "toy"
+
+
+def test_the_supervision_of_a_method_of_somebody_else_is_not_known(tmp_path: Path) -> None:
+    store(tmp_path, method="mine")
+    store(tmp_path, method="sam3", dataset="voc21")
+    found = {figure.system: figure.supervision for figure in load_measured([tmp_path])}
+    assert found == {"mine": "", "sam3": "masks"}
 
 
 def test_a_run_without_the_figure_and_an_undefined_one(tmp_path: Path) -> None:

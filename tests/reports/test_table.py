@@ -1,29 +1,20 @@
-"""The table: blocks that never mix, every run shown; data, Markdown and HTML read back."""
+"""The table: blocks that never mix, every run shown, rows by supervision; data read back."""
 
 from __future__ import annotations
 
 import io
 import math
-import re
 
 import pandas as pd
 import pytest
 
 from ovsslib.errors import OvssError
+from ovsslib.methods import SUPERVISION
 from ovsslib.reports.measured import load_measured
+from ovsslib.reports.places import places
 from ovsslib.reports.published import load_published
-from ovsslib.reports.table import (
-    Table,
-    build,
-    frame,
-    html,
-    letter,
-    markdown,
-    remark,
-    select,
-)
-from support.html_page import Page
-from support.results import STORED, figure, stored
+from ovsslib.reports.table import build, cells, frame, remark, select
+from support.results import STORED, figure
 
 
 def test_blocks_never_mix() -> None:
@@ -42,6 +33,42 @@ def test_every_figure_is_in_exactly_one_cell_unchanged() -> None:
     table = build(figures)
     shown = [f for block in table.blocks for row in block.rows for f in row.cells.values()]
     assert sorted(map(id, shown)) == sorted(map(id, figures))
+
+
+def test_rows_are_ordered_by_supervision_and_filter() -> None:
+    table = build(load_measured([STORED]) + load_published())
+    known = [*SUPERVISION]
+    for block in table.blocks:
+        found = [(f.supervision, f.filter) for row in block.rows for f in row.figures]
+        ranks = [(known.index(name), filter_ != "all", filter_) for name, filter_ in found]
+        assert ranks == sorted(ranks)
+    # within, the order in which they came
+    names = ["b", "a", "c"]
+    (block,) = build([figure(system=name, settings=name) for name in names]).blocks
+    assert [row.heads[0] for row in block.rows] == names
+    # what is not known stands last
+    (block,) = build([figure(supervision="", system="x"), figure(supervision="masks")]).blocks
+    assert [row.heads[0] for row in block.rows] == ["pnp-ovss", "x"]
+
+
+def test_every_figure_has_its_own_place() -> None:
+    figures = load_measured([STORED]) + load_published()
+    table = build(figures)
+    wanted = {id(f): place for f, place in zip(figures, places(figures), strict=True)}
+    for block in table.blocks:
+        for row in block.rows:
+            assert {title: wanted[id(f)] for title, f in row.cells.items() if wanted[id(f)]} == (
+                row.places
+            )
+            assert [row.cells[t] for t in block.columns if t in row.cells] == cells(block, row)
+
+
+def test_a_source_has_its_version_and_date() -> None:
+    one = figure("published", source="a paper", version="v2", date="2024-06")
+    other = figure("published", source="a paper", version="v1", date="2024-03")
+    table = build([one, other, figure()])
+    assert table.sources == ("a.json", "a paper; v2; 2024-06", "a paper; v1; 2024-03")
+    assert [len(block.rows) for block in table.blocks] == [1, 2]
 
 
 def test_two_runs_of_one_kind_are_two_rows_with_their_settings() -> None:
@@ -139,92 +166,11 @@ def test_figures_as_data() -> None:
     assert math.isnan(frame([figure(value=math.nan)])["value"][0])
 
 
-def everything() -> Table:
-    return build(*select(load_measured([STORED]) + load_published()))
-
-
-def markdown_tables(text: str) -> list[list[list[str]]]:
-    blocks = re.findall(r"(?:^\|.*\n)+", text, re.M)
-    return [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks]
-
-
-def test_letters() -> None:
-    letters = [letter(n) for n in range(800)]
-    assert letters[:2] + letters[25:28] == ["a", "b", "z", "aa", "ab"]
-    assert len(set(letters)) == 800
-
-
-def test_markdown_of_everything() -> None:
-    text = markdown(everything())
-    measured, published = markdown_tables(text)
-    for rows in (measured, published):
-        assert len({len(row) for row in rows}) == 1
-    assert "## Measured with this library: mIoU" in text
-    assert "## Published figures: mIoU" in text
-    assert f"{stored('miou')} (" in text
-    assert "- (a) 200 images\n" in text
-    assert "micro" not in "".join(map("".join, published))
-    row = next(r for r in published if r[0].strip() == "PnP-OVSS" and "336" in r[2])
-    assert row[3].strip() == "pnp"
-    assert row[5].strip().startswith("51.3")
-    number = row[-1].strip().strip("\\[]")
-    assert re.search(rf"^{number}\. poster of PnP-OVSS, Table 3$", text, re.M)
-    assert text.endswith("published (--unverified shows them).\n")
-
-
-def test_markdown_keeps_signs_and_lines() -> None:
-    text = markdown(build([figure("published", system="a|b*\n_c", note="x | y")]))
-    (rows,) = markdown_tables(text)
-    assert rows[-1][0] == r" a\|b\* \_c "
-    assert r"- (a) x \| y" in text
-    assert "Measured with this library: nothing that matches." in text
-
-
-def test_what_is_not_checked_is_marked() -> None:
-    text = markdown(build([figure("published", note="unverified: remembered")]))
-    assert "| 50.0 ? (a) |" in text
-
-
-def test_html_of_everything() -> None:
-    text = html(everything())
-    page = Page(text)
-    assert page.captions == ["Measured with this library: mIoU", "Published figures: mIoU"]
-    for rows in page.tables:
-        assert len({len(row) for row in rows}) == 1
-    scopes = [attrs.get("scope") for tag, attrs in page.tags if tag == "th"]
-    assert set(scopes) == {"col", "row"}
-    assert scopes.count("row") == sum(len(rows) - 1 for rows in page.tables)
-    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
-    assert links
-    assert {link.removeprefix("#") for link in links} <= set(ids)
-    # by itself: no other file, no script
-    assert {"script", "link", "img"} & {tag for tag, _ in page.tags} == set()
-    assert ("html", {"lang": "en"}) in page.tags
-    assert sum(tag == "title" for tag, _ in page.tags) == 1
-
-
-def test_html_and_markdown_say_the_same() -> None:
-    table = everything()
-
-    def plain(rows: list[list[str]], signs: str) -> list[list[str]]:
-        return [[re.sub(signs, "", cell) for cell in row] for row in rows]
-
-    ours = [
-        plain(rows[:1] + rows[2:], r"[\\()\[\]\s]") for rows in markdown_tables(markdown(table))
-    ]
-    theirs = [plain(rows, r"[()\[\]\s]") for rows in Page(html(table)).tables]
-    assert ours == theirs
-
-
-def test_html_escapes_and_a_piece_of_a_page() -> None:
-    table = build([figure(system="<b>&", source="<i>", note="1 < 2")], left_out=2)
-    text = html(table, whole=False)
-    assert text.startswith("<p>")
-    assert "&lt;b&gt;&amp;" in text
-    assert "<i>" not in text
-    page = Page(text)
-    assert page.tables[0][1][0] == "<b>&"
-    assert "html" not in {tag for tag, _ in page.tags}
-    assert "2 published" in text
+def test_data_have_places_and_no_other_columns_than_documented() -> None:
+    table = frame([figure(value=40.0), figure(), figure(dataset="ade20k")])
+    assert table["place"].tolist()[:2] == [2, 1]
+    assert table["among"].tolist()[:2] == [2, 2]
+    assert table[["place", "among"]].iloc[2].isna().all()
+    assert {"supervision", "tier", "version", "date"} <= {*table.columns}
+    assert "text" not in table.columns
+    assert len(frame([])) == 0

@@ -74,6 +74,7 @@ def figure(kind: str = "measured", **change: object) -> Figure:
         "kind": kind,
         "system": "pnp-ovss",
         "training": "",
+        "supervision": "image-text",
         "model": "micro-blip",
         "protocol": "pnp-fixed",
         "filter": "oracle",

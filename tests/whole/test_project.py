@@ -93,6 +93,8 @@ TESTED_WITH = {
     "miniature/training/patches.py": "miniature/test_training_heldout.py",
     "miniature/training/recipe.py": "miniature/test_training_loop.py",
     "miniature/training/rows.py": "miniature/test_training_bridgetower.py",
+    "peers/hub_clip.py": "peers/test_tower.py",
+    "peers/parts.py": "peers/test_tower.py",
     "vlm/inputs.py": "vlm/test_matcher.py",
     "vlm/lavis/tokenizer.py": "vlm/test_lavis_checkpoint.py",
     "vlm/protocol.py": "vlm/test_matcher.py",

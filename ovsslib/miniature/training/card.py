@@ -16,6 +16,7 @@ WHAT = {
     "micro-blip --recipe blip": "BLIP for image-text retrieval (`transformers`), small",
     "micro-bridgetower": "BridgeTower for image-text retrieval (`transformers`), small",
     "micro-clip": "CLIP ViT (`open_clip`), small",
+    "micro-dino": "DINO ViT (`timm`), small",
 }
 
 
@@ -85,16 +86,14 @@ def _card(name: str, training: dict[str, Any]) -> str:
     size = training["recipe"]["size"]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in size.items()]
     architecture = ", ".join(parts)
+    supervised, explained = (_of_images if name == "micro-dino" else _of_captions)(recipe)
     return f"""# {name.split(maxsplit=1)[0]}
 
 {WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
 
 ## Data
 {recipe["pictures"]:,} drawn Diorama images (one in {recipe.get("close_ups", 2)} a close-up of
-one thing) with eight captions each. Supervision: captions alone. No mask, no box, no image-level
-class list; a word swapped into a false caption is one that none of the image's own captions
-names (the list of class names says which words can be swapped). Six (colour, thing) pairs occur in
-no true caption of training{", nor in a false one" if recipe.get("known_colours") else ""}.
+one thing){supervised}
 
 ## Recipe
 `ovss train {name} {options}`
@@ -107,13 +106,37 @@ The learning curve is in `training.json`.
 |---|---|
 {figures}
 
-On {recipe["heldout"]:,} new scenes of several things, and (novel) on as many in each of which
-a thing has a colour that training never shows it in; "mixed" figures, watched in earlier runs, are
-on new scenes some of which hold such a thing. Match accuracy: a true caption and one with a
-single class name swapped, judged by the sign of the match logit minus the no-match logit. Pairs
-ranked: the true one scores higher. Image and caption at 1: retrieval among 50 images and their
-longest captions (chance 0.02).
+{explained}
 
 ## Use
 For tests, tutorials and regression figures on Diorama. It knows nothing about real photographs.
 """
+
+
+def _of_captions(recipe: dict[str, Any]) -> tuple[str, str]:
+    """What a model of images and captions was supervised with, and what its figures mean."""
+    false = ", nor in a false one" if recipe.get("known_colours") else ""
+    return (
+        f""" with eight captions each. Supervision: captions alone. No mask, no box, no image-level
+class list; a word swapped into a false caption is one that none of the image's own captions
+names (the list of class names says which words can be swapped). Six (colour, thing) pairs occur in
+no true caption of training{false}.""",
+        f"""On {recipe["heldout"]:,} new scenes of several things, and (novel) on as many in each of
+which a thing has a colour that training never shows it in; "mixed" figures, watched in earlier
+runs, are on new scenes some of which hold such a thing. Match accuracy: a true caption and one
+with a single class name swapped, judged by the sign of the match logit minus the no-match logit.
+Pairs ranked: the true one scores higher. Image and caption at 1: retrieval among 50 images and
+their longest captions (chance 0.02).""",
+    )
+
+
+def _of_images(recipe: dict[str, Any]) -> tuple[str, str]:
+    """The same for a model of images alone."""
+    return (
+        ". Supervision: none. No caption, no mask, no box, no class.",
+        f"""On {recipe["heldout"]:,} new scenes of several things. Loss: cross-entropy of the
+teacher's output for a crop and the student's for another, in nats; entropy: of the teacher's
+outputs; used: how many prototypes its outputs use, as a share. Crop at 1: images one crop of which
+finds the other among those of all images. Mirror at 1: patches that find themselves among all of
+the mirrored image.""",
+    )

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 # A matrix of a transformer block, as transformers ("layers.0.", "layer.0.", BridgeTower's
-# "cross_modal_text_layers.0.") and open_clip name it.
-_BLOCK = re.compile(r"(\b|_)(layers?|resblocks)\.\d+\.")
+# "cross_modal_text_layers.0."), open_clip ("resblocks.0.") and timm ("blocks.0.") name it.
+_BLOCK = re.compile(r"(\b|_)(layers?|resblocks|blocks)\.\d+\.")
 # Coefficients of the quintic iteration, from Muon's authors.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
