@@ -60,9 +60,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "micro-dino": {
         "steps": 5000,
         "batch": 64,
-        "rate": 5e-4,
-        "matrix_rate": 0.004,
-        "warmup": 0.1,
+        "rate": 1e-3,
+        "matrix_rate": 0.008,
+        "warmup": 0.05,
         "dtype": "bfloat16",
     },
 }

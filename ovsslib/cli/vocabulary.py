@@ -76,7 +76,8 @@ def vocabulary(
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.evaluate.spec import Execution, RunSpec
-        from ovsslib.evaluate.stress import Stress, measure
+        from ovsslib.evaluate.stress import measure
+        from ovsslib.evaluate.stress_cases import Stress
         from ovsslib.methods import default_model
 
         default = Stress()

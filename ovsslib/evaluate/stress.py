@@ -17,9 +17,8 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,29 +29,19 @@ from ovsslib.evaluate.fingerprint import model_digest
 from ovsslib.evaluate.oracles import ROWS, tallies
 from ovsslib.evaluate.run import compute_place, load_models, model_label, open_task
 from ovsslib.evaluate.spec import SERIAL, Execution, Log, RunSpec
-from ovsslib.evaluate.stress_figures import Case, Measured, figures, read_counts, write_counts
+from ovsslib.evaluate.stress_cases import PLAIN, Case, Stress, plain_names, vocabularies
+from ovsslib.evaluate.stress_figures import Measured, figures, read_counts, write_counts
 from ovsslib.evaluate.task import Sample, Task, batches
-from ovsslib.io.class_names import protocol_names
 from ovsslib.io.files import check_folder, write_atomic
 from ovsslib.io.json import digest, dumps
 from ovsslib.io.provenance import provenance
-from ovsslib.lookup import Count, Range, Seed, check_fields, check_names
 from ovsslib.metrics.counts import Counts, confusion_matrix, counts_from_confusion
 from ovsslib.peers.kept import features_kept
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.refine import refine_maps
 from ovsslib.protocols.adapter import windowed
-from ovsslib.protocols.perturb import (
-    BY_COUNT,
-    BY_SHARE,
-    Names,
-    Words,
-    available,
-    perturbed,
-    read_words,
-    shipped_words,
-)
+from ovsslib.protocols.perturb import Words, read_words, shipped_words
 from ovsslib.protocols.vocabulary import Vocabulary
 from ovsslib.protocols.windows import window_maps
 
@@ -60,98 +49,8 @@ if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
     from ovsslib.protocols.protocol import Protocol
 
-PLAIN = "plain"
-"""The data set's own names, which all else is compared with."""
-SOURCE = "source"
-"""The names that the protocol brings, where it brings any."""
 Found = dict[str, Counts]
 """Setting -> counts per image."""
-
-
-@dataclass(frozen=True)
-class Stress:
-    """Which vocabularies to make.
-
-    Attributes:
-        conditions: Of `ovsslib.protocols.perturb`, and `"source"`; none for all that there are.
-        shares: Of the classes, for conditions that rename; above 0.
-        counts: Numbers of distractors.
-        draws: Vocabularies for each condition and amount.
-        seed: Of all draws.
-
-    Raises:
-        OvssError: A value is of another type or out of range.
-    """
-
-    conditions: tuple[str, ...] = ()
-    shares: Annotated[tuple[Annotated[float, Range(0, 1, above=True)], ...], Range(1)] = (
-        0.25,
-        0.5,
-        1.0,
-    )
-    counts: Annotated[tuple[Count, ...], Range(1)] = (10, 50, 200)
-    draws: Count = 5
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        """Check types and ranges."""
-        check_fields(self)
-
-    def cases(self, condition: str) -> list[Case]:
-        """The vocabularies of one condition."""
-        if condition not in (*BY_SHARE, *BY_COUNT):
-            return [Case(condition)]
-        amounts = sorted(set(self.shares if condition in BY_SHARE else self.counts))
-        return [Case(condition, amount, k) for amount in amounts for k in range(self.draws)]
-
-
-def plain_names(dataset: Dataset, protocol: Protocol) -> Names:
-    """The data set's own names, of classes that the protocol calls otherwise.
-
-    Where the protocol brings names of background, background gets that one word.
-    """
-    brought = {} if protocol.names is None else protocol_names(protocol.names)
-    changed = [
-        name
-        for name in dataset.classes
-        if name in brought or (" " in name and not protocol.name_spaces)
-    ]
-    return {name: [name] for name in (*changed, *(brought.keys() & {"background"}))}
-
-
-def vocabularies(
-    stress: Stress, task: Task, words: Words
-) -> dict[str, dict[Case, Vocabulary | None]]:
-    """All vocabularies, by condition, plain names first.
-
-    Args:
-        stress: Which.
-        task: Its data set and protocol.
-        words: Other words.
-
-    Returns:
-        Condition -> case -> vocabulary, None for the protocol's own names.
-
-    Raises:
-        OvssError: A condition is unknown, or lacks its words.
-    """
-    data = task.dataset
-    plain = plain_names(data, task.protocol)
-    known = [*([SOURCE] if plain else []), *available(words)]
-    check_names(f"condition for {data.name}", stress.conditions, known)
-    groups: dict[str, dict[Case, Vocabulary | None]] = {}
-    for condition in (PLAIN, *(stress.conditions or known)):
-        groups[condition] = {}
-        for case in stress.cases(condition):
-            if condition in (PLAIN, SOURCE):
-                names: Names = {}
-            else:
-                how = {"seed": stress.seed, "draw": case.draw or 0}
-                names = perturbed(condition, case.amount or 0, data.classes, words, **how)
-            made = Vocabulary.from_dict(condition, plain | names)
-            made.check(data)
-            groups[condition][case] = None if condition == SOURCE else made
-    return groups
 
 
 def count(protocol: Protocol, labels: np.ndarray, sample: Sample, n: int) -> Counts:
@@ -197,12 +96,20 @@ def answers(
     """
     images, names = [each.image for each in batch], [each.classes for each in batch]
     if isinstance(segmenter.config, PnPConfig):
-        config = segmenter.config.replace(background=protocol.background(dataset))
+        config = _config(segmenter, protocol, dataset)
         model = PnPOVSS(segmenter.matcher, config)
         maps = window_maps(model, images, names, protocol.window)
         return [refine_maps(each, config).labels for each in maps]
     found = windowed(segmenter, protocol, dataset).segment_batch(images, names)
     return [each.labels for each in found]
+
+
+def _config(segmenter: Any, protocol: Protocol, dataset: Dataset) -> Any:
+    """The settings that a method runs with: PnP-OVSS follows the protocol's background rule."""
+    config = segmenter.config
+    if isinstance(config, PnPConfig):
+        return config.replace(background=protocol.background(dataset))
+    return config
 
 
 def run(
@@ -306,7 +213,7 @@ def measure(
     lists = read_words(own) if own else Words()
     groups = vocabularies(stress, task, lists)
     (model,) = load_models({"": spec}, execution).values()
-    matcher = getattr(model, "matcher", None)
+    matcher, config = getattr(model, "matcher", None), _config(model, task.protocol, task.dataset)
     key: dict[str, Any] = {
         "method": model.name,
         "vlm": model_label(matcher),
@@ -347,7 +254,8 @@ def measure(
         **key,
         **({"filter_settings": task.class_filter.described} if task.class_filter.described else {}),
         "protocol": task.protocol.to_dict(),
-        "config": model.config.to_dict(),
+        "config": config.to_dict(),
+        "config_hash": config.hash(),
         "batch": execution.batch,
         "stress": dataclasses.asdict(stress) | {"conditions": list(groups)},
         "words": {"name": own.name, "hash": digest(dataclasses.asdict(lists), 10)} if own else None,

@@ -16,6 +16,7 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.oracles import background_interval, background_share
+from ovsslib.evaluate.stress_cases import Case
 from ovsslib.io.files import write_atomic
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
@@ -25,29 +26,8 @@ from ovsslib.protocols.perturb import BY_COUNT, BY_SHARE
 
 RULES: tuple[Absent, ...] = get_args(Absent)
 """What a class without ground truth scores: every figure is given for both."""
-UNIT = 100
+UNIT = 10
 """Slopes of distractors are per so many."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One vocabulary of a condition; amount and draw are None where it has none."""
-
-    condition: str
-    amount: float | None = None
-    draw: int | None = None
-
-    @property
-    def name(self) -> str:
-        """How files call it.
-
-        Example:
-            >>> Case("near", 50, 2).name, Case("plain").name
-            ('near 50 #2', 'plain')
-        """
-        if self.draw is None:
-            return self.condition
-        return f"{self.condition} {self.amount:g} #{self.draw}"
 
 
 @dataclass(frozen=True)

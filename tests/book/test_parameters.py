@@ -50,7 +50,7 @@ def test_each_range_refuses_nonsense(name: str) -> None:
 def test_each_check_names_its_parameter(names: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     wrong: Any = str(tmp_path / "file" / "below")
-    wrong = {"config": {"nope": 1}, "ablation": [wrong]}.get(names, wrong)
+    wrong = {"config": {"nope": 1}, "ablation": [wrong], "methods": [wrong]}.get(names, wrong)
     with pytest.raises(OvssError, match=f"^parameter {names}: ") as error:
         check({"dataset": "diorama", names.split(",", maxsplit=1)[0]: wrong})
     assert "\n" not in str(error.value)

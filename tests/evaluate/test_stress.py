@@ -16,13 +16,14 @@ from ovsslib.evaluate import comparison, stress
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.oracles import ROWS
 from ovsslib.evaluate.spec import Execution, RunSpec
-from ovsslib.evaluate.stress import Stress, count, measure, plain_names, run, vocabularies
+from ovsslib.evaluate.stress import count, measure, run
+from ovsslib.evaluate.stress_cases import Stress, vocabularies
 from ovsslib.evaluate.stress_figures import read_counts
 from ovsslib.evaluate.task import Sample, Task, make_task
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
 from ovsslib.paths import data
 from ovsslib.peers.maskclip import MaskClip
-from ovsslib.protocols.perturb import Words, available, read_words, shipped_words
+from ovsslib.protocols.perturb import read_words, shipped_words
 from ovsslib.protocols.protocol import get_protocol
 from ovsslib.protocols.vocabulary import Vocabulary
 from support.helpers import make_tiny_blip, write_voc
@@ -90,7 +91,9 @@ def test_pnp_ovss_follows_the_protocol(tmp_path: Path) -> None:
         for name, record in (("plain", {}), ("other", {"car": ["auto"], "distractors": ["spoon"]})):
             vocabulary = {"name": "own", "names": record}
             task = task_for(data, protocol=protocol, vocabulary=vocabulary)
-            assert same(found[name], benchmark.run(model, task, HOW).counts, len(data.classes) + 1)
+            alone = benchmark.run(model, task, HOW)
+            assert same(found[name], alone.counts, len(data.classes) + 1)
+            assert stress._config(model, task.protocol, data).hash() == alone.config_hash
 
 
 def test_features_are_computed_once_and_vocabularies_alike_run_once(
@@ -140,39 +143,6 @@ def test_void_that_is_background_counts_so() -> None:
     found = count(protocol, np.array([[0, 0]]), Sample("x", None, truth, (1,), ("cat",)), 1)
     assert found.truth.tolist() == [[1, 1]]
     assert found.predicted.tolist() == [[0, 2]]
-
-
-def test_plain_names_are_the_data_set_s() -> None:
-    data = load_dataset("diorama")
-    assert plain_names(data, get_protocol("pnp-fixed")) == {}
-    sclip = dataclasses.replace(get_protocol("sclip"), names="sclip-voc", name_spaces=False)
-    voc = dataclasses.replace(task_for(data), protocol=sclip)
-    plain = plain_names(data, sclip)
-    assert plain["background"] == ["background"]
-    assert plain["traffic light"] == ["traffic light"]
-    assert "bird" not in plain
-    assert "person" not in plain
-    groups = vocabularies(Stress(("source",)), voc, Words())
-    assert list(groups) == ["plain", "source"]
-    assert list(groups["source"].values()) == [None]
-    # Names without spaces are names of the protocol's own, too.
-    tcl = dataclasses.replace(get_protocol("tcl"), name_spaces=False)
-    groups = vocabularies(Stress(("source",)), dataclasses.replace(voc, protocol=tcl), Words())
-    assert [dict(made.names).keys() for made in groups["plain"].values()] == [
-        {name for name in data.classes if " " in name}
-    ]
-
-
-def test_all_conditions_that_the_words_allow_are_made() -> None:
-    task = task_for(load_dataset("diorama", None, "tune"))
-    groups = vocabularies(Stress(draws=3, seed=4), task, WORDS)
-    assert tuple(groups) == ("plain", *available(WORDS))
-    assert {name: len(group) for name, group in groups.items()} == {
-        "plain": 1, **dict.fromkeys(available(WORDS), 9), "clutter": 1, "engineered": 1
-    }  # fmt: skip
-    assert groups == vocabularies(Stress(draws=3, seed=4), task, WORDS)
-    assert groups != vocabularies(Stress(draws=3, seed=5), task, WORDS)
-    assert tuple(vocabularies(Stress(), task, Words())) == ("plain", "plural", "misspelling")
 
 
 def test_the_file_holds_figures_of_its_counts(stored: Path) -> None:
@@ -265,9 +235,6 @@ def test_what_is_refused(tmp_path: Path) -> None:
         measure(dataclasses.replace(SPEC, vocabulary={"name": "x"}), SMALL, tmp_path, HOW)
     with pytest.raises(OvssError, match="holds no lists of words"):
         measure(SPEC, SMALL, tmp_path, HOW, words=tmp_path)
-    for field, value in (("shares", (0.0,)), ("counts", ()), ("draws", 0), ("seed", -1)):
-        with pytest.raises(OvssError, match=f"{field} must be"):
-            Stress(**{field: value})
 
 
 def test_shipped_results_are_of_the_shipped_models() -> None:

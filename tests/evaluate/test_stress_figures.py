@@ -10,9 +10,9 @@ import pytest
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.oracles import background_share
+from ovsslib.evaluate.stress_cases import Case
 from ovsslib.evaluate.stress_figures import (
     RULES,
-    Case,
     Measured,
     figures,
     read_counts,
@@ -110,15 +110,15 @@ def test_intervals_over_images_resample_all_draws_alike() -> None:
     assert (curve["count"]["low"], curve["count"]["high"]) == pytest.approx(tuple(expected))
 
 
-def test_slopes_are_per_hundred_distractors_and_per_all_names() -> None:
+def test_slopes_are_per_ten_distractors_and_per_all_names() -> None:
     slopes = {row["condition"]: row for row in FOUND["slopes"]}
-    assert {name: row["per"] for name, row in slopes.items()} == {"near": 100, "plural": 1}
+    assert {name: row["per"] for name, row in slopes.items()} == {"near": 10, "plural": 1}
     base = FOUND["runs"]["plain"]["drop"]["value"]
     top = bottom = 0.0
     for amount in (2, 4):
         values = [FOUND["runs"][f"near {amount} #{k}"]["drop"]["value"] for k in (0, 1)]
-        top += amount / 100 * (np.mean(values) - base)
-        bottom += (amount / 100) ** 2
+        top += amount / 10 * (np.mean(values) - base)
+        bottom += (amount / 10) ** 2
     assert slopes["near"]["drop"]["value"] == pytest.approx(top / bottom)
     assert slopes["near"]["drop"]["low"] < top / bottom < slopes["near"]["drop"]["high"]
 

@@ -53,10 +53,10 @@ def test_the_loss_is_that_of_every_two_crops(late: bool) -> None:
     centre, other_centre = trainer.centres[[int(late), int(not late)]].clone()
     large, small = torch.randn(4, 3, 48, 48), torch.randn(6, 3, 16, 16)  # 2 images
     with torch.no_grad():
-        found = trainer(large, small, 0.05, late=late)
+        found = trainer(large, small, late=late)
         outputs = trainer.teacher(large, late=late).double()
         student = [row for part in (large, small) for row in trainer.student(part, late=late)]
-    targets = [softmax(((row - centre) / 0.05).tolist()) for row in outputs]
+    targets = [softmax(((row - centre) / 0.04).tolist()) for row in outputs]
     total, pairs = 0.0, 0
     for number, target in enumerate(targets):
         for other, row in enumerate(student):
@@ -71,11 +71,11 @@ def test_the_loss_is_that_of_every_two_crops(late: bool) -> None:
     mean = np.mean(targets, axis=0)
     used = math.exp(-sum(p * math.log(p) for p in mean)) / 24
     assert float(found["used"]) == pytest.approx(used, abs=1e-4)
-    moved = 0.9 * centre + 0.1 * outputs.mean(0)
+    moved = (centre + outputs.mean(0)) / 2
     assert torch.allclose(trainer.centres[int(late)], moved.float(), atol=1e-6)
     assert torch.equal(trainer.centres[int(not late)], other_centre)
     trainer.eval()
-    trainer(large, small, 0.05, late=late)
+    trainer(large, small, late=late)
     assert torch.allclose(trainer.centres[int(late)], moved.float(), atol=1e-6)
 
 
@@ -104,11 +104,11 @@ def test_the_teacher_follows_and_learns_nothing_itself() -> None:
     trainer.follow(0.75)
     for name, weight in trainer.teacher.state_dict().items():
         assert torch.allclose(weight, before[name] + 0.25, atol=1e-5), name
-    trainer(torch.randn(2, 3, 32, 32), torch.randn(1, 3, 16, 16), 0.05)["dino"].backward()
+    trainer(torch.randn(2, 3, 32, 32), torch.randn(1, 3, 16, 16))["dino"].backward()
     assert all(weight.grad is None for weight in trainer.teacher.parameters())
     assert all(weight.grad is not None for weight in trainer.student.parameters())
     trainer.zero_grad()
-    still = trainer(torch.randn(2, 3, 32, 32), torch.randn(1, 3, 16, 16), 0.05, still=True)
+    still = trainer(torch.randn(2, 3, 32, 32), torch.randn(1, 3, 16, 16), still=True)
     still["dino"].backward()
     assert trainer.student.prototypes.grad is None
 

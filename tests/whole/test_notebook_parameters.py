@@ -27,7 +27,7 @@ WRONG: dict[str, list[Any]] = {
     "method": ["no-such", ""],
     "methods": [[], ["no-such"], "maskclip", [3]],
     "clip": ["no-such", "empty", "nowhere/model", 3],
-    "words": [*FOLDERS, "empty"],
+    "words_folder": [*FOLDERS, "empty"],
     "dtype": ["float8", 16],
     "device": ["no-such", "cuda:99", 0],
     "dataset": ["vok", "", 3],
