@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovsslib.lookup import Count, Share
-from ovsslib.peers.hub import builder
 from ovsslib.peers.hub_tower import HubTower
+from ovsslib.peers.method import builder
 from ovsslib.peers.prompted import Prompted, PromptedConfig
 
 if TYPE_CHECKING:

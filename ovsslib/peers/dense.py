@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,12 +21,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ovsslib.errors import OvssError
 from ovsslib.io.images import open_image
-from ovsslib.io.json import digest
-from ovsslib.lookup import Count, check_fields, check_names, kinds_of
+from ovsslib.lookup import Count
+from ovsslib.peers.method import Settings
+from ovsslib.peers.method import builder as method_builder
 from ovsslib.peers.tower import Tower
-from ovsslib.pnp.config import LATER, Distances, Rounds, fields_of
+from ovsslib.pnp.config import LATER, Distances, Rounds
 from ovsslib.pnp.prompt import check_classes
 from ovsslib.pnp.refine import agreed, peak_scores
 from ovsslib.pnp.resample import upsample
@@ -44,12 +43,12 @@ if TYPE_CHECKING:
     from ovsslib.protocols.protocol import Protocol
     from ovsslib.types import ImageLike
 
-MICRO = ("micro-clip",)
-"""Models that know one size of images only."""
+SMALL = 224
+"""Models that were trained on images with a smaller side see windows at their own size, too."""
 
 
 @dataclass(frozen=True)
-class DenseConfig:
+class DenseConfig(Settings):
     """Settings of every method that compares patches of a CLIP with names.
 
     Attributes:
@@ -57,14 +56,15 @@ class DenseConfig:
         templates: A set of sentences, see `ovsslib.protocols.templates`; None for the prompt. A
             protocol that names one sets it.
         image_size: Side S in pixels that images, or a protocol's windows, are brought to; None for
-            the windows' own side, and for whole images the model's. micro-clip sees windows, too,
-            at its own side.
+            the windows' own side, and for whole images the model's. A model that was trained on
+            images with a side below `SMALL`, such as micro-clip, sees windows, too, at its own.
         pamr: Iterations of pixel-adaptive mask refinement (`ovsslib.pnp.pamr`), 0 for none. It
             works on scores at the image's size. Where a protocol cuts windows, each window's are
             refined and the windows averaged afterwards; NACLIP's code averages first.
         pamr_dilations: Distances in pixels of the neighbours that it looks at.
     """
 
+    later: ClassVar[tuple[str, ...]] = ("templates", "image_size", *LATER)
     prompt: str = "a picture of a"
     templates: str | None = None
     image_size: Count | None = None
@@ -73,18 +73,10 @@ class DenseConfig:
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
-        check_fields(self)
+        super().__post_init__()
         object.__setattr__(self, "pamr_dilations", tuple(self.pamr_dilations))
         if self.templates is not None:
             templates(self.templates)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values; those that came after stored results, if changed."""
-        return fields_of(self, ("templates", "image_size", *LATER))
-
-    def hash(self) -> str:
-        """Ten hexadecimal characters that change when any field does."""
-        return digest(self.to_dict(), 10)
 
 
 class DenseClip:
@@ -140,7 +132,8 @@ class DenseClip:
         changes: dict[str, Any] = {}
         if protocol.templates and self.config.templates is None:
             changes["templates"] = protocol.templates
-        if protocol.window and self.config.image_size is None and self.matcher.name not in MICRO:
+        large = self.matcher.own_side >= SMALL
+        if protocol.window and self.config.image_size is None and large:
             changes["image_size"] = protocol.window.crop
         other = copy.copy(self)
         other.config = dataclasses.replace(self.config, **changes)
@@ -228,33 +221,6 @@ def decided(
     return Segmentation(labels, full, tuple(classes), 1.0, peaks, np.asarray(image))
 
 
-def builder(method: type[DenseClip]) -> Callable[..., DenseClip]:
-    """What `ovsslib.load` calls for a method.
-
-    Args:
-        method: Its class.
-
-    Returns:
-        A function of `vlm` (a name, see `Tower`, or one that is loaded), `preset` (there is none),
-        `device`, `dtype`, `download`, and of the fields of the method's settings.
-    """
-
-    def build(
-        vlm: str | os.PathLike[str] | Tower = "micro-clip",
-        preset: str | None = None,
-        device: Any = None,
-        dtype: str | None = None,
-        *,
-        download: bool = False,
-        **overrides: Any,
-    ) -> DenseClip:
-        if preset is not None:
-            raise OvssError(f"{method.name} has no presets; leave the preset out")
-        owner: Any = method.settings
-        check_names("setting", overrides, kinds_of(owner))
-        config = method.settings(**overrides)
-        if isinstance(vlm, Tower):
-            return method(vlm, config)
-        return method(Tower(os.fspath(vlm), device, dtype, download=download), config)
-
-    return build
+def builder(method: type[DenseClip]) -> Callable[..., Any]:
+    """What `ovsslib.load` calls for a method on a `Tower`, see `ovsslib.peers.method.builder`."""
+    return method_builder(method, Tower)

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 
 from ovsslib.lookup import Count, Share
 from ovsslib.peers.dense import DenseClip, DenseConfig
-from ovsslib.peers.hub import builder
 from ovsslib.peers.hub_tower import HubTower
+from ovsslib.peers.method import builder
 from ovsslib.pnp.refine import peak_scores
 from ovsslib.protocols.adapter import PROBABILITIES
 

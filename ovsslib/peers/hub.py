@@ -6,40 +6,19 @@ says which classes of transformers it knows.
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from ovsslib.errors import OvssError
-from ovsslib.io.json import digest
-from ovsslib.lookup import check_fields, check_names, kinds_of, unknown
-from ovsslib.methods import default_model
+from ovsslib.lookup import unknown
 from ovsslib.peers.hub_names import find
 from ovsslib.vlm import DTYPES, open_device
 from ovsslib.vlm.finite import check_weights
 from ovsslib.vlm.sizes import read_config
 from ovsslib.vlm.state import own_state
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Base of settings that share nothing with CLIP's."""
-
-    def __post_init__(self) -> None:
-        """Check types and ranges."""
-        check_fields(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON values."""
-        return dataclasses.asdict(self)
-
-    def hash(self) -> str:
-        """Ten hexadecimal characters that change when any field does."""
-        return digest(self.to_dict(), 10)
 
 
 class Hub:
@@ -124,39 +103,3 @@ class Hub:
             ) from error
         check_weights(model, str(place))
         return model.to(self.device).eval().requires_grad_(requires_grad=False), processor
-
-
-def builder(method: Any, matcher: type[Any]) -> Callable[..., Any]:
-    """What `ovsslib.load` calls for a method.
-
-    Args:
-        method: Its class, with `name` and `settings`, made of a model and settings.
-        matcher: The model's class, made of a name, a device, a number type and `download`.
-
-    Returns:
-        A function of `vlm` (a name, or a model that is loaded; None for the method's own, see
-        `ovsslib.methods.DEFAULTS`), `preset` (there is none), `device`, `dtype`, `download`, and of
-        the fields of the method's settings.
-    """
-
-    def build(
-        vlm: Any = None,
-        preset: str | None = None,
-        device: Any = None,
-        dtype: str | None = None,
-        *,
-        download: bool = False,
-        **overrides: Any,
-    ) -> Any:
-        if preset is not None:
-            raise OvssError(f"{method.name} has no presets; leave the preset out")
-        check_names("setting", overrides, kinds_of(method.settings))
-        config = method.settings(**overrides)
-        model = default_model(method.name) if vlm is None else vlm
-        if isinstance(model, str | os.PathLike):
-            model = matcher(os.fspath(model), device, dtype, download=download)
-        elif not isinstance(model, matcher):
-            raise OvssError(f"vlm must be a name, a folder or a loaded model, got {model!r:.80}")
-        return method(model, config)
-
-    return build

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 
 from ovsslib.errors import OvssError
 from ovsslib.filters.clip import open_clip_folder
 from ovsslib.io.download import hub_folder
 from ovsslib.io.files import read_text
+from ovsslib.peers.hub_tower import HubTower
 from ovsslib.peers.parts import Block, Parts
-from ovsslib.vlm.finite import check_weights
-from ovsslib.vlm.state import own_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,55 +49,20 @@ def folder(name: str, *, download: bool = False) -> Path | None:
     return place
 
 
-@own_state()
-def load(place: Path, device: torch.device) -> tuple[Any, Callable[[Sequence[str]], Tensor]]:
-    """Model and encoder of texts.
+class HubClip(HubTower):
+    """CLIP of transformers."""
 
-    Args:
-        place: From `folder`.
-        device: Where to.
+    what, classes = "CLIP", {"clip": "CLIPModel"}
 
-    Returns:
-        The `CLIPModel`, and a function from N texts to unit features (N, E).
-
-    Raises:
-        OvssError: The files are damaged.
-    """
-    from transformers import AutoTokenizer, CLIPModel
-
-    try:
-        model = CLIPModel.from_pretrained(place, local_files_only=True).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    except Exception as error:  # damaged files make libraries raise whatever they hit upon
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OvssError(f"{place}: the CLIP cannot be loaded ({reason})") from error
-    check_weights(model, str(place))
-    model.requires_grad_(requires_grad=False)
-
-    def encode(texts: Sequence[str]) -> Tensor:
-        parts = []
-        for start in range(0, len(texts), 64):
-            some = list(texts[start : start + 64])
-            rows = tokenizer(some, padding=True, truncation=True, return_tensors="pt").to(device)
-            states = model.text_model(**rows).pooler_output
-            parts.append(F.normalize(model.text_projection(states), dim=-1))
-        return torch.cat(parts)
-
-    return model, encode
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Features (N, E) of N texts, of any length."""
+        found: Tensor = self.model.get_text_features(**self.tokens(texts)).pooler_output
+        return found
 
 
-def parts(model: Any, name: str) -> Parts:
-    """The image encoder of transformers' `CLIPModel`, in parts.
-
-    The colours are OpenAI's, which is what the class is for.
-
-    Args:
-        model: From `load`.
-        name: Not used: every model of this class is a plain vision transformer.
-    """
-    from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-    del name
+def parts(hub: HubClip) -> Parts:
+    """The image encoder in parts; mean and deviation of the colours are the processor's."""
+    model, colours = hub.model, hub.processor.image_processor
     vision = model.vision_model
     embeddings = vision.embeddings
     return Parts(
@@ -110,9 +73,9 @@ def parts(model: Any, name: str) -> Parts:
         start=embeddings.class_embedding,
         first=vision.pre_layrnorm,
         blocks=tuple(_block(layer) for layer in vision.encoder.layers),
-        project=lambda tokens: model.visual_projection(vision.post_layernorm(tokens).float()),
-        mean=OPENAI_DATASET_MEAN,
-        std=OPENAI_DATASET_STD,
+        project=lambda tokens: model.visual_projection(vision.post_layernorm(tokens)),
+        mean=tuple(colours.image_mean),
+        std=tuple(colours.image_std),
     )
 
 

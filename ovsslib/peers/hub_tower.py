@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-
 from ovsslib.peers.hub import Hub
-from ovsslib.vlm.state import own_state
+from ovsslib.peers.inputs import Texts, squashed, standardised, whole_patches
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
-
-    from ovsslib.protocols.templates import Template
 
 
 class HubTower(Hub):
@@ -27,7 +21,7 @@ class HubTower(Hub):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._texts: dict[tuple[str, ...], Tensor] = {}
+        self.texts = Texts(self.encode)
 
     @property
     def patch(self) -> int:
@@ -66,31 +60,6 @@ class HubTower(Hub):
             side: Rounded to whole patches; None for the model's own.
         """
         own = self.processor.image_processor
-        length = max(1, round((side or self.own_side) / self.patch)) * self.patch
-        arrays = [np.asarray(image.resize((length, length), int(own.resample))) for image in images]
-        pixels = torch.from_numpy(np.stack(arrays)).to(self.device).permute(0, 3, 1, 2).float()
-        pixels = pixels * own.rescale_factor
-        if not own.do_normalize:
-            return pixels
-        mean, std = (
-            torch.tensor(values, device=self.device).view(3, 1, 1)
-            for values in (own.image_mean, own.image_std)
-        )
-        normal: Tensor = (pixels - mean) / std
-        return normal
-
-    @own_state()
-    def texts(self, names: Sequence[str], templates: Sequence[Template]) -> Tensor:
-        """Unit features (K, E) float32 of names: of their sentences' unit features the mean.
-
-        Args:
-            names: K of them.
-            templates: Functions from a name to a sentence.
-        """
-        named = [tuple(template(name) for template in templates) for name in names]
-        for key in dict.fromkeys(named):
-            if key not in self._texts:
-                parts = [self.encode(key[start : start + 64]) for start in range(0, len(key), 64)]
-                units = F.normalize(torch.cat(parts).float(), dim=-1)
-                self._texts[key] = F.normalize(units.mean(0), dim=-1)
-        return torch.stack([self._texts[key] for key in named])
+        length = whole_patches(side or self.own_side, self.patch)
+        pixels = squashed(images, length, self.device, int(own.resample)) * own.rescale_factor
+        return standardised(pixels, own.image_mean, own.image_std) if own.do_normalize else pixels

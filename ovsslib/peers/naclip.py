@@ -57,8 +57,8 @@ def neighbours(side: int, sigma: float) -> Tensor:
         (1 + P, 1 + P); 0 to and from the class token.
 
     Example:
-        >>> neighbours(2, 1.0)[1].round(decimals=2).tolist()
-        [0.0, 1.0, 0.61, 0.61, 0.37]
+        >>> (100 * neighbours(2, 1.0)[1]).int().tolist()
+        [0, 100, 60, 60, 36]
     """
     line = torch.arange(side, dtype=torch.float32)
     places = torch.cartesian_prod(line, line)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ovsslib.lookup import Share
 from ovsslib.peers.boxes import BoxConfig, Boxes, BoxSegmenter, Detector, Pair, corners_of
-from ovsslib.peers.hub import builder
+from ovsslib.peers.method import builder
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,7 +16,7 @@ import numpy as np
 
 from ovsslib.io.images import open_image
 from ovsslib.lookup import Share
-from ovsslib.peers.hub import Settings
+from ovsslib.peers.method import Settings
 from ovsslib.pnp.prompt import check_classes
 from ovsslib.pnp.refine import peak_scores
 from ovsslib.pnp.resample import upsample

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from ovsslib.lookup import Share
-from ovsslib.peers.hub import Hub, builder
+from ovsslib.peers.hub import Hub
+from ovsslib.peers.method import builder
 from ovsslib.peers.prompted import Prompted, PromptedConfig
 from ovsslib.pnp.resample import upsample
 

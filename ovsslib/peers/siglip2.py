@@ -21,8 +21,8 @@ import torch.nn.functional as F
 
 from ovsslib.errors import OvssError
 from ovsslib.peers.dense import DenseClip
-from ovsslib.peers.hub import builder
 from ovsslib.peers.hub_tower import HubTower
+from ovsslib.peers.method import builder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ovsslib.peers.dense import DenseClip, DenseConfig
-from ovsslib.peers.hub import builder
 from ovsslib.peers.hub_tower import HubTower
+from ovsslib.peers.method import builder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,25 +6,23 @@ A heads, d = D / A, E width of the space that images and texts share, S side in 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ovsslib.filters.clip import encode_texts, load_open_clip
 from ovsslib.lookup import unknown
 from ovsslib.peers import hub_clip
-from ovsslib.peers.parts import Parts, open_clip_parts
+from ovsslib.peers.inputs import Texts, squashed, standardised, whole_patches
+from ovsslib.peers.parts import open_clip_parts
 from ovsslib.vlm import DTYPES, open_device
-from ovsslib.vlm.state import own_state
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
-
-    from ovsslib.protocols.templates import Template
 
 
 def alike(ones: Tensor, others: Tensor, factor: float | Tensor | None = None) -> Tensor:
@@ -49,6 +47,10 @@ class Tower:
         dtype: Of the image encoder, one of `ovsslib.vlm.DTYPES`; None for float32.
         download: Whether the network may be used.
 
+    Attributes:
+        texts: Unit features of names, see `ovsslib.peers.inputs.Texts`.
+        parts: The image encoder.
+
     Raises:
         OvssError: The model cannot be had, or is built otherwise.
     """
@@ -65,17 +67,15 @@ class Tower:
             raise unknown("dtype", dtype, DTYPES)
         self.device, self.dtype = open_device(device), dtype or "float32"
         self.name = name.rstrip("/").rsplit("/", 1)[-1]
-        folder = hub_clip.folder(name, download=download)
-        self._texts: dict[tuple[str, ...], Tensor] = {}
-        if folder is not None:
-            self.model, self._encode = hub_clip.load(folder, self.device)
-            vision, parts = self.model.vision_model, hub_clip.parts
+        if hub_clip.folder(name, download=download) is not None:
+            hub = hub_clip.HubClip(name, self.device, dtype, download=download)
+            self.model, encode, self.parts = hub.model, hub.encode, hub_clip.parts(hub)
         else:
             self.model, _ = load_open_clip(name, str(self.device), download=download)
-            self._encode = lambda texts: encode_texts(self.model, name, texts, download=download)
-            vision, parts = self.model.visual, open_clip_parts
-        vision.to(getattr(torch, self.dtype))
-        self.parts: Parts = parts(self.model, name)
+            self.model.visual.to(getattr(torch, self.dtype))
+            encode = functools.partial(encode_texts, self.model, name, download=download)
+            self.parts = open_clip_parts(self.model, name)
+        self.texts = Texts(encode)
 
     @property
     def layers(self) -> int:
@@ -87,27 +87,21 @@ class Tower:
         """What the model was trained to multiply cosines with."""
         return float(self.model.logit_scale.detach().exp())
 
-    def side(self, wanted: int | None) -> int:
-        """A side in pixels, rounded to whole patches; None for the model's own."""
-        patch = self.parts.patch
-        return max(1, round((wanted or self.parts.side) / patch)) * patch
+    @property
+    def own_side(self) -> int:
+        """Side in pixels of the images that the model was trained with."""
+        return self.parts.side
 
     def prepare(self, images: Sequence[Image.Image], side: int | None = None) -> Tensor:
-        """Images as the encoder takes them: (B, 3, S, S), squashed to the square.
+        """Images as the encoder takes them, (B, 3, S, S).
 
-        CLIP's own preparation would cut off the ends of the longer side.
+        Args:
+            images: B images, RGB.
+            side: S, rounded to whole patches; None for the model's own.
         """
-        from PIL import Image
-
-        size = (self.side(side),) * 2
-        arrays = [np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images]
-        pixels = torch.from_numpy(np.stack(arrays)).to(self.device).permute(0, 3, 1, 2).float()
-        mean, std = (
-            torch.tensor(values, device=self.device).view(3, 1, 1)
-            for values in (self.parts.mean, self.parts.std)
-        )
-        normal: Tensor = (pixels / 255 - mean) / std
-        return normal
+        length = whole_patches(side or self.own_side, self.parts.patch)
+        pixels = squashed(images, length, self.device) / 255
+        return standardised(pixels, self.parts.mean, self.parts.std)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens (B, N, D) that enter the first layer.
@@ -126,22 +120,6 @@ class Tower:
         for block in self.parts.blocks[:layer]:
             tokens = block.whole(tokens)
         return tokens
-
-    @own_state()
-    def texts(self, names: Sequence[str], templates: Sequence[Template]) -> Tensor:
-        """Unit features (K, E) float32 of names: of their sentences' features the mean.
-
-        Args:
-            names: K of them.
-            templates: Functions from a name to a sentence.
-        """
-        named = [tuple(template(name) for template in templates) for name in names]
-        new = [key for key in dict.fromkeys(named) if key not in self._texts]
-        if new:
-            features = self._encode([sentence for key in new for sentence in key]).float()
-            means = features.view(len(new), len(templates), -1).mean(1)
-            self._texts.update(zip(new, F.normalize(means, dim=-1), strict=True))
-        return torch.stack([self._texts[key] for key in named])
 
 
 def _resized(positions: Tensor, side: int) -> Tensor:

@@ -55,7 +55,7 @@ def test_planes_are_cosines_at_the_image_s_size() -> None:
 
 def test_a_protocol_brings_its_sentences_and_windows(tmp_path: Path) -> None:
     tcl = get_protocol("tcl").resolved("diorama")
-    hub = ovsslib.load("maskclip", vlm=str(make_hub_clip(tmp_path / "hub")))
+    hub = ovsslib.load("maskclip", vlm=str(make_hub_clip(tmp_path / "hub", side=224)))
     for model, side in ((MaskClip(micro()), None), (hub, 448)):
         adapted = windowed(model, tcl, DATA).segmenter
         assert adapted.config.templates == "tcl"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
+from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.peers.parts import open_clip_parts
-from ovsslib.peers.tower import Tower, alike
+from ovsslib.peers.tower import Tower, _resized, alike
 from ovsslib.protocols.templates import templates
 from support.towers import make_hub_clip, micro, some_pixels
 
@@ -53,8 +56,6 @@ def test_images_are_prepared_as_the_library_does(tower: Tower) -> None:
         tower.parts.side, is_train=False, mean=tower.parts.mean, std=tower.parts.std,
         resize_mode="squash", interpolation="bicubic",
     )  # fmt: skip
-    from ovsslib.datasets import load_dataset
-
     data = load_dataset("diorama", None, "tune")
     expected = torch.stack([squash(data.image(name)) for name in data.ids[:2]])
     assert torch.allclose(some_pixels(tower), expected, atol=1e-5)
@@ -62,21 +63,19 @@ def test_images_are_prepared_as_the_library_does(tower: Tower) -> None:
 
 def test_other_sides_have_interpolated_positions(tower: Tower) -> None:
     own, patch = tower.parts.side, tower.parts.patch
-    assert tower.side(None) == own
-    assert tower.side(own + patch + 1) == own + patch
-    assert tower.side(1) == patch
+    assert some_pixels(tower).shape[-1] == own == tower.own_side
+    assert some_pixels(tower, side=own + patch + 1).shape[-1] == own + patch
+    assert some_pixels(tower, side=1).shape[-1] == patch
     with torch.no_grad():
         found = tower.enter(some_pixels(tower, side=2 * own))
     assert found.shape[1] == 1 + (2 * own // patch) ** 2
     assert found.isfinite().all()
 
 
-def test_positions_keep_what_is_even(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_positions_keep_what_is_even() -> None:
     tower = micro()
     row = torch.arange(tower.parts.positions.shape[1], dtype=torch.float32)
     even = row.expand_as(tower.parts.positions).clone()
-    from ovsslib.peers.tower import _resized
-
     assert torch.allclose(_resized(even, 31), row.expand(1 + 31 * 31, -1), atol=1e-3)
     assert _resized(even, 14) is even
 
@@ -102,6 +101,10 @@ def test_texts_of_transformers_are_those_of_the_library(hub: Path) -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_colours_are_the_processor_s(hub: Path) -> None:
+    assert Tower(str(hub), "cpu").parts.mean == (0.5, 0.4, 0.3)
+
+
 def test_half_precision(tower: Tower, hub: Path) -> None:
     name = "micro-clip" if hasattr(tower.model, "visual") else str(hub)
     half = Tower(name, "cpu", "bfloat16")
@@ -118,16 +121,22 @@ def test_what_it_refuses(tmp_path: Path, hub: Path) -> None:
     with pytest.raises(OvssError, match="dtype 'float8'"):
         Tower("micro-clip", dtype="float8")
     other = tmp_path / "other"
-    other.mkdir()
+    shutil.copytree(hub, other)
+    config = (hub / "config.json").read_text()
     (other / "config.json").write_text('{"model_type": "blip"}')
     with pytest.raises(OvssError, match="a model of type 'blip', not a CLIP"):
         Tower(str(other))
     (other / "config.json").write_text("junk")
     with pytest.raises(OvssError, match="cannot be read"):
         Tower(str(other))
-    (other / "config.json").write_text((hub / "config.json").read_text())
+    (other / "config.json").write_text(config)
+    weights = load_file(hub / "model.safetensors")
+    del weights["vision_model.pre_layrnorm.weight"]
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(OvssError, match=r"1 parts are missing, such as vision_model\.pre_layr"):
+        Tower(str(other))
     (other / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(OvssError, match="the CLIP cannot be loaded"):
+    with pytest.raises(OvssError, match="CLIP cannot be loaded from it"):
         Tower(str(other))
     resnet = open_clip.create_model("RN50")
     with pytest.raises(OvssError, match="no plain vision transformer"):

@@ -25,9 +25,15 @@ def some_pixels(tower: Tower, count: int = 2, side: int | None = None) -> Tensor
     return tower.prepare([data.image(name) for name in data.ids[:count]], side)
 
 
-def make_hub_clip(folder: Path, seed: int = 0) -> Path:
+def make_hub_clip(folder: Path, side: int = 32, seed: int = 0) -> Path:
     """A small `CLIPModel` of transformers with random weights, and micro-clip's tokenizer."""
-    from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+    from transformers import (
+        AutoTokenizer,
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        CLIPProcessor,
+    )
 
     from ovsslib.paths import data
 
@@ -38,11 +44,15 @@ def make_hub_clip(folder: Path, seed: int = 0) -> Path:
             **shared, "num_hidden_layers": 2, "vocab_size": 152, "max_position_embeddings": 40,
             "eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0,
         },
-        vision_config={**shared, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8},
+        vision_config={
+            **shared, "num_hidden_layers": 3, "image_size": side, "patch_size": side // 4,
+        },
         projection_dim=24,
     )  # fmt: skip
     CLIPModel(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(data("checkpoints", "micro-clip")).save_pretrained(folder)
+    words = AutoTokenizer.from_pretrained(data("checkpoints", "micro-clip"))
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    CLIPProcessor(CLIPImageProcessor(**colours), words).save_pretrained(folder)
     return folder
 
 

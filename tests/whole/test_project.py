@@ -94,6 +94,7 @@ TESTED_WITH = {
     "miniature/training/recipe.py": "miniature/test_training_loop.py",
     "miniature/training/rows.py": "miniature/test_training_bridgetower.py",
     "peers/hub_clip.py": "peers/test_tower.py",
+    "peers/method.py": "peers/test_hub.py",
     "peers/parts.py": "peers/test_tower.py",
     "vlm/inputs.py": "vlm/test_matcher.py",
     "vlm/lavis/tokenizer.py": "vlm/test_lavis_checkpoint.py",
