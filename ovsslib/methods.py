@@ -51,6 +51,13 @@ DEFAULTS: dict[str, str] = {
 }
 """Name -> the model it takes where none is named; methods that are not here take micro-clip."""
 
+BESIDE: dict[str, dict[str, str | None]] = {
+    **{name: {"dino": "micro-dino"} for name in ("proxyclip", "lposs", "cass", "clip-dinoiser")},
+    "reco": {"archive": None},
+}
+"""Name -> settings that name what it reads beside its model, with their defaults: changed files
+change its figures."""
+
 
 def default_model(method: str) -> str:
     """The model that a method takes where none is named.

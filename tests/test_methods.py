@@ -34,7 +34,7 @@ def test_the_default_model_is_the_builder_s() -> None:
     assert set(DEFAULTS) <= set(METHODS)
     for name, target in METHODS.items():
         given = inspect.signature(resolve(target)).parameters["vlm"].default
-        assert given == default_model(name) or (given is None and name in DEFAULTS), name
+        assert given in (None, default_model(name)), name
 
 
 def test_load_unknown_method() -> None:

@@ -6,7 +6,6 @@ gradient, the heads and the dropout.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -170,13 +169,9 @@ def file_stem(key: Mapping[str, Any]) -> str:
 
 def weights_digest(matcher: Any) -> str:
     """Ten hexadecimal characters that change when a weight of the model does."""
-    import torch
+    from ovsslib.vlm import weights
 
-    digest = hashlib.sha256()
-    for name, value in sorted(matcher.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:10]
+    return weights.weights_digest(matcher.model)[:10]
 
 
 def _summary(results: Mapping[str, RunResult]) -> dict[str, Any]:

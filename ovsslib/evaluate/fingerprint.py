@@ -6,11 +6,13 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovsslib.filters.clip import open_clip_folder
 from ovsslib.io.json import digest, plain
+from ovsslib.methods import BESIDE
 from ovsslib.paths import PACKAGE
 from ovsslib.peers.hub_names import licensed, several
 from ovsslib.pnp.presets import preset as get_preset
@@ -37,6 +39,7 @@ def folder(store: Path, spec: RunSpec, task: Task, size: int) -> Path:
         "protocol": plain(task.protocol.to_dict()),
         "filter_settings": plain(task.class_filter.described or dict(spec.filter_settings)),
         "model": model_digest(spec.vlm),
+        "beside": _beside(spec),
         "preset": _content(spec.preset),
         "ids": hashlib.sha256("\n".join(task.ids).encode()).hexdigest(),
         "size": size,
@@ -52,6 +55,23 @@ def _content(preset: str | None) -> str | None:
     return get_preset(preset).hash() if preset and preset.endswith(".json") else preset
 
 
+def _beside(spec: RunSpec) -> dict[str, str]:
+    """A hash of what else the method reads, see `ovsslib.methods.BESIDE`."""
+    found = {}
+    for setting, default in BESIDE.get(spec.method, {}).items():
+        given = spec.config.get(setting, default)
+        if setting == "dino":
+            from ovsslib.peers.dino import locate
+
+            found[setting] = _hash(path for path in locate(given).iterdir() if path.is_file())
+        else:
+            from ovsslib.miniature.training.cache import DRAWING
+            from ovsslib.peers.archive import listing
+
+            found[setting] = digest(listing(Path(given)) if given else DRAWING, 12)
+    return found
+
+
 @functools.cache
 def model_digest(vlm: str) -> str:
     """A hash of a model's files: their names, sizes and, up to 64 MiB each, their bytes.
@@ -60,8 +80,13 @@ def model_digest(vlm: str) -> str:
     Several models joined by a plus count one after another; weights that open_clip knows by a name,
     such as `ViT-B-16-quickgelu:openai`, stand for themselves.
     """
+    return _hash(path for name in several(vlm) for path in _files(name))
+
+
+def _hash(paths: Iterable[Path]) -> str:
+    """A hash of files, in the order of their names within a folder; see `model_digest`."""
     sha = hashlib.sha256()
-    for path in (path for name in several(vlm) for path in _files(name)):
+    for path in sorted(paths):
         size = path.stat().st_size
         sha.update(f"{path.name} {size}\n".encode())
         with open(path, "rb") as stream:
@@ -75,7 +100,7 @@ def model_digest(vlm: str) -> str:
 
 
 def _files(name: str) -> list[Path]:
-    """The files of one model, in their order."""
+    """The files of one model."""
     checkpoint = open_clip_folder(name)
     if checkpoint is None:
         architecture, _, weights = name.partition(":")
@@ -88,7 +113,7 @@ def _files(name: str) -> list[Path]:
             checkpoint = find_checkpoint(name)
     if checkpoint.is_file():
         return [checkpoint]
-    return sorted(path for path in checkpoint.iterdir() if path.is_file())
+    return [path for path in checkpoint.iterdir() if path.is_file()]
 
 
 @functools.cache

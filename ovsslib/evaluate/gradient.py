@@ -18,7 +18,7 @@ from ovsslib.pnp.pipeline import prompts_for
 from ovsslib.vlm.state import own_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from PIL import Image
 
@@ -35,6 +35,21 @@ def present(data: Dataset, name: str, side: int) -> dict[str, np.ndarray]:
         if 0 < k <= len(data.classes)
     }
     return {key: patches for key, patches in shares.items() if patches.any()}
+
+
+def _readable(
+    data: Dataset, limit: int | None, side: int
+) -> Iterator[tuple[str, Image.Image, dict[str, np.ndarray]]]:
+    """Name, image and `present` of the first so many images; one that cannot be read is left out.
+
+    A run over the same images names those.
+    """
+    for name in data.ids[:limit]:
+        try:
+            found = data.image(name), present(data, name, side)
+        except OvssError:
+            continue
+        yield name, *found
 
 
 def separation(maps: np.ndarray, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +95,7 @@ def layer_head_gradient(
         matcher: The vision-language model.
         data: Images with label maps; each image is asked for the classes in its label map.
         config: Its prompt, score and input size are used; None for the default's.
-        limit: The first so many images; None for all.
+        limit: The first so many images; None for all. One that cannot be read is left out.
 
     Returns:
         DataFrame with a row for every layer and head (1.. or `"mean"`):
@@ -97,9 +112,8 @@ def layer_head_gradient(
     check_types({"limit": limit}, {"limit": Count | None})
     base = (config or PnPConfig()).replace(salience="gradcam")
     rows: dict[tuple[int, int | str], list[dict[str, float]]] = {}
-    for name in data.ids[:limit]:
-        image = data.image(name)
-        owned = present(data, name, (base.image_size or matcher.image_size) // matcher.patch_size)
+    side = (base.image_size or matcher.image_size) // matcher.patch_size
+    for _, image, owned in _readable(data, limit, side):
         if len(owned) < 2:
             continue
         patches, names = np.stack(list(owned.values())), list(owned)
@@ -159,7 +173,7 @@ def by_certainty(
         matcher: The vision-language model.
         data: Images with label maps.
         config: Layer, head and prompt.
-        limit: The first so many images; None for all.
+        limit: The first so many images; None for all. One that cannot be read is left out.
         seed: Of the false class, which is one that the image does not show.
 
     Returns:
@@ -177,10 +191,8 @@ def by_certainty(
     rng = np.random.default_rng(seed)
     heads = slice(None) if config.head is None else slice(config.head - 1, config.head)
     rows = []
-    for name in data.ids[:limit]:
-        image = data.image(name)
-        side = (config.image_size or matcher.image_size) // matcher.patch_size
-        owned = present(data, name, side)
+    side = (config.image_size or matcher.image_size) // matcher.patch_size
+    for name, image, owned in _readable(data, limit, side):
         absent = sorted(set(data.classes) - set(owned))
         asked = {"true": list(owned)}
         if absent:

@@ -22,7 +22,7 @@ from scipy import ndimage
 from ovsslib.errors import OvssError
 from ovsslib.metrics import boundary
 from ovsslib.metrics.counts import Counts, Tally, confusion_matrix, counts_from_confusion
-from ovsslib.metrics.iou import Interval, resample_weights
+from ovsslib.metrics.iou import Interval, over_images, resample_weights
 
 if TYPE_CHECKING:
     from ovsslib.protocols.protocol import Protocol
@@ -181,10 +181,8 @@ def background_interval(
     lost, objects = _lost(counts)
     weights = resample_weights(len(counts), resamples=resamples, seed=seed)
     total = weights @ objects
-    drawn = (weights @ lost)[total > 0] / total[total > 0]
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(drawn, [tail, 100.0 - tail])
-    return Interval(value, float(low), float(high))
+    with np.errstate(invalid="ignore"):
+        return over_images(value, (weights @ lost) / total, level=level)
 
 
 def _lost(counts: Counts) -> tuple[np.ndarray, np.ndarray]:

@@ -20,8 +20,8 @@ from ovsslib.evaluate.stress_cases import Case
 from ovsslib.io.files import write_atomic
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
-from ovsslib.metrics.draws import over_draws, over_images, slope_interval
-from ovsslib.metrics.iou import Absent
+from ovsslib.metrics.draws import over_draws, slope_interval
+from ovsslib.metrics.iou import Absent, over_images
 from ovsslib.protocols.perturb import BY_COUNT, BY_SHARE
 
 RULES: tuple[Absent, ...] = get_args(Absent)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.lookup import Seed, check_types
-from ovsslib.metrics.iou import Interval
+from ovsslib.metrics.iou import Interval, over_images
 
 
 def over_draws(values: np.ndarray, *, level: float = 0.95) -> Interval:
@@ -35,22 +35,6 @@ def over_draws(values: np.ndarray, *, level: float = 0.95) -> Interval:
         return Interval(mean, float("nan"), float("nan"))
     half = stats.t.ppf(0.5 + level / 2, count - 1) * np.std(values, ddof=1) / count**0.5
     return Interval(mean, mean - float(half), mean + float(half))
-
-
-def over_images(value: float, drawn: np.ndarray, *, level: float = 0.95) -> Interval:
-    """A figure with the percentiles of its values under resamples of the images.
-
-    Args:
-        value: The figure of all images.
-        drawn: (R,) of the resamples; NaN is left out.
-        level: Coverage, 0..1.
-    """
-    known = drawn[~np.isnan(drawn)]
-    if not known.size:
-        return Interval(value, float("nan"), float("nan"))
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(known, [tail, 100.0 - tail])
-    return Interval(value, float(low), float(high))
 
 
 def slope(amounts: np.ndarray, values: np.ndarray, base: np.ndarray) -> np.ndarray:

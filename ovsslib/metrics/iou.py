@@ -260,6 +260,22 @@ def paired_interval(
     )
 
 
+def over_images(value: float, drawn: np.ndarray, *, level: float = 0.95) -> Interval:
+    """A figure with the percentiles of its values under resamples of the images.
+
+    Args:
+        value: The figure of all images.
+        drawn: (R,) of the resamples; NaN is left out.
+        level: Coverage, 0..1.
+    """
+    known = drawn[~np.isnan(drawn)]
+    if not known.size:
+        return Interval(value, float("nan"), float("nan"))
+    tail = 50.0 * (1.0 - level)
+    low, high = np.percentile(known, [tail, 100.0 - tail])
+    return Interval(value, float(low), float(high))
+
+
 def _percentiles(
     value: float,
     figure: Callable[[np.ndarray], np.ndarray],
@@ -271,10 +287,5 @@ def _percentiles(
 ) -> Interval:
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    values = figure(resample_weights(n, resamples=resamples, seed=seed))
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return Interval(value, float("nan"), float("nan"))
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(values, [tail, 100.0 - tail])
-    return Interval(value, float(low), float(high))
+    drawn = figure(resample_weights(n, resamples=resamples, seed=seed))
+    return over_images(value, drawn, level=level)

@@ -8,7 +8,6 @@ Letters: N images, E width of the space that images and texts share.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import warnings
@@ -28,6 +27,7 @@ from ovsslib.io.files import make_folder, write_atomic
 from ovsslib.io.images import DAMAGE, IMAGE_SUFFIXES, open_image
 from ovsslib.io.json import digest
 from ovsslib.vlm.state import own_state
+from ovsslib.vlm.weights import weights_digest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,8 +89,8 @@ def open_archive(folder: Path, tower: Tower) -> Archive:
         OvssError: There is no such folder, it holds no readable image, or the index cannot be
             written.
     """
-    files = _files(folder)
-    facts = json.dumps({"version": VERSION, "weights": weights_digest(tower), "files": files})
+    files = listing(folder)
+    facts = json.dumps({"version": VERSION, "weights": weights_digest(tower.model), "files": files})
     path = cache_folder() / "archives" / f"{digest([str(folder.resolve()), tower.name], 16)}.npz"
     stored = _read(path, facts)
     names, features = stored or _made(folder, tower, [name for name, _ in files])
@@ -140,23 +140,18 @@ def diorama_images(count: int) -> Path:
     return folder
 
 
-def weights_digest(tower: Tower) -> str:
-    """SHA-256 digest of a model's weights."""
-    sha = hashlib.sha256()
-    for name, value in sorted(tower.model.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return sha.hexdigest()
-
-
 def image_features(tower: Tower, images: Sequence[Image.Image]) -> Tensor:
     """CLIP's features of whole images: (N, E) float32 unit vectors on the CPU."""
     tokens = tower.parts.blocks[-1].whole(tower.enter(tower.prepare(images)))
     return F.normalize(tower.parts.project(tokens)[:, 0].float(), dim=-1).cpu()
 
 
-def _files(folder: Path) -> list[tuple[str, int]]:
-    """Name and bytes of each image below a folder, sorted by name."""
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """Name and bytes of each image below a folder, sorted by name.
+
+    Raises:
+        OvssError: There is no such folder, or it holds no image.
+    """
     if not folder.is_dir():
         raise OvssError(f"{folder}: there is no such folder; name one with images as the archive")
     found = [

@@ -6,7 +6,6 @@ with its own mean and deviation of the colours.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,7 +69,7 @@ def dino_builder(method: type[DinoClip]) -> Callable[..., DenseClip]:
     build = builder(method)
 
     def with_dino(
-        vlm: str | os.PathLike[str] | Tower = "micro-clip",
+        vlm: Any = None,
         preset: str | None = None,
         device: Any = None,
         dtype: str | None = None,

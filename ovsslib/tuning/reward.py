@@ -52,8 +52,8 @@ class RewardOptions:
             by an arg max over classes, stays as it is); `"soft"`: image and contrast are mixed
             by the mask.
         prompt: Words before a class's name.
-        dtype: What CLIP computes images in, one of `ovsslib.vlm.DTYPES`. Half precision changes
-            decisions that are near a tie: 2 in 1,000 with micro-clip, in half of the time.
+        dtype: What CLIP computes images in, one of `ovsslib.vlm.DTYPES`. Half precision takes less
+            time where the machine has it, and changes few decisions.
 
     Raises:
         OvssError: A value is unknown (the nearest is named) or of the wrong type.

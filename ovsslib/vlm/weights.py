@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -121,3 +122,12 @@ def fill(
                 f"has {tuple(value.shape)}; fetch the checkpoint again"
             )
     module.load_state_dict(given, strict=False, assign=True)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 digest of a model's weights, with their names."""
+    sha = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        sha.update(name.encode())
+        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()

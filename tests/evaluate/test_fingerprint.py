@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from ovsslib.evaluate import fingerprint
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.fingerprint import code_digest, folder, model_digest
 from ovsslib.evaluate.spec import Execution, RunSpec
+from ovsslib.methods import BESIDE, METHODS
 from ovsslib.paths import PACKAGE
 from support.helpers import make_tiny_blip, write_voc
+from support.tiny_dino import make_tiny_dino
 
 QUICK = {"layer": 1, "head": None, "rounds": 2, "patches_per_round": 5, "crf": False}
 
@@ -53,6 +56,37 @@ def test_the_key_holds_all_that_changes_a_number(
     copy = make_tiny_blip(tmp_path / "copy" / "tiny", seed=1)
     places.append(folder(tmp_path, RunSpec(vlm=str(copy), config=QUICK), work, 4))
     assert len(set(places)) == len(places)
+
+
+def test_what_a_method_reads_beside_its_model_counts(tmp_path: Path) -> None:
+    def place(method: str, **config: object) -> Path:
+        spec = RunSpec(method=method, config=config)
+        return folder(tmp_path, spec, benchmark.open_task(spec, Execution()), 4)
+
+    dinos = [str(make_tiny_dino(tmp_path / name / "dino", seed=i)) for i, name in enumerate("ab")]
+    first, second = (place("proxyclip", dino=each) for each in dinos)
+    assert first != second
+    (Path(dinos[0]) / "model.safetensors").write_bytes(b"retrained")
+    assert place("proxyclip", dino=dinos[0]) != first
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "one.png").write_bytes(b"1")
+    before = place("reco", archive=str(archive))
+    assert place("reco", archive=str(archive)) == before != place("reco")
+    (archive / "two.png").write_bytes(b"2")
+    assert place("reco", archive=str(archive)) != before
+
+
+def test_every_setting_that_names_files_is_known() -> None:
+    for method, named in BESIDE.items():
+        settings = importlib.import_module(METHODS[method].split(":")[0])
+        (kind,) = (
+            each
+            for each in vars(settings).values()
+            if isinstance(each, type) and getattr(each, "name", None) == method
+        )
+        for setting, default in named.items():
+            assert getattr(kind.settings(), setting) == default
 
 
 def test_large_files_are_known_by_their_ends(tmp_path: Path) -> None:

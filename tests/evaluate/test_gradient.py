@@ -94,6 +94,19 @@ def test_the_probability_is_the_prompts(matcher):
         by_certainty(matcher, DATA, config, seed=-1)
 
 
+def test_an_image_that_cannot_be_read_is_left_out(matcher):
+    class Torn:
+        name, classes, ids = "torn", DATA.classes, ("none", DATA.ids[0])
+        image, label = staticmethod(DATA.image), staticmethod(DATA.label)
+
+    config = PnPConfig(layer=1, head=1)
+    with pytest.raises(OvssError):
+        DATA.image("none")
+    whole = layer_head_gradient(matcher, DATA, limit=1)
+    assert layer_head_gradient(matcher, Torn()).equals(whole)
+    assert set(by_certainty(matcher, Torn(), config).image) == {DATA.ids[0]}
+
+
 def test_a_data_set_of_one_class(matcher):
     class OnlySky:
         name, classes, ids = "sky alone", ("sky",), DATA.ids[:2]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.metrics.draws import over_draws, over_images, slope, slope_interval
+from ovsslib.metrics.draws import over_draws, slope, slope_interval
+from ovsslib.metrics.iou import over_images
 
 AMOUNTS = np.array([0.25, 0.5, 1.0])
 

@@ -17,8 +17,9 @@ from PIL import Image
 from ovsslib.errors import OvssError
 from ovsslib.miniature.diorama.make import write_split
 from ovsslib.peers import archive as module
-from ovsslib.peers.archive import Archive, diorama_images, open_archive, weights_digest
+from ovsslib.peers.archive import Archive, diorama_images, open_archive
 from ovsslib.peers.tower import Tower
+from ovsslib.vlm.weights import weights_digest
 from support.towers import make_hub_clip, micro
 
 
@@ -113,7 +114,7 @@ def test_the_index_is_read_again(cache: Path, photos: Path, passes: list[int]) -
     (facts, names), features = np.load(index)["texts"].tolist(), np.load(index)["features"]
     record = json.loads(facts)
     assert record["version"] == module.VERSION
-    assert record["weights"] == weights_digest(tower)
+    assert record["weights"] == weights_digest(tower.model)
     assert record["files"] == [[name, (photos / name).stat().st_size] for name in NAMES]
     assert json.loads(names) == list(NAMES)
     assert features.shape == (6, 128)

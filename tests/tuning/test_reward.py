@@ -184,7 +184,7 @@ def test_wrong_options() -> None:
     assert RewardOptions.from_dict({}) == RewardOptions()
 
 
-def test_half_precision_changes_next_to_ties_only(data, reward) -> None:
+def test_half_precision_changes_few_decisions(data, reward) -> None:
     half = Reward(data.classes, RewardOptions(dtype="bfloat16"))
     wins = []
     for name in data.ids[:4]:
