@@ -78,7 +78,6 @@ def vocabulary(
         from ovsslib.evaluate.spec import Execution, RunSpec
         from ovsslib.evaluate.stress import measure
         from ovsslib.evaluate.stress_cases import Stress
-        from ovsslib.methods import default_model
 
         default = Stress()
         stress = Stress(
@@ -90,7 +89,7 @@ def vocabulary(
         )
         spec = RunSpec(
             method=method,
-            vlm=vlm or default_model(method),
+            vlm=vlm or "",
             preset=preset,
             config=settings(change),
             dataset=dataset,

@@ -63,7 +63,7 @@ def _beside(spec: RunSpec) -> dict[str, str]:
         if setting == "dino":
             from ovsslib.peers.dino import locate
 
-            found[setting] = _hash(path for path in locate(given).iterdir() if path.is_file())
+            found[setting] = _hash(_inside(locate(given)))
         else:
             from ovsslib.miniature.training.cache import DRAWING
             from ovsslib.peers.archive import listing
@@ -84,9 +84,9 @@ def model_digest(vlm: str) -> str:
 
 
 def _hash(paths: Iterable[Path]) -> str:
-    """A hash of files, in the order of their names within a folder; see `model_digest`."""
+    """A hash of files in their order, see `model_digest`."""
     sha = hashlib.sha256()
-    for path in sorted(paths):
+    for path in paths:
         size = path.stat().st_size
         sha.update(f"{path.name} {size}\n".encode())
         with open(path, "rb") as stream:
@@ -100,7 +100,7 @@ def _hash(paths: Iterable[Path]) -> str:
 
 
 def _files(name: str) -> list[Path]:
-    """The files of one model."""
+    """The files of one model, in their order."""
     checkpoint = open_clip_folder(name)
     if checkpoint is None:
         architecture, _, weights = name.partition(":")
@@ -113,7 +113,12 @@ def _files(name: str) -> list[Path]:
             checkpoint = find_checkpoint(name)
     if checkpoint.is_file():
         return [checkpoint]
-    return [path for path in checkpoint.iterdir() if path.is_file()]
+    return _inside(checkpoint)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The files of a folder by name, without those of folders in it."""
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 @functools.cache

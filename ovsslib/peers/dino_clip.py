@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ovsslib.peers.dense import DenseClip, DenseConfig, builder
 from ovsslib.peers.dino import MICRO_DINO, Dino, DinoFeatures, locate
 
@@ -47,17 +45,9 @@ class DinoClip(DenseClip):
         super().__init__(tower, config)
         self.dino = dino or Dino(self.config.dino, tower.device)
 
-    def colours(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S) as CLIP takes them, back in 0..1."""
-        mean, std = (
-            torch.tensor(values, device=pixels.device).view(3, 1, 1)
-            for values in (self.matcher.parts.mean, self.matcher.parts.std)
-        )
-        return pixels * std + mean
-
     def dino_features(self, pixels: Tensor) -> DinoFeatures:
         """What DINO makes of images (B, 3, S, S) that are prepared for CLIP."""
-        return self.dino.features(self.colours(pixels))
+        return self.dino.features(self.matcher.colours(pixels))
 
 
 def dino_builder(method: type[DinoClip]) -> Callable[..., DenseClip]:

@@ -17,7 +17,7 @@ import torch
 from ovsslib.lookup import Share
 from ovsslib.peers.dense import DenseClip, DenseConfig, builder
 from ovsslib.peers.layers import Layers, enter_with_attention, middle
-from ovsslib.peers.tower import alike
+from ovsslib.peers.sclip import correlative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,11 +84,6 @@ class ItaClip(DenseClip):
 def _means(looks: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """For each image the mean of what several looks at it gave."""
     return [torch.stack(each).mean(0) for each in zip(*looks, strict=True)]
-
-
-def correlative(q: Tensor, k: Tensor) -> Tensor:
-    """SCLIP's attention (..., N, N) of queries and keys (..., N, d); rows sum to 2."""
-    return alike(q, q) + alike(k, k)
 
 
 def grey(pixels: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class Lposs(DinoClip):
         """Scores (K, h, w) of each image, (K, S, S) with LPOSS+; else see `DenseClip.planes`."""
         values = self.dino_features(pixels).values.transpose(1, 2).flatten(2)
         units = F.normalize(values, dim=-1).cpu().numpy()
-        colours = self.colours(pixels).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+        colours = self.matcher.colours(pixels).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         found = super().planes(pixels, texts)
         return [
             torch.from_numpy(self._spread(own.float().cpu().numpy(), unit, colour))

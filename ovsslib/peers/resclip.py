@@ -76,7 +76,7 @@ class ResClip(NaClip):
         coarse = self.compare(self._pass(pixels, tokens, early), texts)
         if not self.config.feedback:
             return coarse
-        both = zip(coarse, self._colours(pixels), strict=True)
+        both = zip(coarse, self.matcher.colours(pixels), strict=True)
         found = torch.stack([together(self._labels(*each), self.config.sigma) for each in both])
         return self.compare(self._pass(pixels, tokens, early, found[:, None]), texts)
 
@@ -99,14 +99,6 @@ class ResClip(NaClip):
         near = neighbours(pixels.shape[-1] // parts.patch, config.sigma).to(k)
         attention = torch.lerp((products + near).softmax(-1), early, config.residual_share)
         return parts.project(last.out(config.residual_factor * attention @ v))[:, 1:]
-
-    def _colours(self, pixels: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in 0..1, as they were before `Tower.prepare` normalised them."""
-        mean, std = (
-            pixels.new_tensor(values).view(3, 1, 1)
-            for values in (self.matcher.parts.mean, self.matcher.parts.std)
-        )
-        return pixels * std + mean
 
     def _labels(self, coarse: Tensor, image: Tensor) -> Tensor:
         """Which name each patch has, (h, w), from scores (K, h, w) and the image (3, S, S)."""

@@ -25,8 +25,13 @@ class SClip(DenseClip):
         tower = self.matcher
         last, tokens = tower.parts.blocks[-1], tower.enter(pixels)
         q, k, v = last.qkv(last.norm(tokens))
-        read = tokens + last.out((alike(q, q) + alike(k, k)) @ v)
+        read = tokens + last.out(correlative(q, k) @ v)
         return tower.parts.project(read + last.feed(read))[:, 1:]
+
+
+def correlative(q: Tensor, k: Tensor) -> Tensor:
+    """Attention (..., N, N) of queries and keys (..., N, d) to their own kind; rows sum to 2."""
+    return alike(q, q) + alike(k, k)
 
 
 build = builder(SClip)

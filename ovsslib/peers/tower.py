@@ -103,6 +103,13 @@ class Tower:
         pixels = squashed(images, length, self.device) / 255
         return standardised(pixels, self.parts.mean, self.parts.std)
 
+    def colours(self, pixels: Tensor) -> Tensor:
+        """Pixels of `prepare`, (B, 3, S, S), back in 0..1."""
+        mean, std = (
+            pixels.new_tensor(values).view(3, 1, 1) for values in (self.parts.mean, self.parts.std)
+        )
+        return pixels * std + mean
+
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens (B, N, D) that enter the first layer.
 

@@ -83,7 +83,7 @@ def test_features_of_an_image(tmp_path: Path, patch: int) -> None:
             inner = last.ln_1(tower.enter(image[None]))[0, 1:]
             packed = inner @ last.attn.in_proj_weight.T + last.attn.in_proj_bias
             _, keys, values = packed.unflatten(1, (3, 4, 32)).permute(1, 2, 0, 3)
-            theirs = naive_last_layer(dino.model, method.colours(image))[1][1]
+            theirs = naive_last_layer(dino.model, method.matcher.colours(image))[1][1]
             rows = theirs.mT.unflatten(2, (32 // patch,) * 2)
             theirs = interpolate(rows, (4, 4), mode="bilinear").flatten(2).mT
             # Not the naive ones: here more than one way to match heads is the best.

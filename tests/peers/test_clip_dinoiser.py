@@ -28,7 +28,7 @@ def test_patches_that_dino_finds_alike_are_averaged(
             mask = MaskClip(tower, MaskClipConfig(residual=residual)).features(image[None])[0]
             plane = mask.T.unflatten(1, (4, 4))[None]
             own = interpolate(plane, (32 // patch,) * 2, mode="bilinear")[0].flatten(1).T
-            unit = units(naive_last_layer(dino.model, method.colours(image))[1][2])
+            unit = units(naive_last_layer(dino.model, method.matcher.colours(image))[1][2])
         dropped = 0
         for p, row in enumerate(unit):
             total, weights = torch.zeros(own.shape[1]), 0.0

@@ -71,7 +71,7 @@ def test_dino_sees_the_image_s_own_colours(folder: Path) -> None:
     pixels = some_pixels(tower, 1)
     image = DATA.image(DATA.ids[0]).resize((112, 112), 3)
     expected = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
-    assert torch.allclose(method.colours(pixels)[0], expected, atol=1e-5)
+    assert torch.allclose(method.matcher.colours(pixels)[0], expected, atol=1e-5)
     with torch.no_grad():
         tokens = method.dino.features(expected[None]).tokens
         assert torch.allclose(method.dino_features(pixels).tokens, tokens, atol=1e-3)

@@ -120,11 +120,11 @@ def test_an_image_from_end_to_end(tmp_path: Path, patch: int, settings: dict[str
             plane = mask[0].T.unflatten(1, (4, 4))[None]
             own = torch.nn.functional.interpolate(plane, (side, side), mode="bilinear")[0]
             start = (named @ normalize(own.flatten(1), dim=0)).view(-1, side, side).numpy()
-            unit = units(naive_last_layer(dino.model, method.colours(image))[1][2]).numpy()
+            unit = units(naive_last_layer(dino.model, method.matcher.colours(image))[1][2]).numpy()
             graph = naive_patches(unit, patch, config.neighbours, config.gamma, config.sigma)
             spread = naive_spread(graph, start, config.alpha, config.steps)
             if config.pixels:
-                colours = lab(method.colours(image).clamp(0, 1).permute(1, 2, 0).numpy())
+                colours = lab(method.matcher.colours(image).clamp(0, 1).permute(1, 2, 0).numpy())
                 graph = naive_pixels(colours, config.window // 2, config.tau)
                 fine = upsample(spread.astype(np.float32), (32, 32))
                 spread = naive_spread(graph, fine, config.alpha, config.steps)

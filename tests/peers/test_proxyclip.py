@@ -36,7 +36,7 @@ def test_dino_says_who_attends_to_whom(
     last = tower.model.visual.transformer.resblocks[-1]
     for index, image in enumerate(pixels):
         with torch.no_grad():
-            tokens, _ = naive_last_layer(dino.model, method.colours(image))
+            tokens, _ = naive_last_layer(dino.model, method.matcher.colours(image))
             attention = naive_attention(tokens, beta, gamma)
             assert 0 < (attention == 0).float().mean() < 1
             inner = last.ln_1(tower.enter(image[None]))[0, 1:]
