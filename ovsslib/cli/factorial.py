@@ -44,6 +44,9 @@ def factorial(
     reward: list[str] = typer.Option(
         [], "--reward", metavar="KEY=VALUE", help="Change an option of the reward: see the book."
     ),
+    storage: Path | None = typer.Option(
+        None, help="SQLite file that keeps the choice's trials; the same command goes on."
+    ),
     batch: int = typer.Option(8, min=1, help="Images in one pass of the model."),
     refine_workers: int = typer.Option(
         0, min=0, max=1024, help="Processes for refinement beside the model."
@@ -65,6 +68,7 @@ def factorial(
       ovss factorial --limit 20 --tune-limit 20
       ovss factorial --vlm runs/micro-blip-blip/model --out results
       ovss factorial --reward scope=image --reward contrast=mean --set crf=false
+      ovss factorial --storage trials.sqlite --thresholds 0.05,0.15 --blurs 0.03
     """
     with plain_output(debug=debugging(ctx)):
         from ovsslib.errors import OvssError
@@ -98,6 +102,7 @@ def factorial(
             out,
             Execution(batch, refine_workers, device, root, progress),
             tuning_root=tune_root or root,
+            storage=storage,
         )
     show_comparison(path, record, text(record), as_json=as_json)
 

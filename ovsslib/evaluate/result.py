@@ -221,7 +221,7 @@ def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
         tables["confusion"] = confusion_table(result)
     for kind, table in tables.items():
         buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
+        table.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
         write_atomic(folder / f"{result.name}.{kind}.parquet", buffer.getvalue())
     return write_atomic(folder / f"{result.name}.json", dumps(to_dict(result)))
 

@@ -1,13 +1,16 @@
-"""Bilinear upsampling and Gaussian smoothing with numpy alone.
+"""Bilinear upsampling and Gaussian smoothing; of maps, with numpy alone.
 
-Both are one matrix product along each axis. The smoothing equals `scipy.ndimage.gaussian_filter`
-(mode `reflect`, truncated at four standard deviations), whose import takes longer than refining an
-image; for wide blurs the product is faster as well.
+Both are one matrix product along each axis, as long as there are few cells. The smoothing equals
+`scipy.ndimage.gaussian_filter` (mode `reflect`, truncated at four standard deviations), whose
+import takes longer than refining an image; for wide blurs the product is faster as well.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+_FEW = 64
+"""Cells along an axis up to which a matrix product is quicker than two weights a pixel."""
 
 
 def line_filter(size: int, sigma: float) -> np.ndarray:
@@ -100,6 +103,21 @@ def upsample(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool = F
         >>> upsample(np.float32([[[0, 1]]]), (1, 3), align_corners=True).tolist()
         [[[0.0, 0.5, 1.0]]]
     """
+    maps = maps.astype(np.float32)
+    if maps.shape[1:] == tuple(size):
+        return maps
+    if max(maps.shape[1:]) > _FEW:
+        return _resized(maps, size, align_corners=align_corners)
     down = line_weights(maps.shape[1], size[0], align_corners)
     across = line_weights(maps.shape[2], size[1], align_corners)
-    return down @ maps.astype(np.float32) @ across.T
+    return down @ maps @ across.T
+
+
+def _resized(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool) -> np.ndarray:
+    """As `upsample` but for rounding, and quicker where there are many cells."""
+    import torch
+    from torch.nn import functional
+
+    planes = torch.from_numpy(np.ascontiguousarray(maps))[None]
+    resized = functional.interpolate(planes, size, mode="bilinear", align_corners=align_corners)
+    return np.asarray(resized[0])

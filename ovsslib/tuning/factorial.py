@@ -48,12 +48,15 @@ def cell(salience: str, heads: str, *, dropout: bool) -> str:
     return f"{salience}, {heads}" + (", dropout" if dropout else "")
 
 
-def choose(tuning: Tuning, execution: Execution = SERIAL) -> dict[tuple[str, str], PnPConfig]:
+def choose(
+    tuning: Tuning, execution: Execution = SERIAL, *, storage: Path | None = None
+) -> dict[tuple[str, str], PnPConfig]:
     """The four choices of the reward.
 
     Args:
         tuning: Images, plan, reward; its `mean_head` is not used.
         execution: Batch, device, data folder, progress.
+        storage: See `ovsslib.tuning.tune.tune`.
 
     Returns:
         (salience, heads) -> settings, the rest as given.
@@ -72,11 +75,13 @@ def choose(tuning: Tuning, execution: Execution = SERIAL) -> dict[tuple[str, str
         space = tuning.space(opened.store)
         numbers = tuple(head for head in space.heads if head is not None)
         for heads, searched in (("one", numbers), ("mean", (None,))):
+            part = dataclasses.replace(space, heads=searched)
             found = search(
                 objective,
-                dataclasses.replace(space, heads=searched),
+                part,
                 tuning.plan,
-                name=f"{salience} {heads}",
+                storage=storage,
+                name=opened.study_name(tuning, part),
                 progress=execution.progress,
             )
             chosen[salience, heads] = opened.model.config.replace(**vars(found.best.candidate))
@@ -137,6 +142,7 @@ def factorial(
     execution: Execution = SERIAL,
     *,
     tuning_root: str | os.PathLike[str] | None = None,
+    storage: Path | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Choose by the reward, run all combinations, and store figures and counts per image.
 
@@ -149,6 +155,7 @@ def factorial(
         folder: See `ovsslib.evaluate.comparison.measure`.
         execution: The same.
         tuning_root: Folder of the images to choose on; None for the usual one.
+        storage: As in `choose`.
 
     Returns:
         The JSON file and what it holds.
@@ -156,7 +163,7 @@ def factorial(
     Raises:
         OvssError: A name is unknown, a file is missing, or the folder cannot be written to.
     """
-    chosen = choose(tuning, dataclasses.replace(execution, root=tuning_root))
+    chosen = choose(tuning, dataclasses.replace(execution, root=tuning_root), storage=storage)
     facts = {
         "chosen": {", ".join(key): config.to_dict() for key, config in chosen.items()},
         "tuning": {
@@ -165,6 +172,8 @@ def factorial(
             "limit": tuning.spec.limit,
             "labels": tuning.spec.filter,
             "plan": dataclasses.asdict(tuning.plan),
+            "thresholds": list(tuning.thresholds),
+            "blurs": list(tuning.blurs),
             "options": dataclasses.asdict(tuning.reward),
         },
         "training": training_of(spec.vlm, download=execution.download),

@@ -96,6 +96,19 @@ class Opened:
         reward = Reward(dataset.classes, options, device=how.device, download=how.download)
         return Objective(self.store, reward, dataset, self.config)
 
+    def study_name(self, tuning: Tuning, space: Space) -> str:
+        """A name under which a storage keeps trials: it stands for maps, reward and space."""
+        record = {
+            "maps": self.store.digest,
+            "ids": self.store.ids,
+            "labels": self.store.labels,
+            "reward": dataclasses.asdict(tuning.reward),
+            "space": space.to_dict(),
+            "base": self.config.to_dict(),
+        }
+        data = self.images.dataset
+        return f"{self.store.model} {data.name}-{data.split} {digest(record, 12)}"
+
     def facts(self, spec: RunSpec) -> dict[str, Any]:
         """What presets and studies note of it."""
         return {
@@ -152,7 +165,7 @@ def tune(
         space,
         tuning.plan,
         storage=storage,
-        name=_name(tuning, opened, space),
+        name=opened.study_name(tuning, space),
         progress=execution.progress,
     )
     best = result.best
@@ -215,20 +228,6 @@ def _class_filter(spec: RunSpec) -> ClassFilter:
     if spec.filter_settings:
         raise OvssError("captions have no settings; leave --filter-set out")
     return Captions()
-
-
-def _name(tuning: Tuning, opened: Opened, space: Space) -> str:
-    """The study's name: it stands for maps, reward and space."""
-    store = opened.store
-    record = {
-        "maps": store.digest,
-        "ids": store.ids,
-        "labels": store.labels,
-        "reward": dataclasses.asdict(tuning.reward),
-        "space": space.to_dict(),
-        "base": opened.config.to_dict(),
-    }
-    return f"{store.model} {tuning.spec.dataset}-{tuning.spec.split} {digest(record, 12)}"
 
 
 def save_preset(tuned: Tuned, path: str | os.PathLike[str]) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
-from ovsslib.pnp.resample import gaussian, line_filter, upsample
+from ovsslib.pnp.resample import gaussian, line_filter, line_weights, upsample
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,19 @@ def test_upsample_zeros_stay_exactly_zero() -> None:
     out = upsample(maps, (50, 50))
     assert (out[0, :30] == 0).all()
     assert out[0, 49, 49] == 1
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_many_cells_as_by_matrices(corners: bool) -> None:
+    maps = np.random.default_rng(0).random((2, 90, 70), np.float32)
+    down, across = (line_weights(count, 50, corners) for count in maps.shape[1:])
+    out = upsample(maps, (50, 50), align_corners=corners)
+    assert np.allclose(out, down @ maps @ across.T, atol=1e-6)
+
+
+def test_the_same_size_is_a_copy() -> None:
+    maps = np.random.default_rng(0).random((1, 3, 4), np.float32)
+    out = upsample(maps, (3, 4))
+    assert (out == maps).all()
+    out[0, 0, 0] = 9
+    assert maps[0, 0, 0] != 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,7 +18,9 @@ from ovsslib.evaluate.gradient import by_certainty, layer_head_gradient
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import make_task
 from ovsslib.pnp.config import PnPConfig
+from ovsslib.tuning.candidates import Candidate
 from ovsslib.tuning.factorial import HEADS, SALIENCES, cell, combinations, training_of
+from ovsslib.tuning.objective import Objective
 from ovsslib.tuning.search import Plan
 from ovsslib.tuning.tune import Tuning, tune
 from support.helpers import make_tiny_blip, one_error
@@ -131,3 +134,27 @@ def test_nothing_is_chosen_on_what_is_reported(vlm: str, tmp_path: Path) -> None
     words = ["factorial", "--vlm", vlm, "--tune-split", "val", "--out", str(tmp_path)]
     one_error(CliRunner().invoke(app, words), 2, "nothing may be chosen on it")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_choice_goes_on(vlm: str, stored: Path, tmp_path: Path) -> None:
+    out, kept = tmp_path / "out", tmp_path / "trials.sqlite"
+    words = ["factorial", "--vlm", vlm, "--set", "crf=false", *WORDS, "--storage", str(kept)]
+    judged = []
+    per_image = Objective.per_image
+
+    def counted(self: Objective, candidates: list[Candidate], *images: list[int]) -> np.ndarray:
+        judged.append(len(candidates))
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        return per_image(self, candidates, *images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objective, "per_image", counted)
+        assert CliRunner().invoke(app, [*words, "--out", str(out)]).exit_code != 0
+        assert len(judged) == 3
+        assert CliRunner().invoke(app, [*words, "--out", str(out)]).exit_code == 0
+    # Two of the four races were finished, the third is run again, and so the fourth.
+    assert len(judged) == 5
+    (path,) = out.glob("*.json")
+    assert load(path)["chosen"] == load(stored)["chosen"]
+    assert load(path)["tuning"]["thresholds"] == [0.05, 0.45]
