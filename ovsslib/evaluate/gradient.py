@@ -37,7 +37,7 @@ def present(data: Dataset, name: str, side: int) -> dict[str, np.ndarray]:
     return {key: patches for key, patches in shares.items() if patches.any()}
 
 
-def _readable(
+def readable(
     data: Dataset, limit: int | None, side: int
 ) -> Iterator[tuple[str, Image.Image, dict[str, np.ndarray]]]:
     """Name, image and `present` of the first so many images; one that cannot be read is left out.
@@ -113,7 +113,7 @@ def layer_head_gradient(
     base = (config or PnPConfig()).replace(salience="gradcam")
     rows: dict[tuple[int, int | str], list[dict[str, float]]] = {}
     side = (base.image_size or matcher.image_size) // matcher.patch_size
-    for _, image, owned in _readable(data, limit, side):
+    for _, image, owned in readable(data, limit, side):
         if len(owned) < 2:
             continue
         patches, names = np.stack(list(owned.values())), list(owned)
@@ -192,7 +192,7 @@ def by_certainty(
     heads = slice(None) if config.head is None else slice(config.head - 1, config.head)
     rows = []
     side = (config.image_size or matcher.image_size) // matcher.patch_size
-    for name, image, owned in _readable(data, limit, side):
+    for name, image, owned in readable(data, limit, side):
         absent = sorted(set(data.classes) - set(owned))
         asked = {"true": list(owned)}
         if absent:

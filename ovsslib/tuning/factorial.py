@@ -18,6 +18,7 @@ from typing import Any
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.comparison import measure
+from ovsslib.evaluate.erasure import erasure
 from ovsslib.evaluate.gradient import by_certainty, layer_head_gradient
 from ovsslib.evaluate.run import load_models
 from ovsslib.evaluate.spec import SERIAL, Execution, RunSpec
@@ -146,8 +147,8 @@ def factorial(
 ) -> tuple[Path, dict[str, Any]]:
     """Choose by the reward, run all combinations, and store figures and counts per image.
 
-    `heads` and `certainty` of what is stored are those of `ovsslib.evaluate.gradient`, over the
-    images of `spec`, the latter as means.
+    `heads` and `certainty` of what is stored are those of `ovsslib.evaluate.gradient`, `erased`
+    that of `ovsslib.evaluate.erasure`, over the images of `spec`, the last two as means.
 
     Args:
         tuning: What the choice is made on: other images than those of `spec`.
@@ -183,10 +184,11 @@ def factorial(
 
 
 def _looked_at(spec: RunSpec, config: PnPConfig, execution: Execution) -> dict[str, Any]:
-    """`heads` and `certainty` of a record; no heads where no image has two classes."""
+    """`heads`, `certainty` and `erased` of a record; no heads where no image has two classes."""
     (model,) = load_models({"": spec}, execution).values()
     data = load_dataset(spec.dataset, execution.root, spec.split)
     sure = by_certainty(model.matcher, data, config, limit=spec.limit)
+    lost = erasure(model.matcher, data, config, limit=spec.limit)
     try:
         heads = layer_head_gradient(model.matcher, data, config, limit=spec.limit)
     except OvssError:
@@ -194,4 +196,5 @@ def _looked_at(spec: RunSpec, config: PnPConfig, execution: Execution) -> dict[s
     return {
         "heads": heads.to_dict("records"),
         "certainty": sure.groupby("prompt").mean(numeric_only=True).to_dict("index"),
+        "erased": lost.groupby("kind").mean(numeric_only=True).to_dict("index"),
     }

@@ -88,6 +88,33 @@ def test_losses_of_each_stage(trainer: ContrastTrainer, stage: Stage) -> None:
     trainer.zero_grad()
 
 
+def test_local_tokens() -> None:
+    """The contrast reads patches, not CLS; after it the image encoder is locked."""
+    torch.manual_seed(0)
+    local = ContrastTrainer(TINY, Packer(tokenizer(), TINY.positions), local=True)
+    pixels = torch.randn(3, 3, 32, 32)
+
+    def learns(stage: Stage, part: str) -> bool:
+        local.zero_grad()
+        figures = local(pixels, CAPTIONS, np.random.default_rng(1), stage=stage)
+        sum(figures[name] for name in ("contrast", "match", "masked")).backward()
+        weights = getattr(local.model, part).parameters()
+        return any(weight.grad is not None and bool(weight.grad.any()) for weight in weights)
+
+    for part in ("vision_model", "vision_proj"):
+        assert learns("contrast", part)
+        assert not learns("all", part)
+        assert not learns("fine", part)
+    assert learns("all", "text_encoder")
+    # Of each feature the largest over patches; what CLS knows does not matter.
+    image = torch.randn(2, 5, TINY.width)
+    parts = local.model.vision_proj(image[:, 1:]).detach()
+    expected = [[max(patch[k] for patch in one) for k in range(parts.shape[-1])] for one in parts]
+    found = local.pooled(image).detach()
+    assert torch.allclose(found, torch.nn.functional.normalize(torch.tensor(expected), dim=-1))
+    assert torch.equal(found, local.pooled(torch.cat([-image[:, :1], image[:, 1:]], 1)))
+
+
 def test_what_is_not_seen_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With one layer the words have nothing to tell yet: a blind `[ENC]` knows no image."""
     torch.manual_seed(1)

@@ -14,6 +14,7 @@ from ovsslib.errors import OvssError
 WHAT = {
     "micro-blip": "BLIP for image-text retrieval (`transformers`), small",
     "micro-blip --recipe blip": "BLIP for image-text retrieval (`transformers`), small",
+    "micro-blip --recipe blip-local": "BLIP for image-text retrieval (`transformers`), small",
     "micro-bridgetower": "BridgeTower for image-text retrieval (`transformers`), small",
     "micro-clip": "CLIP ViT (`open_clip`), small",
     "micro-dino": "DINO ViT (`timm`), small",

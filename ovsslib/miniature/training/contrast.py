@@ -15,6 +15,14 @@ words. Attention of words then stays at chance. So in half of the steps CLS join
 encoder's last layer only, in half of the images cross-attention does not see it, and in half of the
 captions `[ENC]` knows the image through the words alone.
 
+Even so the score reads a thing from tokens of other patches, to which the image encoder has carried
+it: erasing the thing's pixels changes the score, erasing its tokens does not
+(`ovsslib.evaluate.erasure`), and no map over patches can find it. With `local` two more departures
+prevent that. The contrast takes the maximum over patches of each feature instead of CLS
+(Ranasinghe et al. 2023, CLIPpy), which asks no token to know more than its patch. After the
+contrast the image encoder is locked (Zhai et al. 2022, LiT), so that the match cannot make tokens
+global again.
+
 BLIP softens its contrast by a momentum encoder, as captions fit more images than their own. Here
 a caption that names nothing but what an image's own captions name is no negative for that image.
 """
@@ -55,15 +63,24 @@ class ContrastTrainer(MicroBlip):
         list_share: Share of the captions that is replaced by a list of their names.
         swap_share: Share of the false captions that has one word swapped; the others are captions
             of other images.
+        local: Whether tokens are kept local: the contrast reads patches, and after it the image
+            encoder is locked.
     """
 
     def __init__(
-        self, size: BlipSize, packer: Packer, list_share: float = 0.3, swap_share: float = 0.5
+        self,
+        size: BlipSize,
+        packer: Packer,
+        list_share: float = 0.3,
+        swap_share: float = 0.5,
+        *,
+        local: bool = False,
     ) -> None:
         super().__init__(size)
         self.mask_head = mask_head(size.width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.packer, self.list_share, self.swap_share = packer, list_share, swap_share
+        self.local = local
         vocab = packer.tokenizer.get_vocab()
         self.cls, self.sep, self.pad = vocab["[CLS]"], vocab["[SEP]"], vocab["[PAD]"]
 
@@ -79,6 +96,11 @@ class ContrastTrainer(MicroBlip):
         for layer in text.encoder.layer:
             states = layer(states, None, attention_mask=hidden[:, None, None])
         return normalize(self.model.text_proj(states[:, 0]).float(), dim=-1)
+
+    def pooled(self, image: Tensor) -> Tensor:
+        """Unit features `(B, E)` of images from their tokens `(B, 1 + P, D)`."""
+        read = image[:, 1:] if self.local else image[:, :1]
+        return normalize(self.model.vision_proj(read).float().amax(1), dim=-1)
 
     def forward(
         self,
@@ -98,12 +120,14 @@ class ContrastTrainer(MicroBlip):
             whole: No patch is left out.
             stage: `"contrast"`: that loss alone; `"fine"`: no masked words.
         """
-        image = self.encode(pixels, None if whole else rng, late=bool(rng.random() < LATE))
+        with torch.set_grad_enabled(stage == "contrast" or not self.local):
+            late = not self.local and bool(rng.random() < LATE)
+            image = self.encode(pixels, None if whole else rng, late=late)
+            features = self.pooled(image)
         pairs = [[reworded(texts, rng, self.list_share) for _ in range(2)] for texts in captions]
         # The longer of two captions: short ones ("grass") fit half of the batch's images.
         own = [max(two, key=lambda caption: len(caption.text)) for two in pairs]
         other = [min(two, key=lambda caption: len(caption.text)) for two in pairs]
-        features = normalize(self.model.vision_proj(image[:, 0]).float(), dim=-1)
         scale = self.log_scale.exp().clamp(max=100)
         texts = self.sentences([caption.text for caption in own])
         logits = contrast_logits(features, texts, scale, captions, own)

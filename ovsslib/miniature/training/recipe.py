@@ -49,6 +49,8 @@ class Recipe:
             `train_micro_blip_contrast`).
         last_share: Share of the steps, the last ones, that have contrast and match alone (the
             same).
+        local: Whether image tokens are kept local, see `ovsslib.miniature.training.contrast` (the
+            same).
         known_colours: False captions give a thing only colours that some caption gives it, see
             `ovsslib.miniature.training.negatives.swap`.
         data_seed: Of the drawn images.
@@ -62,6 +64,7 @@ class Recipe:
     close_ups: Count = 2
     first_share: Share = 0.6
     last_share: Share = 0.15
+    local: bool = False
     known_colours: bool = False
     data_seed: Seed = 0
 
@@ -299,7 +302,7 @@ def train_micro_blip_contrast(
 
     def build(colours: dict[str, frozenset[str]] | None) -> Architecture:
         packer = Packer(tokenizer(), size.positions, colours)
-        trainer = contrast.ContrastTrainer(size, packer, recipe.list_share)
+        trainer = contrast.ContrastTrainer(size, packer, recipe.list_share, local=recipe.local)
 
         def losses(
             pictures: np.ndarray,
