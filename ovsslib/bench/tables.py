@@ -19,6 +19,9 @@ def file_name(record: dict[str, Any]) -> str:
         parts += ["compiled"] if settings.get("compiled") else []
         if record["kind"] == "bench-tuning" and settings["split"] != "tune":
             parts.append(settings["split"])
+    if record["kind"] == "bench-peers":
+        parts += ["random"] if settings["random"] else []
+        parts += [settings["classes"], *([] if "vlm" in settings else [where["device"]])]
     return re.sub("[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-")
 
 
@@ -170,3 +173,37 @@ def tuning_text(record: dict[str, Any]) -> str:
             "a race"
         )
     return "\n".join(lines)
+
+
+def peers_text(record: dict[str, Any]) -> str:
+    """What each method costs."""
+    settings, where = record["settings"], record["provenance"]
+    names = "all class names" if settings["classes"] == "all" else "the class names in an image"
+    weights = ", random weights" if settings["random"] else ""
+    lines = [
+        f"{settings['images']} images of {settings['dataset']}, {names}, batches of "
+        f"{settings['batch']}, on {where['device']} ({where['processor']}, "
+        f"{settings['threads']} threads){weights}"
+    ]
+    rows = [
+        {
+            "method": row["method"],
+            "model": row["vlm"],
+            "seconds": row["seconds"],
+            "rate": row["rate"],
+            "ratio": row["ratio"],
+            **({"memory": row["memory"] / 1e6} if settings["memory"] else {}),
+            "parameters": row["parameters"] / 1e6,
+            "alike": 100 * row["labels"],
+        }
+        for row in record["rows"]
+    ]
+    if rows:
+        memory = "memory: peak in MB beyond what there was before the model; "
+        lines += [
+            text(rows),
+            f"seconds: per image; rate: images per second; ratio: of seconds to {rows[0]['method']}"
+            f"'s; {memory if settings['memory'] else ''}parameters: million; alike: % of pixels "
+            "labelled as in batches of 1",
+        ]
+    return "\n".join([*lines, *(f"not measured: {k}: {v}" for k, v in record["missing"].items())])

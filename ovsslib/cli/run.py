@@ -73,6 +73,9 @@ def run(
     fresh: bool = typer.Option(False, "--fresh", help="Compute stored shards again."),
     allow_bad: int = typer.Option(0, min=0, help="Accept so many unreadable images."),
     device: str | None = typer.Option(None, help="Such as cpu or cuda:0; without it, the best."),
+    download: bool = typer.Option(
+        False, "--download", help="Fetch the method's and the filter's models if they are not here."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the results file instead of text."),
     out: Path = typer.Option(
         Path("ovss-results"), "--out", "-o", envvar="OVSS_RESULTS", help="Folder for the results."
@@ -91,6 +94,7 @@ def run(
       ovss run --filter vlm --filter-set threshold=0.5
       ovss run --filter all --vocabulary synonyms.txt
       ovss run --dataset voc21 --root VOCdevkit/VOC2012 --vlm Salesforce/blip-itm-large-flickr
+      ovss run --method naclip --vlm ViT-B-16-quickgelu:openai --filter all --download
       ovss run --dataset coco-stuff --filter all --workers 8 --refine-workers 4
       ovss run --dataset coco-stuff --filter all --dask-slurm slurm.yml --workers 64
     """
@@ -121,7 +125,7 @@ def run(
             if vocabulary
             else {},
         )
-        how = Execution(batch, refine_workers, device, root, progress)
+        how = Execution(batch, refine_workers, device, root, progress, download=download)
         engine = Engine(workers, dask, dask_slurm)
         try:
             result = run_sharded(

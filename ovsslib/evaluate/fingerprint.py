@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ovsslib.filters.clip import open_clip_folder
 from ovsslib.io.json import digest, plain
-from ovsslib.methods import BESIDE
+from ovsslib.methods import BESIDE, default_model
 from ovsslib.paths import PACKAGE
 from ovsslib.peers.hub_names import licensed, several
 from ovsslib.pnp.presets import preset as get_preset
@@ -38,7 +38,7 @@ def folder(store: Path, spec: RunSpec, task: Task, size: int) -> Path:
     record = plain(dataclasses.asdict(spec)) | {
         "protocol": plain(task.protocol.to_dict()),
         "filter_settings": plain(task.class_filter.described or dict(spec.filter_settings)),
-        "model": model_digest(spec.vlm),
+        "model": model_digest(*models_of(spec)),
         "beside": _beside(spec),
         "preset": _content(spec.preset),
         "ids": hashlib.sha256("\n".join(task.ids).encode()).hexdigest(),
@@ -72,15 +72,27 @@ def _beside(spec: RunSpec) -> dict[str, str]:
     return found
 
 
+def models_of(spec: RunSpec) -> tuple[str, ...]:
+    """The models that a method loads; it adds its own to a name that stands for fewer.
+
+    Example:
+        >>> from ovsslib.evaluate.spec import RunSpec
+        >>> models_of(RunSpec(method="owlv2-sam2", vlm="google/owlv2-large-patch14"))
+        ('google/owlv2-large-patch14', 'facebook/sam2.1-hiera-tiny')
+    """
+    named = several(spec.vlm)
+    return named + several(default_model(spec.method))[len(named) :]
+
+
 @functools.cache
-def model_digest(vlm: str) -> str:
-    """A hash of a model's files: their names, sizes and, up to 64 MiB each, their bytes.
+def model_digest(*models: str) -> str:
+    """A hash of models' files: their names, sizes and, up to 64 MiB each, their bytes.
 
     Larger files are known by their first and last MiB: reading gigabytes takes longer than a shard.
     Several models joined by a plus count one after another; weights that open_clip knows by a name,
     such as `ViT-B-16-quickgelu:openai`, stand for themselves.
     """
-    return _hash(path for name in several(vlm) for path in _files(name))
+    return _hash(path for vlm in models for name in several(vlm) for path in _files(name))
 
 
 def _hash(paths: Iterable[Path]) -> str:
@@ -99,21 +111,35 @@ def _hash(paths: Iterable[Path]) -> str:
     return sha.hexdigest()
 
 
-def _files(name: str) -> list[Path]:
-    """The files of one model, in their order."""
-    checkpoint = open_clip_folder(name)
-    if checkpoint is None:
+def locate_model(name: str, *, download: bool = False) -> Path | None:
+    """The folder or file of one model; None for weights that open_clip knows by a name.
+
+    Args:
+        name: A name, a folder, a hub id, an address, or open_clip's `"architecture:weights"`.
+        download: Whether the network may be used for a hub id or an address.
+
+    Raises:
+        OvssError: There is no such model here, or it cannot be fetched.
+    """
+    found = open_clip_folder(name)
+    if found is None:
         architecture, _, weights = name.partition(":")
         if weights:
             import open_clip
 
-            if architecture in open_clip.list_models():
-                return [Path(weights)] if Path(weights).is_file() else []
+            if architecture.replace("/", "-") in open_clip.list_models():
+                return Path(weights) if Path(weights).is_file() else None
         with licensed(name):
-            checkpoint = find_checkpoint(name)
-    if checkpoint.is_file():
-        return [checkpoint]
-    return _inside(checkpoint)
+            found = find_checkpoint(name, download=download)
+    return found
+
+
+def _files(name: str) -> list[Path]:
+    """The files of one model, in their order."""
+    place = locate_model(name)
+    if place is None:
+        return []
+    return [place] if place.is_file() else _inside(place)
 
 
 def _inside(folder: Path) -> list[Path]:

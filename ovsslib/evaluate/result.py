@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ovsslib.io.files import write_atomic
 from ovsslib.io.json import digest, dumps, plain
 from ovsslib.metrics import iou as metrics
 from ovsslib.metrics.counts import COUNT_NAMES, Counts
+from ovsslib.pnp.presets import PRESETS
 
 SCHEMA = 1
 
@@ -200,6 +202,19 @@ def to_dict(result: RunResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3) if math.isfinite(result.seconds) else None,
         "provenance": result.provenance,
     }
+
+
+def by_preset(record: Mapping[str, Any]) -> bool:
+    """Whether a run used its method as it is: of PnP-OVSS, with the model's preset.
+
+    Args:
+        record: What `to_dict` gives.
+    """
+    if record["method"] != "pnp-ovss" or record["vlm"] not in PRESETS:
+        return bool(record["method"] != "pnp-ovss")
+    preset = PRESETS[record["vlm"]].to_dict()
+    # The protocol sets the background, not the preset.
+    return {**record["config"], "background": preset["background"]} == preset
 
 
 def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:

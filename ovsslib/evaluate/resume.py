@@ -22,6 +22,7 @@ from typing import Any
 
 from ovsslib.errors import OvssError
 from ovsslib.evaluate.engines import HERE, SLOT, Engine, run_all
+from ovsslib.evaluate.fetch import find_models
 from ovsslib.evaluate.fingerprint import code_digest, folder
 from ovsslib.evaluate.result import RunResult
 from ovsslib.evaluate.run import groups, load_models, measure, open_task
@@ -105,6 +106,9 @@ def _run_group(
 ) -> dict[str, RunResult]:
     """`run_sharded` for runs that share a model."""
     task = open_task(next(iter(group.values())), execution)
+    if execution.download:
+        for spec in group.values():
+            find_models(spec, download=True)
     if tell and len(task.ids) < task.expected:
         tell(
             f"warning: {task.dataset.name} has {len(task.ids)} images here, {task.expected} are "
@@ -210,6 +214,7 @@ def _as_json(group: Mapping[str, RunSpec]) -> str:
 
 
 def _how(execution: Execution) -> str:
+    """How workers compute, as JSON; they may not download what `_run_group` has fetched."""
     root = None if execution.root is None else str(Path(execution.root).resolve())
     return json.dumps(
         {

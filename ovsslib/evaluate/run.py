@@ -190,10 +190,13 @@ def groups(specs: Mapping[str, RunSpec]) -> list[dict[str, RunSpec]]:
 
 
 def open_task(spec: RunSpec, execution: Execution) -> Task:
-    """The images of a run, and how they are scored."""
+    """The images of a run, and how they are scored; the filter's model is fetched if allowed."""
     data = load_dataset(spec.dataset, execution.root, spec.split)
     named = ("protocol", "filter", "filter_settings", "limit", "vocabulary")
-    return make_task(data, **{key: getattr(spec, key) for key in named})
+    task = make_task(data, **{key: getattr(spec, key) for key in named})
+    if execution.download:
+        task.class_filter.fetch()
+    return task
 
 
 def load_models(group: Mapping[str, RunSpec], execution: Execution) -> dict[str, Any]:

@@ -43,6 +43,13 @@ class ClassFilter(ABC):
     ) -> None:
         """Called once before a run with all its images; does nothing unless overridden."""
 
+    def fetch(self) -> None:  # noqa: B027 - nor has a model
+        """Fetch what is not on this machine; does nothing unless overridden.
+
+        Raises:
+            OvssError: It cannot be fetched.
+        """
+
     def use(self, matcher: ImageTextMatcher) -> None:  # noqa: B027 - nor asks a model
         """Offered the run's model before a run; does nothing unless overridden."""
 

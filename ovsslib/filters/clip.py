@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,13 @@ class Clip(ThresholdedFilter):
         Raises:
             OvssError: It is not on this machine.
         """
-        _open_clip_name(self.model, download=self.download)
+        if self.download:
+            self.fetch()
+        _open_clip_name(self.model)
+
+    def fetch(self) -> None:
+        """Fetch the model and its tokenizer; raises `OvssError` where that fails."""
+        fetch_open_clip(self.model)
 
     def scores(self, dataset: Dataset, name: str) -> np.ndarray:
         """(C,) probabilities in 0..1 of each class's text against the neutral one."""
@@ -146,12 +152,67 @@ def load_open_clip(name: str, device: str = "cpu", *, download: bool = False) ->
             if "hf_tokenizer_name" in config["text_cfg"]:
                 load_tokenizer(Path(folder))  # or an empty one would be made in its place
         model, _, preprocess = open_clip.create_model_and_transforms(
-            target, pretrained=weights, device=device, force_quick_gelu=quick
+            target,
+            device=device,
+            force_quick_gelu=quick,
+            **_pretrained(target, weights, download=download),
         )
         colours = open_clip.get_model_preprocess_cfg(model)
         check_colours(colours["mean"], colours["std"])
         check_weights(model, name)
     return model.eval(), preprocess
+
+
+def fetch_open_clip(name: str) -> None:
+    """Fetch a CLIP and its tokenizer, so that they are loaded without the network from then on.
+
+    Args:
+        name: See `Clip`; a folder or a model that is here already is left as it is.
+
+    Raises:
+        OvssError: It cannot be fetched.
+    """
+    if _open_clip_name(name, download=True)[1] is not None:
+        # Only building it tells which further files of the hub, such as a tokenizer, it asks for.
+        model, _ = load_open_clip(name, download=True)
+        encode_texts(model, name, ["a"], download=True)
+
+
+def _pretrained(architecture: str, weights: str | None, *, download: bool) -> dict[str, Any]:
+    """Arguments that tell open_clip its weights, and how images are prepared for them.
+
+    By their name open_clip would ask the network for newer ones even where it has them, so it is
+    given their file, and what it knows of them.
+    """
+    from open_clip import get_pretrained_cfg
+    from open_clip.pretrained import download_pretrained
+
+    known = get_pretrained_cfg(architecture.replace("/", "-"), weights) if weights else {}
+    if weights is None or not known:
+        return {"pretrained": weights}
+    file = download_pretrained(known) if download else _cached(known) or Path(weights).resolve()
+    own = ("mean", "std", "interpolation", "resize_mode")
+    return {"pretrained": str(file), **{f"image_{key}": known.get(key) for key in own}}
+
+
+def _cached(known: Mapping[str, Any]) -> Path | None:
+    """The file of weights in the hub's local cache; None where it is not there.
+
+    Args:
+        known: What `open_clip.get_pretrained_cfg` says of them.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repository, _, name = known.get("hf_hub", "").rpartition("/")
+    if not repository:
+        return None
+    names = [Path(name).with_suffix(".safetensors").name, name] if name else []
+    for each in names or [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+        place = try_to_load_from_cache(repository, each)
+        if isinstance(place, str):
+            return Path(place)
+    return None
 
 
 def needs_quick_gelu(architecture: str, weights: str | None) -> bool:
@@ -221,7 +282,7 @@ def encode_texts(model: Any, name: str, texts: Sequence[str], *, download: bool 
 _ADVICE = (
     "give micro-clip, a folder with open_clip_config.json, a hub id such as "
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K, or ViT-B-32:openai; what is not on this machine needs "
-    "download=true (ovss tune: --download)"
+    "download=true (ovss run, ovss tune: --download)"
 )
 
 
@@ -254,6 +315,11 @@ def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | No
         except OvssError as error:
             raise OvssError(f"CLIP {error}; {_ADVICE}") from error
     architecture, _, weights = name.partition(":")
-    if not weights or not (download or Path(weights).is_file()):
+    if weights and not (download or Path(weights).is_file()):
+        from open_clip import get_pretrained_cfg
+
+        known = get_pretrained_cfg(architecture.replace("/", "-"), weights)
+        weights = weights if _cached(known) else ""
+    if not weights:
         raise OvssError(f"CLIP model {name!r} is not on this machine; {_ADVICE}")
     return architecture, weights

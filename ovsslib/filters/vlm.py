@@ -60,6 +60,11 @@ class Vlm(ThresholdedFilter):
         if self.model is not None:
             find_checkpoint(self.model)
 
+    def fetch(self) -> None:
+        """Fetch the model, where one is named."""
+        if self.model is not None:
+            find_checkpoint(self.model, download=True)
+
     def use(self, matcher: ImageTextMatcher) -> None:
         """Take the run's model where no other is named, so that it is in memory once."""
         if self.model is None:

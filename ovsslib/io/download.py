@@ -187,7 +187,9 @@ def hub_folder(repo: str, *, download: bool) -> Path:
 
         return Path(snapshot_download(repo, local_files_only=not download))
     except (OSError, ValueError, RuntimeError) as error:
-        how = f"fetch it with `hf download {repo}`, or load with download=True"
+        how = (
+            f"fetch it with `hf download {repo}`, or load with download=True (ovss run: --download)"
+        )
         if download:
             how = f"the download failed ({(str(error) or type(error).__name__).splitlines()[0]})"
         raise OvssError(f"model {repo!r} is not on this machine: {how}") from error

@@ -13,6 +13,7 @@ STORED = {path.stem: json.loads(path.read_text()) for path in data("benchmarks")
 TEXTS = {
     "bench-dask": tables.dask_text,
     "bench-evaluation": tables.evaluation_text,
+    "bench-peers": tables.peers_text,
     "bench-refine": tables.refine_text,
     "bench-salience": tables.versus_text,
     "bench-tuning": tables.tuning_text,
@@ -50,3 +51,12 @@ def test_file_names() -> None:
     settings = {"vlm": "micro-blip", "split": "train"}
     record = {"kind": "bench-tuning", "settings": settings, "provenance": where}
     assert tables.file_name(record) == "tuning-micro-blip-bfloat16-cuda-0-train"
+
+
+def test_file_names_of_methods_compared() -> None:
+    where = {"dtype": "float32", "device": "cpu"}
+    settings = {"random": True, "classes": "present"}
+    record = {"kind": "bench-peers", "settings": settings, "provenance": where}
+    assert tables.file_name(record) == "peers-random-present-cpu"
+    record["settings"] = {"random": False, "classes": "all", "vlm": "micro-clip"}
+    assert tables.file_name(record) == "peers-micro-clip-float32-cpu-all"

@@ -47,7 +47,7 @@ def test_batch_0() -> None:
     assert "--batch" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["salience", "refine", "evaluation", "dask", "tuning"])
+@pytest.mark.parametrize("command", ["salience", "refine", "evaluation", "dask", "tuning", "peers"])
 def test_help_has_examples(command: str) -> None:
     done = ovss(f"{command} --help")
     assert done.exit_code == 0
@@ -78,5 +78,5 @@ def test_what_was_measured_is_printed_where_it_cannot_be_stored(
 
 def test_an_output_folder_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for command in ("salience", "refine", "evaluation", "dask", "tuning"):
+    for command in ("salience", "refine", "evaluation", "dask", "tuning", "peers"):
         one_error(ovss(f"{command} --out {tmp_path}/file"), 2, "the folder cannot be made")

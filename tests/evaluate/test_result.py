@@ -14,6 +14,7 @@ import pytest
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import result as results
 from ovsslib.metrics import iou as metrics
+from ovsslib.pnp.presets import PRESETS
 from support.helpers import ROOT
 from support.results import make_result
 
@@ -135,3 +136,12 @@ def test_not_a_number_becomes_null() -> None:
 def test_a_data_set_without_stuff_has_no_stuff_figure() -> None:
     result = replace(make_result(), things=frozenset({1, 2, 3}))
     assert "miou_stuff" not in results.figures(result)
+
+
+def test_a_run_by_the_preset() -> None:
+    config = {**PRESETS["micro-blip"].to_dict(), "background": "few"}
+    record = {"method": "pnp-ovss", "vlm": "micro-blip", "config": config}
+    assert results.by_preset(record)
+    assert not results.by_preset({**record, "config": {**config, "crf": not config["crf"]}})
+    assert not results.by_preset({**record, "vlm": "some/other"})
+    assert results.by_preset({"method": "naclip", "vlm": "some/other", "config": {}})

@@ -14,6 +14,7 @@ from ovsslib.bench.tables import (
     versus_text,
 )
 from ovsslib.cli._common import debugging, new_app, note, numbers, plain_output, sizes_of
+from ovsslib.cli.bench.peers import peers
 from ovsslib.cli.bench.tuning import OUT, finish, tuning
 
 AS_JSON = typer.Option(False, "--json", help="Print the results file instead of text.")
@@ -36,6 +37,7 @@ def bench() -> None:
       ovss bench evaluation
       ovss bench dask
       ovss bench tuning
+      ovss bench peers
     """
 
 
@@ -231,3 +233,4 @@ def dask(
 
 
 app.command()(tuning)
+app.command()(peers)
