@@ -1,4 +1,4 @@
-"""The table of results in README.md, written from the results files and never by hand."""
+"""The tables of results in README.md, written from the results files and never by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 import pandas as pd
 
 from ovsslib.errors import OvssError
+from ovsslib.evaluate.result import by_preset
+from ovsslib.methods import SUPERVISION
+from ovsslib.methods import records as known_methods
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FOLDER = Path("data") / "results"
 """The results that README shows: JSON files of `ovsslib.evaluate.result.save`."""
+PEERS = FOLDER / "peers"
+"""The same, of other systems than PnP-OVSS, which have a table of their own."""
 IMAGE = Path("book") / "_static" / "readme.png"
 """The image in README, made by `draw`."""
 SHOWN = (3, 11, 40, 57)
@@ -26,6 +30,7 @@ _GIVEN = {
     "clip": "those CLIP finds",
     "all": "all",
 }
+_SHORT = {"all": "all classes", "clip": "CLIP's", "vlm": "the match's", "oracle": "given"}
 _USUAL = "pnp-fixed"
 
 
@@ -70,6 +75,37 @@ def table(records: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, colalign=align)
 
 
+def peers_table(records: list[dict[str, Any]]) -> str:
+    """All systems as a Markdown table, a column for each class filter; the usual protocol.
+
+    Args:
+        records: As for `table`. Of PnP-OVSS, runs with other settings than the model's preset are
+            left out.
+
+    Returns:
+        Lines of Markdown, by supervision, the best with the classes given first; empty without
+        a record.
+    """
+    order = {kind: number for number, kind in enumerate(SUPERVISION)}
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    best: dict[tuple[str, str], tuple[int, float]] = {}
+    for record in records:
+        given = record["filter"]
+        if record["protocol"]["name"] != _USUAL or given not in _SHORT or not by_preset(record):
+            continue
+        key, kind = (record["method"], record["vlm"]), known_methods()[record["method"]].supervision
+        titles = {"method": key[0], "model": key[1], "supervision": kind}
+        row = rows.setdefault(key, titles | dict.fromkeys(_SHORT.values(), ""))
+        row[_SHORT[given]] = _percent(record, "miou")
+        value = _value(record, "miou") if given == "oracle" else 0.0
+        best[key] = min(best.get(key, (0, 0.0)), (order[kind], -value))
+    if not rows:
+        return ""
+    frame = pd.DataFrame([rows[key] for key in sorted(rows, key=lambda key: best[key])])
+    align = ["left"] * 3 + ["right"] * len(_SHORT)
+    return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
 def _maps(record: dict[str, Any]) -> str:
     """Where a result's maps come from; other methods by their name."""
     return describe(record["config"]) if record["method"] == "pnp-ovss" else str(record["method"])
@@ -89,18 +125,19 @@ def describe(config: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def fill(text: str, content: str) -> str:
-    r"""A text with what stands between the markers replaced.
+def fill(text: str, content: str, name: str = "results") -> str:
+    r"""A text with what stands between two markers replaced.
 
     Example:
         >>> fill("a\n<!-- results:begin -->old<!-- results:end -->\nb", "new").splitlines()[3]
         'new'
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise OvssError(f"README.md must hold {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+    begin, end = (f"<!-- {name}:{side} -->" for side in ("begin", "end"))
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise OvssError(f"README.md must hold {begin} and {end} once each")
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 def render(root: Path) -> str:
@@ -115,15 +152,21 @@ def render(root: Path) -> str:
     Raises:
         OvssError: A file is missing or no results file.
     """
+    ours, peers = _read(root / FOLDER), _read(root / PEERS)
+    text = fill((root / "README.md").read_text(encoding="utf-8"), table(ours))
+    return fill(text, peers_table(ours + peers), "peers")
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
     records = []
-    for path in sorted((root / FOLDER).glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         try:
             records.append(json.loads(path.read_text(encoding="utf-8")))
             _maps(records[-1])
             [_value(records[-1], name) for name in _COLUMNS]
         except (ValueError, KeyError, TypeError) as error:
             raise OvssError(f"{path} is not a results file of `ovss run`: {error!r}") from error
-    return fill((root / "README.md").read_text(encoding="utf-8"), table(records))
+    return records
 
 
 def write(root: Path) -> Path:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ovsslib.book.readme import BEGIN, END, FOLDER, describe, fill, render, table, write
+from ovsslib.book.readme import FOLDER, PEERS, describe, fill, peers_table, render, table, write
 from ovsslib.errors import OvssError
+from ovsslib.pnp.presets import PRESETS
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def record(miou: float, **other: object) -> dict[str, object]:
@@ -61,7 +64,8 @@ def test_fill_wants_both_markers():
 
 
 def test_write_and_its_errors(tmp_path: Path):
-    (tmp_path / "README.md").write_text(f"# Title\n{BEGIN}\n{END}\nend\n")
+    more = "<!-- peers:begin --><!-- peers:end -->"
+    (tmp_path / "README.md").write_text(f"# Title\n{more}{BEGIN}\n{END}\nend\n")
     with pytest.raises(OvssError, match=r"no results in data/results: .*ovss run"):
         render(tmp_path)
     folder = tmp_path / FOLDER
@@ -70,6 +74,29 @@ def test_write_and_its_errors(tmp_path: Path):
     text = write(tmp_path).read_text()
     assert "50.0 [48.0, 52.0]" in text
     assert text.endswith(f"{END}\nend\n")
+    peer = record(0.4, method="naclip", vlm="micro-clip", config={})
+    (tmp_path / PEERS).mkdir()
+    (tmp_path / PEERS / "a.json").write_text(json.dumps(peer))
+    assert "| naclip" in write(tmp_path).read_text()
     (folder / "b.json").write_text("{}")
     with pytest.raises(OvssError, match=r"b\.json is not a results file"):
         render(tmp_path)
+
+
+def test_systems_in_one_table():
+    preset = PRESETS["micro-blip"].to_dict()
+    rows = peers_table(
+        [
+            record(0.5, config=preset),
+            record(0.1, config=preset, filter="all"),
+            record(0.9, config={**preset, "crf": False}),
+            record(0.8, config=preset, protocol={"name": "tcl"}),
+            record(0.6, method="naclip", vlm="micro-clip", config={}),
+            record(0.7, method="groupvit", vlm="g", config={}),
+        ]
+    ).splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[0] for row in cells] == ["naclip", "pnp-ovss", "groupvit"]
+    assert cells[1] == ["pnp-ovss", "micro-blip", "image-text", "10.0", "", "", "50.0"]
+    assert cells[2][2] == "captions"
+    assert not peers_table([record(0.9, config={**preset, "crf": False})])
