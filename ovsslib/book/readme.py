@@ -15,8 +15,8 @@ from ovsslib.methods import records as known_methods
 
 FOLDER = Path("data") / "results"
 """The results that README shows: JSON files of `ovsslib.evaluate.result.save`."""
-PEERS = FOLDER / "peers"
-"""The same, of other systems than PnP-OVSS, which have a table of their own."""
+OURS = "pnp-ovss"
+"""The method whose settings one table compares; the other has all methods."""
 IMAGE = Path("book") / "_static" / "readme.png"
 """The image in README, made by `draw`."""
 SHOWN = (3, 11, 40, 57)
@@ -62,7 +62,7 @@ def table(records: list[dict[str, Any]]) -> str:
         rows.append(
             {
                 "model": record["vlm"],
-                "maps": _maps(record),
+                "maps": describe(record["config"]),
                 "data": f"{record['dataset']} {record['split']}, {record['images']} images",
                 "protocol": record["protocol"]["name"],
                 "classes given": _GIVEN.get(record["filter"], record["filter"]),
@@ -86,29 +86,28 @@ def peers_table(records: list[dict[str, Any]]) -> str:
         Lines of Markdown, by supervision, the best with the classes given first; empty without
         a record.
     """
-    order = {kind: number for number, kind in enumerate(SUPERVISION)}
+    order = list(SUPERVISION)
     rows: dict[tuple[str, str], dict[str, str]] = {}
-    best: dict[tuple[str, str], tuple[int, float]] = {}
+    given: dict[tuple[str, str], float] = {}
     for record in records:
-        given = record["filter"]
-        if record["protocol"]["name"] != _USUAL or given not in _SHORT or not by_preset(record):
+        short = _SHORT.get(record["filter"])
+        if record["protocol"]["name"] != _USUAL or short is None or not by_preset(record):
             continue
         key, kind = (record["method"], record["vlm"]), known_methods()[record["method"]].supervision
         titles = {"method": key[0], "model": key[1], "supervision": kind}
         row = rows.setdefault(key, titles | dict.fromkeys(_SHORT.values(), ""))
-        row[_SHORT[given]] = _percent(record, "miou")
-        value = _value(record, "miou") if given == "oracle" else 0.0
-        best[key] = min(best.get(key, (0, 0.0)), (order[kind], -value))
+        row[short] = _percent(record, "miou")
+        if record["filter"] == "oracle":
+            given[key] = _value(record, "miou")
     if not rows:
         return ""
-    frame = pd.DataFrame([rows[key] for key in sorted(rows, key=lambda key: best[key])])
+    ordered = sorted(
+        rows, key=lambda key: (order.index(rows[key]["supervision"]), -given.get(key, 0.0))
+    )
     align = ["left"] * 3 + ["right"] * len(_SHORT)
-    return frame.to_markdown(index=False, disable_numparse=True, colalign=align)
-
-
-def _maps(record: dict[str, Any]) -> str:
-    """Where a result's maps come from; other methods by their name."""
-    return describe(record["config"]) if record["method"] == "pnp-ovss" else str(record["method"])
+    return pd.DataFrame([rows[key] for key in ordered]).to_markdown(
+        index=False, disable_numparse=True, colalign=align
+    )
 
 
 def describe(config: dict[str, Any]) -> str:
@@ -152,9 +151,10 @@ def render(root: Path) -> str:
     Raises:
         OvssError: A file is missing or no results file.
     """
-    ours, peers = _read(root / FOLDER), _read(root / PEERS)
+    records = _read(root / FOLDER)
+    ours = [record for record in records if record["method"] == OURS]
     text = fill((root / "README.md").read_text(encoding="utf-8"), table(ours))
-    return fill(text, peers_table(ours + peers), "peers")
+    return fill(text, peers_table(records), "peers")
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:
@@ -162,8 +162,9 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             records.append(json.loads(path.read_text(encoding="utf-8")))
-            _maps(records[-1])
             [_value(records[-1], name) for name in _COLUMNS]
+            if records[-1]["method"] == OURS:
+                describe(records[-1]["config"])
         except (ValueError, KeyError, TypeError) as error:
             raise OvssError(f"{path} is not a results file of `ovss run`: {error!r}") from error
     return records

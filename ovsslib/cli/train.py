@@ -24,51 +24,17 @@ if TYPE_CHECKING:
 app = new_app()
 BLIP = "micro-blip --recipe blip"
 LOCAL = "micro-blip --recipe blip-local"
+WORDS = {"batch": 64, "rate": 1.5e-3, "matrix_rate": 0.008, "warmup": 0.03}
+OTHERS = WORDS | {"rate": 1e-3, "warmup": 0.05, "dtype": "bfloat16"}
 # The schedules that the shipped models were trained with; options change single values.
 SCHEDULES: dict[str, dict[str, Any]] = {
-    "micro-blip": {
-        "steps": 4800,
-        "batch": 64,
-        "rate": 1.5e-3,
-        "matrix_rate": 0.008,
-        "warmup": 0.03,
-    },
-    **{
-        kind: {
-            "steps": steps,
-            "batch": 64,
-            "rate": 1e-3,
-            "matrix_rate": 0.008,
-            "warmup": 0.05,
-            "dtype": "bfloat16",
-        }
-        for kind, steps in ((BLIP, 5000), (LOCAL, 4000))
-    },
+    "micro-blip": {"steps": 4800, **WORDS},
+    BLIP: {"steps": 5000, **OTHERS},
+    LOCAL: {"steps": 4000, **OTHERS},
     # A step computes 2.4 times as much as micro-blip's.
-    "micro-bridgetower": {
-        "steps": 2000,
-        "batch": 64,
-        "rate": 1.5e-3,
-        "matrix_rate": 0.008,
-        "warmup": 0.03,
-        "dtype": "bfloat16",
-    },
-    "micro-clip": {
-        "steps": 5000,
-        "batch": 64,
-        "rate": 1e-3,
-        "matrix_rate": 0.008,
-        "warmup": 0.05,
-        "dtype": "bfloat16",
-    },
-    "micro-dino": {
-        "steps": 5000,
-        "batch": 64,
-        "rate": 1e-3,
-        "matrix_rate": 0.008,
-        "warmup": 0.05,
-        "dtype": "bfloat16",
-    },
+    "micro-bridgetower": {"steps": 2000, **WORDS, "dtype": "bfloat16"},
+    "micro-clip": {"steps": 5000, **OTHERS},
+    "micro-dino": {"steps": 5000, **OTHERS},
 }
 
 

@@ -210,11 +210,13 @@ def by_preset(record: Mapping[str, Any]) -> bool:
     Args:
         record: What `to_dict` gives.
     """
-    if record["method"] != "pnp-ovss" or record["vlm"] not in PRESETS:
-        return bool(record["method"] != "pnp-ovss")
-    preset = PRESETS[record["vlm"]].to_dict()
+    if record["method"] != "pnp-ovss":
+        return True
+    preset = PRESETS.get(record["vlm"])
     # The protocol sets the background, not the preset.
-    return {**record["config"], "background": preset["background"]} == preset
+    return preset is not None and (
+        record["config"] == preset.replace(background=record["config"]["background"]).to_dict()
+    )
 
 
 def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:

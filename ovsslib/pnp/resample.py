@@ -1,8 +1,9 @@
-"""Bilinear upsampling and Gaussian smoothing; of maps, with numpy alone.
+"""Bilinear resizing and Gaussian smoothing of planes.
 
-Both are one matrix product along each axis, as long as there are few cells. The smoothing equals
-`scipy.ndimage.gaussian_filter` (mode `reflect`, truncated at four standard deviations), whose
-import takes longer than refining an image; for wide blurs the product is faster as well.
+Smoothing is one matrix product along each axis, and so is resizing as long as there are few cells,
+as in maps over patches. The smoothing equals `scipy.ndimage.gaussian_filter` (mode `reflect`,
+truncated at four standard deviations), whose import takes longer than refining an image; for wide
+blurs the product is faster as well. Refining an image needs no torch: its processes stay small.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovsslib.book.readme import FOLDER, PEERS, describe, fill, peers_table, render, table, write
+from ovsslib.book.readme import FOLDER, describe, fill, peers_table, render, table, write
 from ovsslib.errors import OvssError
 from ovsslib.pnp.presets import PRESETS
 
@@ -40,11 +40,6 @@ def test_a_row_is_the_record():
     ]
 
 
-def test_another_method_has_its_name():
-    row = table([record(0.5, method="maskclip", config={"residual": False})]).splitlines()[-1]
-    assert row.split("|")[2].strip() == "maskclip"
-
-
 def test_usual_protocol_first_then_given_classes_then_the_best():
     others = [record(0.9, protocol={"name": "tcl"}), record(0.3, filter="recorded")]
     rows = table([*others, record(0.4, filter="all"), record(0.1), record(0.5)]).splitlines()[2:]
@@ -75,9 +70,10 @@ def test_write_and_its_errors(tmp_path: Path):
     assert "50.0 [48.0, 52.0]" in text
     assert text.endswith(f"{END}\nend\n")
     peer = record(0.4, method="naclip", vlm="micro-clip", config={})
-    (tmp_path / PEERS).mkdir()
-    (tmp_path / PEERS / "a.json").write_text(json.dumps(peer))
-    assert "| naclip" in write(tmp_path).read_text()
+    (folder / "peer.json").write_text(json.dumps(peer))
+    results, systems = write(tmp_path).read_text().split("<!-- results:begin -->")[::-1]
+    assert "naclip" not in results
+    assert "| naclip" in systems
     (folder / "b.json").write_text("{}")
     with pytest.raises(OvssError, match=r"b\.json is not a results file"):
         render(tmp_path)
@@ -92,11 +88,13 @@ def test_systems_in_one_table():
             record(0.9, config={**preset, "crf": False}),
             record(0.8, config=preset, protocol={"name": "tcl"}),
             record(0.6, method="naclip", vlm="micro-clip", config={}),
+            record(0.8, method="clipseg", vlm="c", config={}),
             record(0.7, method="groupvit", vlm="g", config={}),
+            record(0.7, method="sclip", vlm="micro-clip", config={}, filter="all"),
         ]
     ).splitlines()[2:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert [row[0] for row in cells] == ["naclip", "pnp-ovss", "groupvit"]
+    assert [row[0] for row in cells] == ["naclip", "pnp-ovss", "sclip", "groupvit", "clipseg"]
     assert cells[1] == ["pnp-ovss", "micro-blip", "image-text", "10.0", "", "", "50.0"]
-    assert cells[2][2] == "captions"
+    assert [row[2] for row in cells[3:]] == ["captions", "masks"]
     assert not peers_table([record(0.9, config={**preset, "crf": False})])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from ovsslib.cli.main import app
@@ -55,9 +57,28 @@ def test_localise_shows_every_layer_and_head(trained: Path, tmp_path: Path) -> N
         assert f"{folder}, attention (2 images)" in done.stdout
 
 
+def test_the_local_recipe_locks_the_image_encoder(drawn: Path, tmp_path: Path) -> None:
+    words = ["train", "micro-blip", "--recipe", "blip-local", "--dtype", "float32", *SMALL.split()]
+    done = ovss(*words, "--cache", drawn, "--run", tmp_path, "--every", 1)
+    assert done.exit_code == 0, done.output
+    first, second = (json.loads(line) for line in (tmp_path / "curve.jsonl").open())
+    assert first["match"] == 0 < second["match"], "contrast alone in the first half of the steps"
+    before, after = (
+        load_file(tmp_path / "snapshots" / step / "model.safetensors")
+        for step in ("000001", "000002")
+    )
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert {"text_encoder", "itm_head"} <= moved
+    assert not moved & {"vision_model", "vision_proj"}
+    training = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert training["model"] == "micro-blip --recipe blip-local"
+    assert training["recipe"]["recipe"]["local"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
+        (["train", "micro-blip", "--recipe", "blip-locl"], "did you mean"),
         (["train", "micro-blib"], "did you mean 'micro-blip'"),
         (
             ["train", "micro-blip", "--side", "30", *SMALL.split()[:4]],

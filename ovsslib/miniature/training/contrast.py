@@ -21,7 +21,7 @@ it: erasing the thing's pixels changes the score, erasing its tokens does not
 prevent that. The contrast takes the maximum over patches of each feature instead of CLS
 (Ranasinghe et al. 2023, CLIPpy), which asks no token to know more than its patch. After the
 contrast the image encoder is locked (Zhai et al. 2022, LiT), so that the match cannot make tokens
-global again.
+global again. Then `BlipForImageTextRetrieval`'s own contrast, which reads CLS, is not trained.
 
 BLIP softens its contrast by a momentum encoder, as captions fit more images than their own. Here
 a caption that names nothing but what an image's own captions name is no negative for that image.
