@@ -215,7 +215,7 @@ def by_preset(record: Mapping[str, Any]) -> bool:
     preset = PRESETS.get(record["vlm"])
     # The protocol sets the background, not the preset.
     return preset is not None and (
-        record["config"] == preset.replace(background=record["config"]["background"]).to_dict()
+        {**record["config"], "background": preset.background} == preset.to_dict()
     )
 
 

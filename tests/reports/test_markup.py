@@ -34,7 +34,7 @@ def test_markdown_of_everything() -> None:
         assert len({len(row) for row in rows}) == 1
     assert "## Measured with this library: mIoU" in text
     assert "## Published figures: mIoU" in text
-    assert re.search(rf"{re.escape(stored('miou'))}, \d of \d \(a\)", text)
+    assert re.search(rf"{re.escape(stored('miou'))}, \d+ of \d+ \(a\)", text)
     assert "- (a) 200 images\n" in text
     assert "micro" not in "".join(map("".join, published))
     row = next(r for r in published if r[0].strip() == "PnP-OVSS" and "336" in r[3])

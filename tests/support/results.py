@@ -51,8 +51,8 @@ def make_confusions() -> RunResult:
 
 
 def stored(metric: str) -> str:
-    """The figure of micro-bridgetower's stored run, as tables spell it."""
-    (path,) = STORED.glob("pnp-ovss_micro-bridgetower_*.json")
+    """The figure of micro-bridgetower's stored run with classes given, as tables spell it."""
+    (path,) = STORED.glob("pnp-ovss_micro-bridgetower_*_oracle_*.json")
     found = json.loads(path.read_text())["metrics"][metric]
     value, low, high = (f"{100 * found[name]:.1f}" for name in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -14,6 +14,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
 from ovsslib.evaluate.comparison import load, load_counts
+from ovsslib.evaluate.erasure import erasure
 from ovsslib.evaluate.gradient import by_certainty, layer_head_gradient
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import make_task
@@ -64,7 +65,7 @@ def test_all_combinations() -> None:
         assert config.replace(salience="gradcam", rounds=4) == base.replace(salience="gradcam")
 
 
-def test_every_head_and_the_certainty_are_stored(stored: Path, vlm: str) -> None:
+def test_what_was_looked_at_is_stored(stored: Path, vlm: str) -> None:
     record = load(stored)
     matcher, data = ovsslib.load_vlm(vlm), load_dataset("diorama", split="val")
     one = PnPConfig.from_dict(record["chosen"]["gradcam, one"])
@@ -78,6 +79,10 @@ def test_every_head_and_the_certainty_are_stored(stored: Path, vlm: str) -> None
     assert {key: record["certainty"]["true"][key] for key in means.index} == pytest.approx(
         means.to_dict()
     )
+    lost = erasure(matcher, data, one, limit=3).groupby("kind").mean(numeric_only=True)
+    assert record["erased"].keys() == set(lost.index) == {"thing", "stuff"}
+    for kind, logits in record["erased"].items():
+        assert logits == pytest.approx(lost.loc[kind].to_dict(), abs=1e-4)
 
 
 def test_the_choice_is_that_of_a_search_without_masks(stored: Path, vlm: str) -> None:
