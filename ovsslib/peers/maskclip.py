@@ -15,6 +15,8 @@ from ovsslib.peers.dense import DenseClip, DenseConfig, builder
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ovsslib.peers.parts import Block
+
 
 @dataclass(frozen=True)
 class MaskClipConfig(DenseConfig):
@@ -36,13 +38,26 @@ class MaskClip(DenseClip):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Features (B, P, E) of the patches of images (B, 3, S, S)."""
-        tower = self.matcher
-        last, tokens = tower.parts.blocks[-1], tower.enter(pixels)
-        read = last.out(last.qkv(last.norm(tokens))[2])
-        if self.config.residual:
-            read = tokens + read
-            read = read + last.feed(read)
-        return tower.parts.project(read)[:, 1:]
+        parts = self.matcher.parts
+        read = value_path(
+            parts.blocks[-1], self.matcher.enter(pixels), residual=self.config.residual
+        )
+        return parts.project(read)[:, 1:]
+
+
+def value_path(last: Block, tokens: Tensor, *, residual: bool) -> Tensor:
+    """What the last layer makes of tokens (B, N, D) that see nothing but themselves.
+
+    Args:
+        last: The layer.
+        tokens: That enter it.
+        residual: See `MaskClipConfig`.
+    """
+    read = last.out(last.qkv(last.norm(tokens))[2])
+    if not residual:
+        return read
+    read = tokens + read
+    return read + last.feed(read)
 
 
 build = builder(MaskClip)

@@ -98,15 +98,15 @@ def open_clip_parts(model: Any, name: str) -> Parts:
         patches=lambda pixels: vision.conv1(pixels).flatten(2).mT,
         start=vision.class_embedding,
         first=vision.ln_pre,
-        blocks=tuple(_block(layer) for layer in vision.transformer.resblocks),
+        blocks=tuple(open_clip_block(layer) for layer in vision.transformer.resblocks),
         project=lambda tokens: vision.ln_post(tokens) @ vision.proj,
         mean=tuple(colours["mean"]),
         std=tuple(colours["std"]),
     )
 
 
-def _block(layer: Any) -> Block:
-    """A layer of open_clip, in parts."""
+def open_clip_block(layer: Any) -> Block:
+    """A layer of open_clip (`ResidualAttentionBlock`), in parts."""
     attention = layer.attn
 
     def qkv(tokens: Tensor) -> Tensor:

@@ -152,13 +152,13 @@ def test_shipped_micro_clip_ranks_captions(tmp_path):
     """Loaded through open_clip's own API it does what its card says, within sampling error."""
     import open_clip
 
-    from ovsslib.miniature.training.clip import Words, evaluate_clip
+    from ovsslib.miniature.training.clip import Words, clip_scores
 
     folder = ROOT / "data" / "checkpoints" / "micro-clip"
     training = json.loads((folder / "training.json").read_text())
     model = open_clip.create_model(f"local-dir:{folder}").float()
     held = draw_held(tmp_path, training["recipe"]["size"]["side"])
-    figures = evaluate_clip(model, held, Words())
+    figures = evaluate_matcher(model, clip_scores(model, Words()), held, threshold=False)
     assert figures["pairs_ranked"] > 0.7, "chance is 0.5"
     assert figures["pairs_ranked"] == pytest.approx(
         training["heldout"][-1]["pairs_ranked"], abs=0.08

@@ -3,5 +3,5 @@
 FLAT = ("redact", "errors", "types", "paths", "lookup", "methods")
 PACKAGES = (
     "io", "metrics", "vlm", "datasets", "draw", "pnp", "filters", "miniature", "protocols",
-    "peers", "evaluate", "book", "tuning", "reports", "bench", "cli",
+    "peers", "trained", "evaluate", "book", "tuning", "reports", "bench", "cli",
 )  # fmt: skip

@@ -13,11 +13,15 @@ from ovsslib.errors import OvssError
 
 WHAT = {
     "micro-blip": "BLIP for image-text retrieval (`transformers`), small",
-    "micro-blip --recipe blip": "BLIP for image-text retrieval (`transformers`), small",
-    "micro-blip --recipe blip-local": "BLIP for image-text retrieval (`transformers`), small",
     "micro-bridgetower": "BridgeTower for image-text retrieval (`transformers`), small",
     "micro-clip": "CLIP ViT (`open_clip`), small",
     "micro-dino": "DINO ViT (`timm`), small",
+    "micro-clippy": "CLIPpy (`open_clip`), small",
+    "micro-tcl": "TCL's head on micro-clip",
+    "micro-groupvit": "GroupViT (`transformers`), small",
+    "micro-zeroseg": "ZeroSeg's student of micro-clip",
+    "micro-maskclip-plus": "MaskCLIP+'s student of micro-clip",
+    "micro-pacl": "PACL's embedder on micro-clip",
 }
 
 
@@ -90,7 +94,7 @@ def _card(name: str, training: dict[str, Any]) -> str:
     supervised, explained = (_of_images if name == "micro-dino" else _of_captions)(recipe)
     return f"""# {name.split(maxsplit=1)[0]}
 
-{WHAT.get(name, name)}: {architecture}. Weights are stored in float16.
+{WHAT[name.split(maxsplit=1)[0]]}: {architecture}. Weights are stored in float16.
 
 ## Data
 {recipe["pictures"]:,} drawn Diorama images (one in {recipe.get("close_ups", 2)} a close-up of

@@ -10,8 +10,9 @@ Otherwise the trained model is read as any `open_clip` model: all tokens pass al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ovsslib.lookup import Count
-from ovsslib.miniature.training import cache as data
 from ovsslib.miniature.training.blip import MEAN, STD, normalise
-from ovsslib.miniature.training.heldout import Scores, held_out_figures
+from ovsslib.miniature.training.heldout import Scores
 from ovsslib.miniature.training.loop import (
     Layers,
     Schedule,
     Side,
     Width,
-    batch_indices,
     check_size,
-    run,
 )
+from ovsslib.miniature.training.negatives import Caption
 from ovsslib.miniature.training.pairs import contrast_logits, contrast_loss, reworded
 from ovsslib.miniature.training.patches import (
     LATE,
@@ -44,7 +43,7 @@ from ovsslib.miniature.training.patches import (
     split_windows,
     through,
 )
-from ovsslib.miniature.training.recipe import Recipe, load_train, watched
+from ovsslib.miniature.training.recipe import Architecture, Recipe, train_matcher
 from ovsslib.miniature.training.wordpiece import tokenizer, vocabulary
 
 CONTEXT = 40
@@ -150,32 +149,72 @@ def text_features(model: open_clip.CLIP, ids: Tensor) -> Tensor:
     return normalize((last @ model.text_projection).float(), dim=-1)
 
 
-def evaluate_clip(
-    model: open_clip.CLIP, held: tuple[data.CaptionData, data.CaptionData], words: Words
-) -> dict[str, float]:
-    """Held-out figures. CLIP has no threshold for a match, so only the ranking figures are kept."""
+def cosines(features: Tensor, texts: Tensor) -> Tensor:
+    """Products (N,) of the rows of two (N, E)."""
+    return (features * texts).sum(1)
 
-    def scorer(pictures: np.ndarray) -> Scores:
-        features = torch.cat(
-            [
-                model.encode_image(normalise(pictures[i : i + 200]), normalize=True)
-                for i in range(0, len(pictures), 200)
-            ]
-        )
 
-        def scores(numbers: Sequence[int], texts: Sequence[str]) -> np.ndarray:
-            unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-            text = model.encode_text(words(list(unique)), normalize=True)
-            rows = torch.tensor([unique[t] for t in texts])
-            return (features[torch.tensor(list(numbers))] * text[rows]).sum(1).numpy()
+def pair_scores(
+    images: Callable[[Tensor], Tensor],
+    texts: Callable[[list[str]], Tensor],
+    pictures: np.ndarray,
+    compare: Callable[[Tensor, Tensor], Tensor] = cosines,
+    batch: int = 200,
+) -> Scores:
+    """What scores pairs of images and captions, for held-out figures; no gradient is kept.
 
-        return scores
-
-    model.eval()
+    Args:
+        images: Pixels (B, 3, S, S), normalised, to features (B, ...).
+        texts: N captions to features (N, E).
+        pictures: `(N, S, S, 3)` uint8.
+        compare: Features (N, ...) of images and (N, E) of their captions to scores (N,).
+        batch: Images, or pairs, that are looked at together.
+    """
     with torch.no_grad():
-        figures = held_out_figures(scorer, held)
-    model.train()
-    return {name: value for name, value in figures.items() if "match_accuracy" not in name}
+        parts = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+        features = torch.cat([images(normalise(part)) for part in parts])
+
+    def scores(numbers: Sequence[int], captions: Sequence[str]) -> np.ndarray:
+        unique = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+        known = texts(list(unique))
+        rows = torch.tensor([unique[caption] for caption in captions])
+        seen = torch.tensor(list(numbers))
+        pairs = zip(seen.split(batch), rows.split(batch), strict=True)
+        found = [compare(features[image], known[text]) for image, text in pairs]
+        return torch.cat(found).numpy()
+
+    return torch.no_grad()(scores)
+
+
+def clip_scores(model: open_clip.CLIP, words: Words) -> Callable[[np.ndarray], Scores]:
+    """What scores captions of images by a CLIP, see `pair_scores`."""
+    return partial(
+        pair_scores,
+        lambda pixels: model.encode_image(pixels, normalize=True),
+        lambda texts: model.encode_text(words(texts), normalize=True),
+    )
+
+
+def compared_captions(
+    captions: Sequence[Sequence[str]], rng: np.random.Generator, list_share: float
+) -> list[Caption]:
+    """The caption of each image that a contrast compares: the longer of two.
+
+    Short ones ("grass") fit half of a batch's images.
+
+    Args:
+        captions: All of each image.
+        rng: Source of randomness.
+        list_share: Share of them that is replaced by a list of their names.
+    """
+    pairs = [[reworded(texts, rng, list_share) for _ in range(2)] for texts in captions]
+    return [max(two, key=lambda caption: len(caption.text)) for two in pairs]
+
+
+def caption_features(model: open_clip.CLIP, compared: Sequence[Caption], words: Words) -> Tensor:
+    """Unit features (B, D) of B captions."""
+    ids = words([caption.text for caption in compared])
+    return text_features(model, ids[:, : int((ids != words.pad).sum(1).max())])
 
 
 def save(model: open_clip.CLIP, size: ClipSize, folder: Path) -> None:
@@ -200,38 +239,40 @@ def train_micro_clip(
     evaluate_every: int = 250,
     size: ClipSize | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Train micro-clip; yields a record a step, with held-out figures at times."""
+    """Train micro-clip; arguments as in `ovsslib.miniature.training.recipe.train_matcher`."""
     size = size or ClipSize()
-    train = load_train(cache, recipe, size.side)
-    held = data.load_held(cache, recipe.heldout, size.side, recipe.data_seed)
-    torch.manual_seed(schedule.seed)
-    model, words = build(size), Words()
 
-    def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        index = batch_indices(schedule, step, len(train))
-        captions = [train.captions[i] for i in index]
-        pixels = normalise(train.pictures[index], rng)
-        whole = step >= schedule.steps * (1 - recipe.whole_share)
-        if whole:
-            image = model.encode_image(pixels, normalize=True).float()
-        else:
-            image = image_features(model, pixels, rng)
-        pairs = [[reworded(texts, rng, recipe.list_share) for _ in range(2)] for texts in captions]
-        # The longer of two captions: short ones ("grass") fit half of the batch's images.
-        own = [max(two, key=lambda caption: len(caption.text)) for two in pairs]
-        ids = words([caption.text for caption in own])
-        text = text_features(model, ids[:, : int((ids != words.pad).sum(1).max())])
-        scale = model.logit_scale.exp().clamp(max=100)
-        loss, found = contrast_loss(contrast_logits(image, text, scale, captions, own))
-        return {"contrastive": loss, "found": found}
+    def build_trainer(colours: dict[str, frozenset[str]] | None) -> Architecture:
+        del colours  # no caption is made false
+        model, words = build(size), Words()
 
-    everything = {"size": asdict(size), "recipe": asdict(recipe)}
-    records = run(model, losses, {"contrastive": 1.0}, schedule, folder, everything)
-    yield from watched(
-        records,
-        folder,
-        evaluate_every,
-        schedule.steps,
-        lambda: evaluate_clip(model, held, words),
-        lambda to: save(model, size, to),
-    )
+        def losses(
+            pictures: np.ndarray,
+            captions: Sequence[Sequence[str]],
+            rng: np.random.Generator,
+            *,
+            whole: bool,
+            done: float,
+        ) -> dict[str, Tensor]:
+            del done  # one stage
+            pixels = normalise(pictures, rng)
+            if whole:
+                image = model.encode_image(pixels, normalize=True).float()
+            else:
+                image = image_features(model, pixels, rng)
+            own = compared_captions(captions, rng, recipe.list_share)
+            text = caption_features(model, own, words)
+            scale = model.logit_scale.exp().clamp(max=100)
+            loss, found = contrast_loss(contrast_logits(image, text, scale, captions, own))
+            return {"contrastive": loss, "found": found}
+
+        return Architecture(
+            model,
+            losses,
+            {"contrastive": 1.0},
+            clip_scores(model, words),
+            partial(save, model, size),
+            threshold=False,
+        )
+
+    return train_matcher(schedule, recipe, cache, folder, evaluate_every, size, build_trainer)

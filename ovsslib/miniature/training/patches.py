@@ -49,6 +49,20 @@ def split_windows(tokens: Tensor, chosen: Tensor) -> Tensor:
     return torch.cat([tokens[:, :1].repeat_interleave(windows, 0), patches], 1)
 
 
+def some_patches(tokens: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Tokens `(B, 1 + K, D)` of each image: the first, and a share of the others, at random.
+
+    Args:
+        tokens: `(B, 1 + P, D)`.
+        share: K / P, 0..1; at least one is kept.
+        rng: Source of randomness.
+    """
+    batch, count = len(tokens), tokens.shape[1] - 1
+    order = rng.permuted(np.tile(np.arange(count), (batch, 1)), axis=1)
+    chosen = torch.from_numpy(order[:, None, : max(1, round(share * count))])
+    return split_windows(tokens, chosen)
+
+
 def join_windows(local: Tensor, windows: int) -> Tensor:
     """Back to `(B, 1 + W * K, D)`; the class token is the mean of its copies."""
     local = local.unflatten(0, (-1, windows))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -143,24 +143,6 @@ def blip_scores(trainer: MicroBlip, pictures: np.ndarray, packer: Packer, batch:
     return torch.no_grad()(scores)
 
 
-def evaluate_matcher(
-    trainer: torch.nn.Module,
-    scores: Callable[[np.ndarray], Scores],
-    held: tuple[data.CaptionData, data.CaptionData],
-) -> dict[str, float]:
-    """Held-out figures of `ovsslib.miniature.training.heldout`.
-
-    Args:
-        trainer: Left in training mode.
-        scores: Images (N, S, S, 3) uint8 to the function that scores captions of them.
-        held: Images and captions, usual and novel.
-    """
-    trainer.eval()
-    figures = held_out_figures(scores, held)
-    trainer.train()
-    return figures
-
-
 @dataclass(frozen=True)
 class Architecture:
     """What differs between the models that are trained to match images and captions.
@@ -172,6 +154,8 @@ class Architecture:
         weights: Of the losses in their sum.
         scores: See `evaluate_matcher`.
         save: Writes the model to a folder.
+        threshold: The same.
+        options: What else decides the result; a state of others is refused.
     """
 
     trainer: torch.nn.Module
@@ -179,6 +163,31 @@ class Architecture:
     weights: dict[str, float]
     scores: Callable[[np.ndarray], Scores]
     save: Callable[[Path], None]
+    threshold: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def evaluate_matcher(
+    trainer: torch.nn.Module,
+    scores: Callable[[np.ndarray], Scores],
+    held: tuple[data.CaptionData, data.CaptionData],
+    *,
+    threshold: bool = True,
+) -> dict[str, float]:
+    """Held-out figures of `ovsslib.miniature.training.heldout`.
+
+    Args:
+        trainer: Left in training mode.
+        scores: Images (N, S, S, 3) uint8 to the function that scores captions of them.
+        held: Images and captions, usual and novel.
+        threshold: Whether a score above 0 means a match; else figures that need that are left out.
+    """
+    trainer.eval()
+    figures = held_out_figures(scores, held)
+    trainer.train()
+    if threshold:
+        return figures
+    return {name: value for name, value in figures.items() if "match_accuracy" not in name}
 
 
 def train_matcher(
@@ -223,13 +232,16 @@ def train_matcher(
         )
 
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
+    everything |= {"options": dict(matcher.options)} if matcher.options else {}
     records = run(matcher.trainer, losses, matcher.weights, schedule, folder, everything)
     yield from watched(
         records,
         folder,
         evaluate_every,
         schedule.steps,
-        lambda: evaluate_matcher(matcher.trainer, matcher.scores, held),
+        lambda: evaluate_matcher(
+            matcher.trainer, matcher.scores, held, threshold=matcher.threshold
+        ),
         matcher.save,
     )
 

@@ -1,0 +1,122 @@
+"""Weights that a trained system adds to a frozen CLIP: their folder, and the CLIP with them.
+
+The folder holds `config.json` (the system, the CLIP, the sizes) and `model.safetensors` (what the
+system adds, in float16 but for single numbers). The CLIP itself stays where it is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ovsslib.errors import OvssError
+from ovsslib.io.download import hub_folder
+from ovsslib.io.files import write_atomic
+from ovsslib.peers.tower import Tower
+from ovsslib.vlm import checkpoint_roots
+from ovsslib.vlm.finite import check_weights
+from ovsslib.vlm.sizes import read_config
+from ovsslib.vlm.weights import check_size, read_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class HeadTower(Tower):
+    """A CLIP of open_clip with what a system was trained to add.
+
+    Args:
+        name: A shipped checkpoint, a folder or a hub id.
+        device: Such as `"cpu"`; None for the best there is.
+        dtype: Of CLIP's image encoder, one of `ovsslib.vlm.DTYPES`; None for float32.
+        download: Whether the network may be used.
+
+    Attributes:
+        head: What is added, frozen.
+
+    Raises:
+        OvssError: The folder is missing or damaged, or of another system.
+    """
+
+    system: ClassVar[str]
+    head_class: ClassVar[type[nn.Module]]
+    """Made of the CLIP (`open_clip.CLIP`) and of the sizes in `config.json`."""
+
+    def __init__(
+        self,
+        name: str,
+        device: Any = None,
+        dtype: str | None = None,
+        *,
+        download: bool = False,
+    ) -> None:
+        folder = locate(name, self.system, download=download)
+        config = read_config(folder / "config.json")
+        try:
+            system, clip, sizes = config["system"], config["clip"], dict(config["sizes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise OvssError(f"{folder}: its config.json lacks {error}; {_advice(self)}") from error
+        if system != self.system:
+            raise OvssError(f"{folder} is of the system {system!r}; {_advice(self)}")
+        super().__init__(clip, device, dtype, download=download)
+        self.clip, self.name = self.name, folder.resolve().name
+        stored = read_weights(folder)
+        try:
+            head = self.head_class(self.model, **sizes)
+            check_size(sum(each.numel() for each in head.state_dict().values()), stored, folder)
+            head.load_state_dict({key: value.float() for key, value in stored.items()})
+        except (TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise OvssError(f"{folder} cannot be read ({reason}); {_advice(self)}") from error
+        check_weights(head, str(folder))
+        self.head = head.eval().requires_grad_(requires_grad=False).to(self.device)
+
+
+def _advice(tower: HeadTower) -> str:
+    return f"give a folder that `ovss train micro-{tower.system}` wrote"
+
+
+def locate(name: str, system: str, *, download: bool = False) -> Path:
+    """The folder of a trained system.
+
+    Args:
+        name: A shipped checkpoint, a folder or a hub id (`owner/name`).
+        system: For the message.
+        download: Whether the network may be used for a hub id.
+
+    Raises:
+        OvssError: There is no such folder here.
+    """
+    folders = (Path(name), *(root / name for root in checkpoint_roots()))
+    found = next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    if found is not None:
+        return found
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return hub_folder(name, download=download)
+    raise OvssError(
+        f"no model {name!r} on this machine; train it with `ovss train micro-{system}`, or give a "
+        "folder with its config.json and model.safetensors"
+    )
+
+
+def save_head(folder: Path, system: str, clip: str, head: nn.Module, sizes: dict[str, Any]) -> None:
+    """Write what a system adds to a CLIP, in float16 but for single numbers.
+
+    Args:
+        folder: Made where it is missing.
+        system: Its name.
+        clip: Name of the CLIP, as `Tower` takes it.
+        head: The weights.
+        sizes: What the head's class takes besides the CLIP.
+    """
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"system": system, "clip": clip, "sizes": sizes}
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    state = {
+        name: (value.half() if value.ndim else value).contiguous()  # single numbers stay exact
+        for name, value in head.state_dict().items()
+    }
+    write_atomic(folder / "model.safetensors", save(state, metadata={"format": "pt"}))

@@ -1,0 +1,1 @@
+"""Systems that are trained for segmentation on captions: what only their training needs."""

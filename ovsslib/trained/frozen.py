@@ -1,0 +1,68 @@
+"""A frozen CLIP while a head on it is trained: what it makes of images and of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ovsslib.lookup import check_names
+from ovsslib.miniature.training.clip import Words, caption_features, text_features
+from ovsslib.miniature.training.negatives import Caption
+from ovsslib.peers.tower import Tower
+
+
+@dataclass(frozen=True)
+class FrozenSize:
+    """What the images of a system on a frozen CLIP are like; the rest is the CLIP's."""
+
+    side: int
+
+
+def frozen_size(clip: str, **given: Any) -> FrozenSize:
+    """The architecture of a system on a frozen CLIP, which is the CLIP's.
+
+    Raises:
+        OvssError: Something is given, or there is no such CLIP.
+    """
+    check_names("size of a system on a frozen CLIP", given, ())
+    return FrozenSize(Tower(clip, "cpu").own_side)
+
+
+class Frozen:
+    """micro-clip, or a CLIP that `ovss train micro-clip` made; no weight of it changes.
+
+    Args:
+        name: See `ovsslib.peers.tower.Tower`.
+
+    Attributes:
+        name: The same.
+        tower: The CLIP.
+    """
+
+    def __init__(self, name: str = "micro-clip") -> None:
+        self.name, self.tower, self.words = name, Tower(name, "cpu"), Words()
+        self.tower.model.requires_grad_(requires_grad=False)
+
+    @torch.no_grad()
+    def captions(self, compared: Sequence[Caption]) -> Tensor:
+        """Unit features (B, E) of B captions."""
+        return caption_features(self.tower.model, compared, self.words)
+
+    @torch.no_grad()
+    def sentences(self, texts: Sequence[str]) -> Tensor:
+        """Unit features (N, E) of N texts."""
+        return text_features(self.tower.model, self.words(texts))
+
+    @torch.no_grad()
+    def entering(self, pixels: Tensor, layer: int = -1) -> Tensor:
+        """Tokens (B, N, D) that enter a layer, the last by default; see `Tower.enter`."""
+        return self.tower.enter(pixels, layer)
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """Unit features (B, E) of images; their gradient goes to the pixels."""
+        return normalize(self.tower.model.encode_image(pixels).float(), dim=-1)
