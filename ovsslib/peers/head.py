@@ -65,12 +65,19 @@ class HeadTower(Tower):
         try:
             head = self.head_class(self.model, **sizes)
             check_size(sum(each.numel() for each in head.state_dict().values()), stored, folder)
-            head.load_state_dict({key: value.float() for key, value in stored.items()})
+            weights = {key: value.float() for key, value in stored.items()}
+            counts = {key: value for key, value in head.state_dict().items() if _counts(key)}
+            head.load_state_dict(counts | weights)
         except (TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise OvssError(f"{folder} cannot be read ({reason}); {_advice(self)}") from error
         check_weights(head, str(folder))
         self.head = head.eval().requires_grad_(requires_grad=False).to(self.device)
+
+
+def _counts(name: str) -> bool:
+    """Whether it is a counter of batch normalisation, which is not stored."""
+    return name.endswith("num_batches_tracked")
 
 
 def _advice(tower: HeadTower) -> str:
@@ -118,5 +125,6 @@ def save_head(folder: Path, system: str, clip: str, head: nn.Module, sizes: dict
     state = {
         name: (value.half() if value.ndim else value).contiguous()  # single numbers stay exact
         for name, value in head.state_dict().items()
+        if not _counts(name)
     }
     write_atomic(folder / "model.safetensors", save(state, metadata={"format": "pt"}))

@@ -1,9 +1,10 @@
 """GroupViT's training (Xu et al. 2022, CVPR): CLIP's contrast on images that end as groups.
 
 The model is `GroupViTModel` of transformers, small, from random weights: two stages, the first of
-which ends in a grouping block that gathers the patches into groups. Three things are set right
+which ends in a grouping block that gathers the patches into groups. Two things are set right
 that its own initialisation and loss leave out: group tokens and positions start at random (there
-they start at zero, so that all groups are alike), and the contrast's scale is 100 at most.
+they start at zero, so that all group tokens see the same patches), and the contrast's scale is 100
+at most.
 
 Departures: one grouping stage in place of two. The second loss of the paper (prompts made of the
 caption's nouns) is left out, as in the authors' run on RedCaps.

@@ -1,0 +1,81 @@
+"""ZeroSeg's training: its losses by loops, and pixels patch by patch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ovsslib.miniature.training.blip import normalise
+from ovsslib.miniature.training.negatives import Caption
+from ovsslib.peers.zeroseg import ZeroSegTower
+from ovsslib.trained.frozen import Frozen
+from ovsslib.trained.system import Batch
+from ovsslib.trained.zeroseg import ZeroSeg, ZeroSegTrainer, patches_of
+from support.tiny_clip import tiny
+
+
+def batch(seed: int = 0) -> Batch:
+    pictures = np.random.default_rng(1).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    compared, rng = [Caption("a car")] * 2, np.random.default_rng(seed)
+    pixels = normalise(pictures)
+    return Batch(pictures, pixels, [["a car"]] * 2, compared, rng, whole=False, done=0.0)
+
+
+def test_patches_row_by_row() -> None:
+    pixels = torch.arange(3 * 4 * 4).view(1, 3, 4, 4)
+    found = patches_of(pixels, 2)
+    assert found.shape == (1, 4, 12)
+    assert found[0, 1].tolist() == [2, 3, 6, 7, 18, 19, 22, 23, 34, 35, 38, 39]
+
+
+def test_losses_by_loops(tmp_path: Path) -> None:
+    tiny(tmp_path / "clip", layers=1)
+    trainer = ZeroSegTrainer(Frozen(str(tmp_path / "clip")), (2,)).eval()
+    with torch.no_grad():
+        found = trainer(batch())
+        some = batch()
+        kept = torch.from_numpy(
+            some.rng.permuted(np.tile(np.arange(16), (2, 1)), axis=1)[:, :6]  # 0.4 of 16
+        )
+        tokens = trainer.head.encode(some.pixels, kept)
+        groups, _ = trainer.head.groups(tokens)
+        views = trainer._views[0](some.pictures)
+        vectors, units = trainer.image(groups), trainer.head.features(groups)
+        rebuilt = trainer.rebuilt(tokens, kept)
+    errors, distances, matches, cells = [], [], [], []
+    for b in range(2):
+        for p in set(range(16)) - set(kept[b].tolist()):
+            y, x = divmod(p, 4)
+            truth = some.pixels[b, :, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].flatten()
+            errors.append(float((rebuilt[b, p] - truth).square().mean()))
+        distances += [float((vectors[b] - view).abs().sum()) for view in views[b]]
+        best = [
+            min((float((group - views[b, v]).abs().sum()), v) for v in range(1, 5))
+            for group in units[b]
+        ]
+        matches += [distance for distance, _ in best]
+        cells.append(len({v for _, v in best}))
+    assert len(errors) == 20
+    assert float(found["rebuild"]) == pytest.approx(np.mean(errors), abs=1e-4)
+    assert float(found["distil"]) == pytest.approx(np.mean(distances), abs=1e-4)
+    assert float(found["match"]) == pytest.approx(np.mean(matches), abs=1e-4)
+    assert float(found["cells"]) == pytest.approx(np.mean(cells))
+
+
+def test_the_whole_image_alone_matches_no_cell(tmp_path: Path) -> None:
+    tiny(tmp_path / "clip", layers=1)
+    plan = ZeroSeg(clip=str(tmp_path / "clip"), grid=1)
+    system = plan.make(plan.size(), None)  # type: ignore[arg-type]
+    found = system.trainer(batch())
+    assert float(found["match"]) == 0
+    assert "cells" not in found
+    (found["rebuild"] + found["distil"] + found["match"]).backward()
+    for name in ("embed", "layers", "gather", "after"):
+        part = getattr(system.trainer.head, name)
+        assert any(weight.grad is not None for weight in part.parameters()), name
+    system.save(tmp_path / "zeroseg")
+    tower = ZeroSegTower(str(tmp_path / "zeroseg"), "cpu")
+    assert torch.allclose(tower.head.positions, system.trainer.head.positions, atol=1e-3)
