@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ovsslib.evaluate.spec import RunSpec
     from ovsslib.evaluate.task import Task
 
-_NO_PART = frozenset({"draw", "miniature", "book", "tuning", "reports", "bench", "cli"})
+_NO_PART = frozenset({"draw", "miniature", "trained", "book", "tuning", "reports", "bench", "cli"})
 """Packages that no figure passes through; what is not named here counts."""
 
 

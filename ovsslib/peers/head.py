@@ -6,6 +6,7 @@ system adds, in float16 but for single numbers). The CLIP itself stays where it 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +21,7 @@ from ovsslib.vlm.sizes import read_config
 from ovsslib.vlm.weights import check_size, read_weights
 
 if TYPE_CHECKING:
+    import open_clip
     from torch import nn
 
 
@@ -61,6 +63,12 @@ class HeadTower(Tower):
             raise OvssError(f"{folder} is of the system {system!r}; {_advice(self)}")
         super().__init__(clip, device, dtype, download=download)
         self.clip, self.name = self.name, folder.resolve().name
+        if config.get("clip_mark") != mark(self.model):
+            raise OvssError(
+                f"{folder} was trained on another {self.clip} than the one here; train it again "
+                f"with `ovss train micro-{self.system}`, or give the folder of that CLIP as `clip` "
+                "in its config.json"
+            )
         stored = read_weights(folder)
         try:
             head = self.head_class(self.model, **sizes)
@@ -107,20 +115,29 @@ def locate(name: str, system: str, *, download: bool = False) -> Path:
     )
 
 
-def save_head(folder: Path, system: str, clip: str, head: nn.Module, sizes: dict[str, Any]) -> None:
+def mark(clip: open_clip.CLIP) -> str:
+    """Twelve hexadecimal characters that tell a CLIP from others, by its projection of texts."""
+    weights = clip.text_projection.detach().float().cpu().numpy()
+    return hashlib.sha256(weights.tobytes()).hexdigest()[:12]
+
+
+def save_head(
+    folder: Path, system: str, clip: tuple[str, open_clip.CLIP], head: nn.Module, **sizes: Any
+) -> None:
     """Write what a system adds to a CLIP, in float16 but for single numbers.
 
     Args:
         folder: Made where it is missing.
         system: Its name.
-        clip: Name of the CLIP, as `Tower` takes it.
+        clip: Its name, as `Tower` takes it, and the model.
         head: The weights.
-        sizes: What the head's class takes besides the CLIP.
+        **sizes: What the head's class takes besides the CLIP.
     """
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"system": system, "clip": clip, "sizes": sizes}
+    name, model = clip
+    config = {"system": system, "clip": name, "clip_mark": mark(model), "sizes": sizes}
     write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
     state = {
         name: (value.half() if value.ndim else value).contiguous()  # single numbers stay exact

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import open_clip
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -47,6 +48,11 @@ class Frozen:
     def __init__(self, name: str = "micro-clip") -> None:
         self.name, self.tower, self.words = name, Tower(name, "cpu"), Words()
         self.tower.model.requires_grad_(requires_grad=False)
+
+    @property
+    def named(self) -> tuple[str, open_clip.CLIP]:
+        """Its name and the model."""
+        return self.name, self.tower.model
 
     @torch.no_grad()
     def captions(self, compared: Sequence[Caption]) -> Tensor:

@@ -94,8 +94,6 @@ class MaskClipPlus:
         del size, train
         frozen = Frozen(self.clip)
         trainer = MaskClipPlusTrainer(frozen, CLASSES, residual=self.residual)
-        write = partial(
-            save_head, system="maskclip-plus", clip=self.clip, head=trainer.head, sizes={}
-        )
+        write = partial(save_head, system="maskclip-plus", clip=frozen.named, head=trainer.head)
         scores = partial(pair_scores, trainer.vector, frozen.sentences)
         return System(trainer, {"labels": 1.0}, scores, write)

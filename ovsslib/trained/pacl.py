@@ -91,6 +91,6 @@ class Pacl:
                 [compatibility(one[None], text[None], self.tau)[0, 0] for one, text in pairs]
             )
 
-        write = partial(save_head, system="pacl", clip=self.clip, head=trainer.head, sizes={})
+        write = partial(save_head, system="pacl", clip=frozen.named, head=trainer.head)
         scores = partial(pair_scores, trainer.patches, frozen.sentences, compare=compare)
         return System(trainer, {"contrastive": 1.0}, scores, write)

@@ -179,8 +179,6 @@ class Tcl:
         trainer = TclTrainer(frozen, prior=self.prior)
         some = range(min(CALIBRATED, len(train)))
         start_masks(trainer.head, frozen, train.pictures[some], [train.captions[i] for i in some])
-        write = partial(
-            save_head, system="tcl", clip=self.clip, head=trainer.head, sizes={"ups": UPS}
-        )
+        write = partial(save_head, system="tcl", clip=frozen.named, head=trainer.head, ups=UPS)
         scores = partial(pair_scores, trainer.dense, frozen.sentences, compare=trainer.region)
         return System(trainer, WEIGHTS, scores, write)

@@ -138,6 +138,6 @@ class ZeroSeg:
         del size, train
         frozen = Frozen(self.clip)
         trainer = ZeroSegTrainer(frozen, (self.grid,) if self.grid > 1 else ())
-        write = partial(save_head, system="zeroseg", clip=self.clip, head=trainer.head, sizes={})
+        write = partial(save_head, system="zeroseg", clip=frozen.named, head=trainer.head)
         scores = partial(pair_scores, trainer.images, frozen.sentences)
         return System(trainer, WEIGHTS, scores, write)

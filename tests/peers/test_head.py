@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     """A TCL at the start on a small CLIP."""
     tower = tiny(tmp_path / "clip", layers=2)
     out = tmp_path / "micro-tcl"
-    save_head(out, "tcl", str(tmp_path / "clip"), TclHead(tower.model, 1), {"ups": 1})
+    save_head(out, "tcl", (str(tmp_path / "clip"), tower.model), TclHead(tower.model, 1), ups=1)
     return out
 
 
@@ -54,6 +54,11 @@ def no_clip(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"clip": "micro-clap"}))
 
 
+def other_clip(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"clip": "micro-clip"}))
+
+
 def no_sizes(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"system": "tcl", "clip": "micro-clip"}))
 
@@ -65,6 +70,7 @@ def no_sizes(folder: Path) -> None:
         (other_size, "cannot be read"),
         (cut, "cannot load the model"),
         (no_clip, "micro-clap"),
+        (other_clip, "trained on another micro-clip"),
         (no_sizes, "lacks 'sizes'"),
     ],
 )

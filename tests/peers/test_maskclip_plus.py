@@ -15,7 +15,9 @@ from support.tiny_clip import pattern, tiny
 def test_scores_are_products_at_a_quarter_of_the_side(tmp_path: Path) -> None:
     clip = tiny(tmp_path / "clip", layers=1)
     head = MaskClipPlusHead(clip.model, width=8).eval()
-    save_head(tmp_path / "plus", "maskclip-plus", str(tmp_path / "clip"), head, {"width": 8})
+    save_head(
+        tmp_path / "plus", "maskclip-plus", (str(tmp_path / "clip"), clip.model), head, width=8
+    )
     tower = MaskClipPlusTower(str(tmp_path / "plus"), "cpu")
     texts = [normalize(torch.randn(count, 12), dim=-1) for count in (2, 3)]
     pixels = pattern()

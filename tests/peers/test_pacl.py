@@ -43,7 +43,7 @@ def test_features_by_hand(tmp_path: Path) -> None:
     with torch.no_grad():
         for weight in head.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
-    save_head(tmp_path / "pacl", "pacl", str(tmp_path / "clip"), head, {})
+    save_head(tmp_path / "pacl", "pacl", (str(tmp_path / "clip"), clip.model), head)
     tower = PaclTower(str(tmp_path / "pacl"), "cpu")
     pixels = pattern()
     with torch.no_grad():

@@ -22,7 +22,7 @@ def make(folder: Path, ups: int = 1, gate: float = 0.0) -> TclTower:
         head.weight.add_(1.0)
         for up in head.ups:
             up.gates.fill_(gate)
-    save_head(folder / "tcl", "tcl", str(folder / "clip"), head, {"ups": ups})
+    save_head(folder / "tcl", "tcl", (str(folder / "clip"), tower.model), head, ups=ups)
     return TclTower(str(folder / "tcl"), "cpu")
 
 

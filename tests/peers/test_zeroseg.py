@@ -22,7 +22,7 @@ def make(folder: Path) -> ZeroSegTower:
             part.weight.mul_(20)
         head.positions.mul_(50)
         head.gather.group_token.mul_(50)
-    save_head(folder / "zeroseg", "zeroseg", str(folder / "clip"), head, SIZES)
+    save_head(folder / "zeroseg", "zeroseg", (str(folder / "clip"), clip.model), head, **SIZES)
     return ZeroSegTower(str(folder / "zeroseg"), "cpu")
 
 

@@ -15,6 +15,7 @@ from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.methods import METHODS
 from support import tiny_hub
+from support.heads import TOWERS, make_head
 from support.helpers import make_tiny_blip
 from support.tiny_dino import make_tiny_dino
 
@@ -27,6 +28,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Path], ...]] = {
     "owlv2-sam2": (tiny_hub.make_owlv2, tiny_hub.make_sam2),
     "grounding-dino-sam2": (tiny_hub.make_grounding_dino, tiny_hub.make_sam2),
     "sam3": (tiny_hub.make_sam3,),
+    **{tower.system: (make_head(tower),) for tower in TOWERS},
 }
 """Methods that do not run on micro-clip, and small models for them."""
 WITH_DINO = ("proxyclip", "lposs", "cass", "clip-dinoiser")

@@ -1,0 +1,30 @@
+"""CLIPpy (Ranasinghe et al. 2023, ICCV): patches that were trained to be compared with names.
+
+CLIP whose image vector is the maximum over its patches, feature by feature
+(`ovsslib.trained.clippy`). A patch is compared with names as it leaves the last layer, which for
+any other CLIP says little (`ovsslib.peers.raw_clip`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ovsslib.peers.dense import DenseConfig, builder
+from ovsslib.peers.raw_clip import RawClip
+
+
+@dataclass(frozen=True)
+class ClippyConfig(DenseConfig):
+    """Settings of CLIPpy, those of every dense method."""
+
+    prompt: str = "a photo of a"
+
+
+class Clippy(RawClip):
+    """CLIPpy with a CLIP that was trained for it."""
+
+    name = "clippy"
+    settings = ClippyConfig
+
+
+build = builder(Clippy)
