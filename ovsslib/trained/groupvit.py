@@ -12,6 +12,7 @@ caption's nouns) is left out, as in the authors' run on RedCaps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,8 @@ class GroupVitSize:
     Attributes:
         before: Layers before patches are grouped.
         after: Layers of the groups.
-        groups: How many groups there are.
+        tokens: Group tokens that patches see.
+        groups: How many groups they become.
         text_layers: Of the text encoder, as wide.
     """
 
@@ -50,6 +52,7 @@ class GroupVitSize:
     heads: Count = 4
     before: Layers = 4
     after: Layers = 2
+    tokens: Count = 12
     groups: Count = 12
     text_layers: Layers = 3
 
@@ -87,7 +90,7 @@ def build(size: GroupVitSize, spread: float = TOKEN_SPREAD) -> GroupViTModel:
             "patch_size": size.patch,
             "num_hidden_layers": size.before + size.after,
             "depths": [size.before, size.after],
-            "num_group_tokens": [size.groups, 0],
+            "num_group_tokens": [size.tokens, 0],
             "num_output_groups": [size.groups, 0],
         },
         projection_dim=size.width,
@@ -121,13 +124,17 @@ class GroupVitTrainer(nn.Module):
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return normalize(self.model.visual_projection(pooled).float(), dim=-1)
 
-    def texts(self, texts: list[str]) -> Tensor:
-        """Unit features (N, E) of N texts."""
+    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """States (N, T, D) of N texts' tokens, and what the encoder says of each text, (N, D)."""
         ids = self.words(texts)
         ids = ids[:, : int((ids != self.words.pad).sum(1).max())]
         mask = (ids != self.words.pad).long()
-        pooled = self.model.text_model(input_ids=ids, attention_mask=mask).pooler_output
-        return normalize(self.model.text_projection(pooled).float(), dim=-1)
+        out = self.model.text_model(input_ids=ids, attention_mask=mask)
+        return out.last_hidden_state, out.pooler_output
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit features (N, E) of N texts."""
+        return normalize(self.model.text_projection(self.read(texts)[1]).float(), dim=-1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of a batch, and the share of images whose caption is found."""
@@ -138,7 +145,7 @@ class GroupVitTrainer(nn.Module):
 
 
 def save(trainer: GroupVitTrainer, size: GroupVitSize, folder: Path) -> None:
-    """Write the model (float16) where `GroupViTModel.from_pretrained` reads it."""
+    """Write the model (float16) where `GroupViTModel.from_pretrained` reads it, and no more."""
     half = build(size)
     half.load_state_dict(trainer.model.state_dict())
     half.half().save_pretrained(folder)

@@ -111,6 +111,8 @@ TRAINABLE: Mapping[str, Trainable] = MappingProxyType(
         "micro-pacl": system("pacl:Pacl"),
         "micro-pacl --recipe tau-1": system("pacl:Pacl", tau=1.0),
         "micro-pacl --recipe own": system("pacl:Pacl", own=True),
+        "micro-ovsegmentor": system("ovsegmentor:OvSegmentor"),
+        "micro-ovsegmentor --recipe no-entities": system("ovsegmentor:OvSegmentor", entities=False),
     }
 )
 """Model, or model and recipe -> how it is trained."""
