@@ -21,6 +21,8 @@ METHODS: dict[str, str] = {
     "clearclip": "ovsslib.peers.clearclip:build",
     "naclip": "ovsslib.peers.naclip:build",
     "groupvit": "ovsslib.peers.groupvit:build",
+    "segclip": "ovsslib.peers.segclip:build",
+    "ovsegmentor": "ovsslib.peers.ovsegmentor:build",
     "clippy": "ovsslib.peers.clippy:build",
     "tcl": "ovsslib.peers.tcl:build",
     "pacl": "ovsslib.peers.pacl:build",
@@ -47,7 +49,18 @@ METHODS: dict[str, str] = {
 DEFAULTS: dict[str, str] = {
     "pnp-ovss": "micro-blip",
     "groupvit": "nvidia/groupvit-gcc-yfcc",
-    **{name: f"micro-{name}" for name in ("clippy", "tcl", "pacl", "zeroseg", "maskclip-plus")},
+    **{
+        name: f"micro-{name}"
+        for name in (
+            "segclip",
+            "ovsegmentor",
+            "clippy",
+            "tcl",
+            "pacl",
+            "zeroseg",
+            "maskclip-plus",
+        )
+    },
     "tipsv2": "google/tipsv2-b14",
     "siglip2": "google/siglip2-base-patch16-224",
     "clipseg": "CIDAS/clipseg-rd64-refined",

@@ -15,9 +15,9 @@ cosines over groups, softly, and multiplies them with the scale twice.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class GroupVitConfig(DenseConfig):
         soft: Whether a pixel mixes the scores of all groups as they share it.
         background_threshold: Pixels whose best score is below it are background; but the best
             group of an image (or window) never is. A number, or the name of the data set that the
-            authors chose one for, see `PUBLISHED`. None leaves background to the protocol.
+            authors chose one for, see `GroupVit.published`. None leaves background to the protocol.
     """
 
     prompt: str = "a photo of a"
@@ -96,6 +96,8 @@ class GroupTower(HubTower):
 class GroupVit(DenseClip):
     """GroupViT; planes are products of probabilities.
 
+    `published` holds the thresholds in the configurations of the released code, by data set.
+
     Args:
         tower: A `GroupTower`.
         config: None for the defaults.
@@ -104,12 +106,13 @@ class GroupVit(DenseClip):
     name = "groupvit"
     planes_are = PROBABILITIES
     settings = GroupVitConfig
+    published: ClassVar[Mapping[str, float]] = PUBLISHED
     matcher: Any
 
     def __init__(self, tower: Any, config: Any = None) -> None:
         super().__init__(tower, config)
         wanted = self.config.background_threshold
-        self.threshold: float | None = PUBLISHED.get(wanted, wanted)
+        self.threshold: float | None = self.published.get(wanted, wanted)
         if self.threshold is not None:
             self.planes_are = "final"  # a protocol's rules would decide once more
 

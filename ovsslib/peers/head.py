@@ -1,7 +1,8 @@
-"""Weights that a trained system adds to a frozen CLIP: their folder, and the CLIP with them.
+"""Weights that a trained system adds to a CLIP: their folder, and the CLIP with them.
 
 The folder holds `config.json` (the system, the CLIP, the sizes) and `model.safetensors` (what the
-system adds, in float16 but for single numbers). The CLIP itself stays where it is.
+system adds, in float16 but for single numbers). A frozen CLIP stays where it is; one that the
+system has changed lies in a folder inside.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class HeadTower(Tower):
             raise OvssError(f"{folder}: its config.json lacks {error}; {_advice(self)}") from error
         if system != self.system:
             raise OvssError(f"{folder} is of the system {system!r}; {_advice(self)}")
-        super().__init__(clip, device, dtype, download=download)
+        inner = folder / clip
+        super().__init__(str(inner) if inner.is_dir() else clip, device, dtype, download=download)
         self.clip, self.name = self.name, folder.resolve().name
         if config.get("clip_mark") != mark(self.model):
             raise OvssError(
@@ -116,8 +118,11 @@ def locate(name: str, system: str, *, download: bool = False) -> Path:
 
 
 def mark(clip: open_clip.CLIP) -> str:
-    """Twelve hexadecimal characters that tell a CLIP from others, by its projection of texts."""
-    weights = clip.text_projection.detach().float().cpu().numpy()
+    """Twelve hexadecimal characters that tell a CLIP from others, by its projection of texts.
+
+    It is the same before and after the CLIP is stored in float16.
+    """
+    weights = clip.text_projection.detach().half().cpu().numpy()
     return hashlib.sha256(weights.tobytes()).hexdigest()[:12]
 
 

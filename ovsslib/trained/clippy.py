@@ -31,7 +31,7 @@ from ovsslib.miniature.training.clip import (
     save,
 )
 from ovsslib.miniature.training.patches import some_patches, through
-from ovsslib.trained.system import Batch, System
+from ovsslib.trained.system import Batch, Plan, System
 
 KEPT = 0.5
 """Share of the patches that a training step sees."""
@@ -83,7 +83,7 @@ class ClippyTrainer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Clippy:
+class Clippy(Plan):
     """micro-clippy, see `ovsslib.trained.system.Plan`; `pooling` as in `ClippyTrainer`."""
 
     pooling: Pooling = "max"

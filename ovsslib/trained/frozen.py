@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ovsslib.lookup import check_names
+from ovsslib.lookup import check_fields, check_names
 from ovsslib.miniature.training.clip import Words, caption_features, text_features
+from ovsslib.miniature.training.loop import Side
 from ovsslib.miniature.training.negatives import Caption
 from ovsslib.peers.tower import Tower
 
@@ -21,7 +22,11 @@ from ovsslib.peers.tower import Tower
 class FrozenSize:
     """What the images of a system on a frozen CLIP are like; the rest is the CLIP's."""
 
-    side: int
+    side: Side
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
 
 def frozen_size(clip: str, **given: Any) -> FrozenSize:

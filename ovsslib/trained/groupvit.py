@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import CLIPImageProcessor, CLIPProcessor, GroupViTConfig, GroupViTModel
 
-from ovsslib.lookup import Count
+from ovsslib.lookup import Amount, Count
 from ovsslib.miniature.training.blip import MEAN, STD
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import CONTEXT, Words, pair_scores
 from ovsslib.miniature.training.loop import Layers, Side, Width, check_size
 from ovsslib.miniature.training.wordpiece import vocabulary
-from ovsslib.trained.system import Batch, System
+from ovsslib.trained.system import Batch, Plan, System
 
 TOKEN_SPREAD = 0.02
 """Standard deviation of the group tokens and positions at the start."""
@@ -157,10 +157,10 @@ def save(trainer: GroupVitTrainer, size: GroupVitSize, folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class GroupVit:
+class GroupVit(Plan):
     """micro-groupvit, see `ovsslib.trained.system.Plan`; `spread` as in `build`."""
 
-    spread: float = TOKEN_SPREAD
+    spread: Amount = TOKEN_SPREAD
 
     def size(self, **given: Any) -> GroupVitSize:
         """The architecture; what is not given is as shipped."""

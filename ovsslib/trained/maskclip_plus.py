@@ -24,7 +24,7 @@ from ovsslib.peers.head import save_head
 from ovsslib.peers.maskclip import value_path
 from ovsslib.peers.maskclip_plus import MaskClipPlusHead
 from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, System
+from ovsslib.trained.system import Batch, Plan, System
 
 PROMPT = "a photo of a"
 
@@ -74,7 +74,7 @@ class MaskClipPlusTrainer(nn.Module):
 
 
 @dataclass(frozen=True)
-class MaskClipPlus:
+class MaskClipPlus(Plan):
     """micro-maskclip-plus, see `ovsslib.trained.system.Plan`.
 
     Attributes:

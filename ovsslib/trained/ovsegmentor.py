@@ -32,7 +32,7 @@ from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.miniature.training.wordpiece import mentions
 from ovsslib.trained.groupvit import GroupVitSize, GroupVitTrainer, save
-from ovsslib.trained.system import Batch, System
+from ovsslib.trained.system import Batch, Plan, System
 
 WEIGHTS = {"contrastive": 1.0, "entity": 1.0, "mask": 1.6}
 LAST = 1 / 6
@@ -210,7 +210,7 @@ def dice(found: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class OvSegmentor:
+class OvSegmentor(Plan):
     """micro-ovsegmentor, see `ovsslib.trained.system.Plan`; `entities` as in its trainer."""
 
     entities: bool = True

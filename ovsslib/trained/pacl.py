@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ovsslib.lookup import Positive
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.pacl import PaclHead, compatibility, leaving
 from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, System, start_scale
+from ovsslib.trained.system import Batch, Plan, System, start_scale
 
 
 class PaclTrainer(nn.Module):
@@ -62,7 +63,7 @@ class PaclTrainer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Pacl:
+class Pacl(Plan):
     """micro-pacl, see `ovsslib.trained.system.Plan`.
 
     Attributes:
@@ -72,7 +73,7 @@ class Pacl:
     """
 
     clip: str = "micro-clip"
-    tau: float = 10.0
+    tau: Positive = 10.0
     own: bool = False
 
     def size(self, **given: Any) -> FrozenSize:

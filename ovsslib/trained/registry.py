@@ -54,9 +54,16 @@ class Trainable:
         return train, partial(replace, size) if made else size
 
 
-def system(plan: str, **options: Any) -> Trainable:
-    """A system under the common budget."""
-    return Trainable(f"ovsslib.trained.{plan}", None, BUDGET, IMAGES, options)
+def system(plan: str, *, pictures: int = 60_000, **options: Any) -> Trainable:
+    """A system under the common budget.
+
+    Args:
+        plan: `"module:Plan"` in `ovsslib.trained`.
+        pictures: Different images; fewer where something is computed of each beforehand.
+        **options: Of the plan.
+    """
+    recipe = IMAGES | {"pictures": pictures}
+    return Trainable(f"ovsslib.trained.{plan}", None, BUDGET, recipe, options)
 
 
 _TRAINING = "ovsslib.miniature.training"
@@ -105,12 +112,17 @@ TRAINABLE: Mapping[str, Trainable] = MappingProxyType(
         "micro-tcl --recipe no-area": system("tcl:Tcl", prior=None),
         "micro-groupvit": system("groupvit:GroupVit"),
         "micro-groupvit --recipe zero-tokens": system("groupvit:GroupVit", spread=0.0),
-        "micro-zeroseg": system("zeroseg:ZeroSeg"),
-        "micro-zeroseg --recipe whole": system("zeroseg:ZeroSeg", grid=1),
+        "micro-zeroseg": system("zeroseg:ZeroSeg", pictures=10_000),
+        "micro-zeroseg --recipe whole": system("zeroseg:ZeroSeg", pictures=10_000, grid=1),
         "micro-maskclip-plus": system("maskclip_plus:MaskClipPlus"),
         "micro-pacl": system("pacl:Pacl"),
         "micro-pacl --recipe tau-1": system("pacl:Pacl", tau=1.0),
         "micro-pacl --recipe own": system("pacl:Pacl", own=True),
+        "micro-segclip": system("segclip:SegClip", pictures=10_000),
+        "micro-segclip --recipe sharp": system("segclip:SegClip", pictures=10_000, sharp=True),
+        "micro-segclip --recipe no-superpixels": system(
+            "segclip:SegClip", pictures=10_000, superpixels=False
+        ),
         "micro-ovsegmentor": system("ovsegmentor:OvSegmentor"),
         "micro-ovsegmentor --recipe no-entities": system("ovsegmentor:OvSegmentor", entities=False),
     }

@@ -10,12 +10,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ovsslib.lookup import check_fields
 from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import compared_captions
@@ -88,14 +89,21 @@ class System:
     save: Callable[[Path], None]
 
 
-class Plan(Protocol):
-    """A dataclass of whatever decides a system, besides schedule, images and architecture."""
+@dataclass(frozen=True)
+class Plan:
+    """Base of the plans: whatever decides a system besides schedule, images and architecture."""
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
 
     def size(self, **given: Any) -> Any:
         """The architecture, a dataclass with a `side`; what is not given is as shipped."""
+        raise NotImplementedError
 
     def make(self, size: Any, train: CaptionData) -> System:
         """The system, before training, on the training images and captions."""
+        raise NotImplementedError
 
 
 def train_system(
@@ -145,7 +153,7 @@ def train_system(
             system.scores,
             system.save,
             threshold=False,
-            options=asdict(plan),  # type: ignore[call-overload]
+            options=asdict(plan),
         )
 
     return train_matcher(schedule, recipe, cache, folder, evaluate_every, size, build)

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
+from ovsslib.lookup import Share
 from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
@@ -37,7 +38,7 @@ from ovsslib.peers.head import save_head
 from ovsslib.peers.maskclip import value_path
 from ovsslib.peers.tcl import TclHead
 from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, System
+from ovsslib.trained.system import Batch, Plan, System
 
 WEIGHTS = {"image": 0.1, "feature": 0.1, "area": 0.4, "smooth": 1.0}
 LOCKED = 0.6
@@ -157,7 +158,7 @@ def start_masks(
 
 
 @dataclass(frozen=True)
-class Tcl:
+class Tcl(Plan):
     """micro-tcl, see `ovsslib.trained.system.Plan`.
 
     Attributes:
@@ -166,7 +167,7 @@ class Tcl:
     """
 
     clip: str = "micro-clip"
-    prior: float | None = PRIOR
+    prior: Share | None = PRIOR
 
     def size(self, **given: Any) -> FrozenSize:
         """The CLIP's; nothing can be given."""

@@ -9,34 +9,35 @@ v_2 ... v_n of the cells of a grid on it (`ovsslib.trained.crops`), the losses a
 - match: min over j >= 2 of |g_i - v_j|_1, the mean over the groups.
 
 The paper sums where means are taken here, gives no weights, and does not say how groups get the
-teacher's width; here all weights are 1, and all features have length 1. Its student also learns
-from 2 x 2 and 4 x 4 cells; 3 x 3 alone does as well (its table 3).
+teacher's width; here all weights are 1, all features have length 1, and 10,000 images are used, so
+that the teacher's features can be remembered. Its student also learns from 2 x 2 and 4 x 4 cells;
+3 x 3 alone does as well (its table 3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import normalize
 
+from ovsslib.lookup import Range
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.zeroseg import ZeroSegHead
 from ovsslib.trained.crops import Views
 from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, System
+from ovsslib.trained.pixels import PixelDecoder, kept_patches
+from ovsslib.trained.system import Batch, Plan, System
 
 KEPT = 0.4
 """Share of the patches that the student sees."""
 WEIGHTS = {"rebuild": 1.0, "distil": 1.0, "match": 1.0}
-INNER = 64
-"""Width of the decoder that rebuilds pixels."""
 
 
 class ZeroSegTrainer(nn.Module):
@@ -52,19 +53,10 @@ class ZeroSegTrainer(nn.Module):
         self.head = ZeroSegHead(frozen.tower.model)
         self._views = (Views(frozen, grids),)  # a tuple: no part of the state
         width, patch = self.head.positions.shape[1], self.head.patch
-        shape: dict[str, Any] = {
-            "dropout": 0.0,
-            "nhead": 4,
-            "activation": "gelu",
-            "batch_first": True,
-            "norm_first": True,
-        }
-        self.enter = nn.Linear(width, INNER)
-        self.hidden = nn.Parameter(0.02 * torch.randn(INNER))
-        self.places = nn.Parameter(0.02 * torch.randn(len(self.head.positions), INNER))
-        self.decoder = nn.TransformerEncoderLayer(INNER, dim_feedforward=4 * INNER, **shape)
-        self.leave = nn.Linear(INNER, 3 * patch * patch)
-        self.pool = nn.TransformerEncoderLayer(width, dim_feedforward=4 * width, **shape)
+        self.pixels = PixelDecoder(width, len(self.head.positions), patch)
+        self.pool = nn.TransformerEncoderLayer(
+            width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
         self.vector = nn.Sequential(
             nn.Linear(width, 2 * width),
             nn.GELU(),
@@ -75,26 +67,13 @@ class ZeroSegTrainer(nn.Module):
         """Unit vector (B, E) of an image from its groups (B, G, D)."""
         return normalize(self.vector(self.pool(groups).mean(1)).float(), dim=-1)
 
-    def rebuilt(self, tokens: Tensor, kept: Tensor) -> Tensor:
-        """Pixels (B, P, 3 * p * p) of all patches from tokens (B, K, D) of those kept (B, K)."""
-        entered = self.enter(tokens)
-        rows = self.hidden.expand(len(tokens), len(self.places), -1).to(entered)
-        index = kept[..., None].expand(-1, -1, entered.shape[-1])
-        found: Tensor = self.leave(self.decoder(rows.scatter(1, index, entered) + self.places))
-        return found
-
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch, and how many cells are the nearest of some group."""
         views = self._views[0](batch.pictures)
-        count = len(self.head.positions)
-        order = batch.rng.permuted(np.tile(np.arange(count), (len(batch.pixels), 1)), axis=1)
-        kept = torch.from_numpy(order[:, : round(KEPT * count)])
+        kept = kept_patches(len(batch.pixels), len(self.head.positions), KEPT, batch.rng)
         tokens = self.head.encode(batch.pixels, kept)
         groups, _ = self.head.groups(tokens)
-
-        truth = patches_of(batch.pixels, self.head.patch)
-        unseen = torch.ones(len(kept), count, dtype=torch.bool).scatter(1, kept, value=False)
-        rebuild = mse_loss(self.rebuilt(tokens, kept)[unseen].float(), truth[unseen])
+        rebuild = self.pixels.loss(tokens, kept, batch.pixels)
         distil = (self.image(groups)[:, None] - views).abs().sum(-1).mean()
         figures = {"rebuild": rebuild, "distil": distil, "match": torch.zeros(())}
         if views.shape[1] > 1:
@@ -111,14 +90,8 @@ class ZeroSegTrainer(nn.Module):
         return self.image(self.head.groups(self.head.encode(pixels))[0])
 
 
-def patches_of(pixels: Tensor, patch: int) -> Tensor:
-    """The pixels (B, P, 3 * p * p) of the patches of images (B, 3, S, S), row by row."""
-    cut = pixels.unfold(2, patch, patch).unfold(3, patch, patch)
-    return cut.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
-
-
 @dataclass(frozen=True)
-class ZeroSeg:
+class ZeroSeg(Plan):
     """micro-zeroseg, see `ovsslib.trained.system.Plan`.
 
     Attributes:
@@ -127,7 +100,7 @@ class ZeroSeg:
     """
 
     clip: str = "micro-clip"
-    grid: int = 3
+    grid: Annotated[int, Range(1, 16)] = 3
 
     def size(self, **given: Any) -> FrozenSize:
         """The CLIP's; nothing can be given."""

@@ -10,11 +10,19 @@ import torch
 from ovsslib.peers.head import HeadTower, save_head
 from ovsslib.peers.maskclip_plus import MaskClipPlusTower
 from ovsslib.peers.pacl import PaclTower
+from ovsslib.peers.segclip import SegClipTower
 from ovsslib.peers.tcl import TclTower
 from ovsslib.peers.zeroseg import ZeroSegTower
 from support.towers import micro
 
-TOWERS: tuple[type[HeadTower], ...] = (TclTower, PaclTower, ZeroSegTower, MaskClipPlusTower)
+# SegCLIP's own CLIP is the shipped one here.
+TOWERS: tuple[type[HeadTower], ...] = (
+    TclTower,
+    PaclTower,
+    ZeroSegTower,
+    MaskClipPlusTower,
+    SegClipTower,
+)
 
 
 def make_head(tower: type[HeadTower]) -> Callable[[Path], Path]:

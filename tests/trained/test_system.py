@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
+from ovsslib.lookup import Amount
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.negatives import Caption
 from ovsslib.miniature.training.recipe import Recipe
-from ovsslib.trained.system import Batch, System, start_scale, train_system
+from ovsslib.trained.system import Batch, Plan, System, start_scale, train_system
 
 RECIPE = Recipe(24, 24)
 
@@ -67,10 +68,10 @@ class Size:
 
 
 @dataclass(frozen=True)
-class CounterPlan:
+class CounterPlan(Plan):
     """A plan with one option."""
 
-    option: int = 0
+    option: Amount = 0
 
     def size(self, **given: Any) -> Size:
         return Size(**given)

@@ -21,6 +21,7 @@ WHAT = {
     "micro-groupvit": "GroupViT (`transformers`), small",
     "micro-zeroseg": "ZeroSeg's student of micro-clip",
     "micro-maskclip-plus": "MaskCLIP+'s student of micro-clip",
+    "micro-segclip": "SegCLIP (`open_clip` with regions), small",
     "micro-ovsegmentor": "OVSegmentor (`transformers`' GroupViT), small",
     "micro-pacl": "PACL's embedder on micro-clip",
 }
