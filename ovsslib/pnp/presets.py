@@ -35,9 +35,9 @@ PRESETS: dict[str, PnPConfig] = {
     "blip": PnPConfig(layer=8, head=10, image_size=336, max_side=None),
     "bridgetower": PnPConfig(layer=2, head=8, max_side=None),
     "released-code": PnPConfig(layer=8, head=10, image_size=336, **_RELEASED),
-    # Layer, head, threshold and blur: found without masks by `ovss tune`, the CLIP reward on 200
+    # Layer, head, threshold and blur: found without masks by `ovss tune`, the CLIP reward on 100
     # images of Diorama's train split (book, "Tuning without masks"). The rest is the paper's.
-    "micro-blip": PnPConfig(layer=2, head=None, threshold=0.05, blur=0.01),
+    "micro-blip": PnPConfig(layer=2, head=None, threshold=0.05, blur=0.03),
     "micro-bridgetower": PnPConfig(layer=2, head=None, threshold=0.15, blur=0.03),
 }
 
