@@ -38,7 +38,7 @@ PRESETS: dict[str, PnPConfig] = {
     # Layer, head, threshold and blur: found without masks by `ovss tune`, the CLIP reward on 100
     # images of Diorama's train split (book, "Tuning without masks"). The rest is the paper's.
     "micro-blip": PnPConfig(layer=2, head=None, threshold=0.05, blur=0.03),
-    "micro-bridgetower": PnPConfig(layer=2, head=None, threshold=0.15, blur=0.03),
+    "micro-bridgetower": PnPConfig(layer=2, head=None, threshold=0.15, blur=0.01),
 }
 
 
