@@ -100,9 +100,9 @@ def train(
             torch.set_num_threads(threads)
         folder = run or Path("runs") / kind.replace(" --recipe ", "-")
         choices = {"pictures": pictures, "close_ups": close_ups, "known_colours": known_colours}
-        given = Recipe(heldout=heldout, **(chosen.recipe | _given(choices)))
+        given = Recipe(heldout=heldout, **{**chosen.recipe, **_given(choices)})
         timing = {"steps": steps, "batch": batch, "rate": rate, "matrix_rate": matrix_rate}
-        schedule = Schedule(seed=seed, **(chosen.schedule | _given(timing | {"dtype": dtype})))
+        schedule = Schedule(seed=seed, **{**chosen.schedule, **_given(timing | {"dtype": dtype})})
         size = sizes(**_given({"side": side, "width": width, "text_layers": text_layers}))
         for place in (cache, folder, out or folder):
             check_folder(place)
