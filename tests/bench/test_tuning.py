@@ -30,7 +30,7 @@ def test_record_and_table(tmp_path: Path) -> None:
         assert 0 < row["clip"] < 1
         assert row["rate"] == pytest.approx(60 / row["seconds"])
         assert row["ratio"] == pytest.approx(row["seconds"] / rows["stored"]["seconds"])
-    assert rows["usual"]["ratio"] > rows["fair"]["ratio"] > 1
+    assert rows["usual"]["ratio"] > 1, "the whole pipeline for each candidate, nine times as long"
     assert 0 < record["with_collect"] < rows["fair"]["ratio"]
     assert record["agreement"]["agree"]
     assert record["agreement"]["winner"]

@@ -46,7 +46,7 @@ def test_rewards_are_those_of_the_search(found: Study) -> None:
     assert [trial.candidate for trial in trials] == SMALL.grid() == found.candidates[:-1]
     shares = found.rewards[0, :-1].sum(1) / found.pairs.sum()
     np.testing.assert_allclose(shares, [trial.value for trial in trials], atol=1e-6)
-    assert found.preset == Candidate(2, None, 0.15, 0.03)
+    assert found.preset == Candidate(2, None, 0.15, 0.01)
     assert found.rewards.shape == (4, 9, 2)
 
 
