@@ -21,14 +21,15 @@ import pytest
 from support.helpers import ROOT
 
 MEGABYTE = 1 << 20
-# What only the extras `full`, `book` and `dev` bring, by the name it is imported by.
+# What only the extras bring, by the name it is imported by.
 EXTRAS = {
     "beautifulsoup4": "bs4", "tabulate": "tabulate",
     "dask-jobqueue": "dask_jobqueue", "dask": "dask", "openai": "openai", "optuna": "optuna",
     "pycocotools": "pycocotools", "seaborn": "seaborn", "ipywidgets": "ipywidgets",
     "jupyter-book": "jupyter_book", "jupyterlab": "jupyterlab", "nbclient": "nbclient",
     "nbformat": "nbformat", "papermill": "papermill", "hypothesis": "hypothesis", "mypy": "mypy",
-    "nbstripout": "nbstripout", "pytest": "pytest", "scikit-image": "skimage", "torchmetrics": "torchmetrics",
+    "nbstripout": "nbstripout", "pytest": "pytest", "scikit-image": "skimage",
+    "torchmetrics": "torchmetrics",
 }  # fmt: skip
 BLOCKER = f"""
 import sys
