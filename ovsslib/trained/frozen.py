@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ovsslib.lookup import check_fields, check_names
+from ovsslib.errors import OvssError
+from ovsslib.lookup import check_fields
 from ovsslib.miniature.training.clip import Words, caption_features, text_features
 from ovsslib.miniature.training.loop import Side
 from ovsslib.miniature.training.negatives import Caption
@@ -35,7 +36,11 @@ def frozen_size(clip: str, **given: Any) -> FrozenSize:
     Raises:
         OvssError: Something is given, or there is no such CLIP.
     """
-    check_names("size of a system on a frozen CLIP", given, ())
+    if given:
+        raise OvssError(
+            f"{', '.join(given)}: the architecture of a system on micro-clip is micro-clip's; leave "
+            "that out"
+        )
     return FrozenSize(Tower(clip, "cpu").own_side)
 
 
