@@ -38,8 +38,7 @@ def frozen_size(clip: str, **given: Any) -> FrozenSize:
     """
     if given:
         raise OvssError(
-            f"{', '.join(given)}: the architecture of a system on micro-clip is micro-clip's; leave "
-            "that out"
+            f"{', '.join(given)}: a system on micro-clip has micro-clip's architecture; leave that out"
         )
     return FrozenSize(Tower(clip, "cpu").own_side)
 
