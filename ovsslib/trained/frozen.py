@@ -38,7 +38,7 @@ def frozen_size(clip: str, **given: Any) -> FrozenSize:
     """
     if given:
         raise OvssError(
-            f"{', '.join(given)}: a system on micro-clip has micro-clip's architecture; leave that out"
+            f"{', '.join(given)}: leave out what a system on a frozen CLIP takes from it"
         )
     return FrozenSize(Tower(clip, "cpu").own_side)
 
