@@ -24,31 +24,31 @@ from ovsslib.miniature.training.heldout import Scores
 from ovsslib.miniature.training.loop import Schedule
 from ovsslib.miniature.training.negatives import Caption
 from ovsslib.miniature.training.pairs import contrast_loss, may_fit
-from ovsslib.miniature.training.recipe import Architecture, Recipe, load_train, train_matcher
+from ovsslib.miniature.training.recipe import Architecture, Recipe, Step, load_train, train_matcher
 from ovsslib.miniature.training.wordpiece import named
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What a training step is given.
+class Batch(Step):
+    """A step, and what all systems make of it.
 
     Attributes:
-        pictures: (B, S, S, 3) uint8.
-        pixels: (B, 3, S, S), the same, normalised, with colour jitter.
-        captions: All captions of each image.
-        compared: The one of each that it is compared with.
-        rng: Source of randomness.
-        whole: Whether all patches are to be seen, as in the last steps.
-        done: Share of the steps that is done, 0..1.
+        pixels: (B, 3, S, S), its images, normalised, with colour jitter.
+        compared: The caption of each that it is compared with.
     """
 
-    pictures: np.ndarray
     pixels: Tensor
-    captions: Sequence[Sequence[str]]
     compared: Sequence[Caption]
-    rng: np.random.Generator
-    whole: bool
-    done: float
+
+    @classmethod
+    def of(cls, step: Step, list_share: float) -> Batch:
+        """A step's batch; a share of the captions is replaced by lists of their names."""
+        pixels = normalise(step.pictures, step.rng)
+        return cls(
+            **vars(step),
+            pixels=pixels,
+            compared=compared_captions(step.captions, step.rng, list_share),
+        )
 
     @functools.cached_property
     def fits(self) -> Tensor:
@@ -131,19 +131,8 @@ def train_system(
         del colours  # no caption is made false
         system = plan.make(size, load_train(cache, recipe, size.side))
 
-        def losses(
-            pictures: np.ndarray,
-            captions: Sequence[Sequence[str]],
-            rng: np.random.Generator,
-            *,
-            whole: bool,
-            done: float,
-        ) -> dict[str, Tensor]:
-            pixels = normalise(pictures, rng)
-            compared = compared_captions(captions, rng, recipe.list_share)
-            out: dict[str, Tensor] = system.trainer(
-                Batch(pictures, pixels, captions, compared, rng, whole, done)
-            )
+        def losses(step: Step) -> dict[str, Tensor]:
+            out: dict[str, Tensor] = system.trainer(Batch.of(step, recipe.list_share))
             return out
 
         return Architecture(

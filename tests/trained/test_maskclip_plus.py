@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
-from ovsslib.miniature.training.blip import normalise
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.peers.maskclip import MaskClip, MaskClipConfig
 from ovsslib.trained.frozen import Frozen
 from ovsslib.trained.maskclip_plus import MaskClipPlusTrainer
-from ovsslib.trained.system import Batch
+from support.batches import make_batch
 from support.tiny_clip import pattern, tiny
 
 NAMES = ("car", "grass", "boat")
@@ -40,10 +37,7 @@ def test_labels_are_learnt(tmp_path: Path) -> None:
     tiny(tmp_path / "clip", layers=2)
     frozen = Frozen(str(tmp_path / "clip"))
     trainer = MaskClipPlusTrainer(frozen, NAMES)
-    pictures = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
-    captions = [["a car"]] * 4
-    compared, rng = [Caption("a car")] * 4, np.random.default_rng(0)
-    some = Batch(pictures, normalise(pictures), captions, compared, rng, whole=False, done=0.0)
+    some = make_batch()
     first = trainer(some)
     dense = trainer.head(some.pixels)
     texts = frozen.sentences([f"a photo of a {name}" for name in NAMES])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from ovsslib.miniature.training.loop import Schedule
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.miniature.training.recipe import Recipe
 from ovsslib.peers.groupvit import GroupTower
 from ovsslib.trained.groupvit import GroupVitSize
@@ -25,21 +23,13 @@ from ovsslib.trained.ovsegmentor import (
     partners,
     question,
 )
-from ovsslib.trained.system import Batch, train_system
+from ovsslib.trained.system import train_system
+from support.batches import CAPTIONS, make_batch
 
 TINY = GroupVitSize(
     side=32, width=32, heads=2, before=1, after=1, tokens=5, groups=3, text_layers=1
 )
-CAPTIONS = ["a red car on grass", "grass", "a boat"]
-
-
-def batch(done: float) -> Batch:
-    torch.manual_seed(3)
-    pictures = np.zeros((3, 32, 32, 3), np.uint8)
-    compared = [Caption(text) for text in CAPTIONS]
-    listed = [[text] for text in CAPTIONS]
-    rng = np.random.default_rng(0)
-    return Batch(pictures, torch.randn(3, 3, 32, 32), listed, compared, rng, whole=False, done=done)
+TEXTS = [texts[0] for texts in CAPTIONS]
 
 
 def test_questions_and_answers() -> None:
@@ -53,14 +43,14 @@ def test_questions_and_answers() -> None:
 
 
 def test_partners_share_a_name() -> None:
-    assert partners(CAPTIONS) == [(0, 1, "grass"), (1, 0, "grass")]
+    assert partners(TEXTS) == [(0, 1, "grass"), (1, 0, "grass")]
     assert partners(["a car", "a boat"]) == []
 
 
 def test_masks_are_scaled_products(tmp_path: Path) -> None:
     vision = OvSegmentorTrainer(TINY).model.vision_model.eval()
     with torch.no_grad():
-        queries, keys, groups = asked(vision, batch(0).pixels)
+        queries, keys, groups = asked(vision, make_batch().pixels)
         found = masks(queries, keys)
     assert groups.shape == queries.shape == (3, 3, 32)
     assert found.shape == (3, 3, 16, 16)
@@ -90,18 +80,18 @@ def test_dice_by_hand() -> None:
 
 
 def test_each_loss_has_its_time() -> None:
-    early, late = (OvSegmentorTrainer(TINY)(batch(done)) for done in (0.5, 0.9))
+    early, late = (OvSegmentorTrainer(TINY)(make_batch(done=done)) for done in (0.5, 0.9))
     assert float(early["mask"]) == 0
     assert float(late["mask"].detach()) > 0
     assert float(late["entity"].detach()) > 0
-    assert float(OvSegmentorTrainer(TINY, entities=False)(batch(0.9))["entity"]) == 0
+    assert float(OvSegmentorTrainer(TINY, entities=False)(make_batch(done=0.9))["entity"]) == 0
 
 
 def test_the_loss_of_masks_reaches_half_of_the_groups_and_not_the_copy() -> None:
     trainer = OvSegmentorTrainer(TINY)
     projections = (trainer.model.visual_projection, trainer.model.text_projection)
     statistics = [each[1].running_mean.clone() for each in projections]
-    trainer.agreement(batch(0.9), CAPTIONS).backward()
+    trainer.agreement(make_batch(done=0.9), TEXTS).backward()
     for each, before in zip(projections, statistics, strict=True):
         assert torch.equal(each[1].running_mean, before)
         assert each.training

@@ -9,20 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.peers.pacl import PaclTower
 from ovsslib.trained.frozen import Frozen
 from ovsslib.trained.pacl import Pacl, PaclTrainer
-from ovsslib.trained.system import Batch
-from support.tiny_clip import pattern, tiny
+from support.batches import make_batch
+from support.tiny_clip import tiny
 
 CAPTIONS = [["a red car"], ["grass"], ["a boat"]]
-
-
-def batch() -> Batch:
-    pictures, rng = np.zeros((3, 32, 32, 3), np.uint8), np.random.default_rng(0)
-    compared = [Caption(texts[0]) for texts in CAPTIONS]
-    return Batch(pictures, pattern(3), CAPTIONS, compared, rng, whole=False, done=0.0)
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -30,7 +23,7 @@ def batch() -> Batch:
 def test_the_loss_by_loops(tmp_path: Path, tau: float, own: bool) -> None:
     tiny(tmp_path / "clip", layers=2)
     frozen = Frozen(str(tmp_path / "clip"))
-    trainer, some = PaclTrainer(frozen, tau, own=own), batch()
+    trainer, some = PaclTrainer(frozen, tau, own=own), make_batch(CAPTIONS)
     with torch.no_grad():
         found = float(trainer(some)["contrastive"])
         patches, texts = trainer.patches(some.pixels), frozen.captions(some.compared)
@@ -52,7 +45,7 @@ def test_the_clip_learns_nothing(tmp_path: Path) -> None:
     tiny(tmp_path / "clip", layers=2)
     plan = Pacl(clip=str(tmp_path / "clip"))
     system = plan.make(plan.size(), None)  # type: ignore[arg-type]
-    system.trainer(batch())["contrastive"].backward()
+    system.trainer(make_batch(CAPTIONS))["contrastive"].backward()
     assert all(weight.grad is None for weight in system.trainer.frozen.tower.model.parameters())
     assert system.trainer.head.linear.weight.grad.abs().sum() > 0
     scores = system.scores(np.zeros((2, 32, 32, 3), np.uint8))(

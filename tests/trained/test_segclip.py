@@ -11,15 +11,11 @@ import torch
 from torch.nn.functional import normalize
 
 from ovsslib.miniature.training import clip as clips
-from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.clip import ClipSize
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.peers.segclip import SegClipTower
 from ovsslib.trained.frozen import Frozen
 from ovsslib.trained.segclip import SegClip, SegClipTrainer, agreement
-from ovsslib.trained.system import Batch
-
-CAPTIONS = [["a red car"], ["grass"], ["a boat"]]
+from support.batches import make_batch
 
 
 @pytest.fixture
@@ -29,12 +25,6 @@ def clip(tmp_path: Path) -> str:
     torch.manual_seed(0)
     clips.save(clips.build(size), size, tmp_path / "start")
     return str(tmp_path / "start")
-
-
-def batch() -> Batch:
-    pictures = np.random.default_rng(1).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
-    compared, rng = [Caption(texts[0]) for texts in CAPTIONS], np.random.default_rng(0)
-    return Batch(pictures, normalise(pictures), CAPTIONS, compared, rng, whole=False, done=0.0)
 
 
 @pytest.mark.parametrize("sharp", [False, True])
@@ -76,7 +66,7 @@ def test_the_released_loss_is_nearly_flat() -> None:
 
 def test_the_vector_of_an_image(clip: str) -> None:
     trainer = SegClipTrainer(Frozen(clip)).eval()
-    vision, pixels = trainer.model.visual, batch().pixels
+    vision, pixels = trainer.model.visual, make_batch().pixels
     with torch.no_grad():
         tokens = vision._embeds(pixels)[:, 1:]
         for layer in vision.transformer.resblocks[:-1]:
@@ -91,7 +81,7 @@ def test_all_of_it_learns_and_is_read_back(clip: str, tmp_path: Path) -> None:
     plan = SegClip(clip=clip)
     system = plan.make(plan.size(), None)  # type: ignore[arg-type]
     before = {name: value.clone() for name, value in system.trainer.model.state_dict().items()}
-    losses = system.trainer(batch())
+    losses = system.trainer(make_batch())
     sum(losses[name] for name in system.weights).backward()
     lacking = {name for name, weight in system.trainer.named_parameters() if weight.grad is None}
     assert lacking == {"model.visual.class_embedding"} - {
@@ -106,12 +96,12 @@ def test_all_of_it_learns_and_is_read_back(clip: str, tmp_path: Path) -> None:
     assert torch.allclose(read["visual.proj"], before["visual.proj"] + 0.01, atol=1e-3)
     trainer = system.trainer.eval()
     with torch.no_grad():
-        units, whole, share = tower.groups(batch().pixels)
-        assert torch.allclose(whole, trainer.images(batch().pixels), atol=0.02)
+        units, whole, share = tower.groups(make_batch().pixels)
+        assert torch.allclose(whole, trainer.images(make_batch().pixels), atol=0.02)
     assert units.shape == (3, 8, 32)
     assert share.shape == (3, 8, 4, 4)
 
 
 def test_superpixels_can_be_left_out(clip: str) -> None:
     trainer = SegClipTrainer(Frozen(clip), superpixels=False)
-    assert float(trainer(batch())["superpixel"]) == 0
+    assert float(trainer(make_batch())["superpixel"]) == 0

@@ -15,23 +15,15 @@ from torch import Tensor, nn
 from ovsslib.errors import OvssError
 from ovsslib.lookup import Amount
 from ovsslib.miniature.training.loop import Schedule
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.miniature.training.recipe import Recipe
 from ovsslib.trained.system import Batch, Plan, System, start_scale, train_system
+from support.batches import make_batch
 
 RECIPE = Recipe(24, 24)
 
 
-def batch(captions: list[list[str]], **changes: Any) -> Batch:
-    """Grey images with captions, the first of each compared."""
-    pixels = torch.zeros(len(captions), 3, 8, 8)
-    compared = [Caption(texts[0]) for texts in captions]
-    fields = {"rng": np.random.default_rng(0), "whole": False, "done": 0.0} | changes
-    return Batch(np.zeros((len(captions), 8, 8, 3), np.uint8), pixels, captions, compared, **fields)
-
-
 def test_pairs_that_may_be_right_are_left_out_of_the_contrast() -> None:
-    some = batch([["a red car on grass"], ["grass"], ["a boat"]])
+    some = make_batch()
     expected = [[False, True, False], [False, False, False], [False, False, False]]
     assert some.fits.tolist() == expected
     cosines = torch.tensor([[0.9, 0.8, 0.1], [0.2, 0.7, 0.3], [0.0, 0.1, 0.6]])

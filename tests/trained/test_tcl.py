@@ -12,15 +12,13 @@ from torch.nn.functional import normalize
 
 from ovsslib.miniature.training.blip import normalise
 from ovsslib.miniature.training.loop import Schedule
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.miniature.training.recipe import Recipe
 from ovsslib.peers.tcl import TclTower
 from ovsslib.trained.frozen import Frozen
-from ovsslib.trained.system import Batch, train_system
+from ovsslib.trained.system import train_system
 from ovsslib.trained.tcl import Tcl, TclTrainer, gumbel_sigmoid, start_masks, variation
+from support.batches import CAPTIONS, make_batch
 from support.tiny_clip import pattern, tiny
-
-CAPTIONS = [["a red car on grass"], ["grass"], ["a boat"]]
 
 
 @pytest.fixture
@@ -39,13 +37,6 @@ def trainer_of(frozen: Frozen) -> TclTrainer:
     return trainer
 
 
-def batch(done: float = 0.0) -> Batch:
-    compared = [Caption(texts[0]) for texts in CAPTIONS]
-    rng = np.random.default_rng(0)
-    pictures = np.zeros((3, 32, 32, 3), np.uint8)
-    return Batch(pictures, pattern(3), CAPTIONS, compared, rng, whole=False, done=done)
-
-
 def cross_entropy(cosines: list[list[float]], scale: float, fits: torch.Tensor) -> float:
     """CLIP's symmetric loss, pair by pair."""
     total, n = 0.0, len(cosines)
@@ -57,7 +48,7 @@ def cross_entropy(cosines: list[list[float]], scale: float, fits: torch.Tensor) 
 
 
 def test_every_loss_by_loops(frozen: Frozen) -> None:
-    trainer, some = trainer_of(frozen), batch()
+    trainer, some = trainer_of(frozen), make_batch(pixels=pattern(3))
     torch.manual_seed(5)
     with torch.no_grad():
         found = trainer(some)
@@ -111,7 +102,7 @@ def test_hard_masks_have_the_gradient_of_soft_ones() -> None:
 @pytest.mark.parametrize(("done", "moves"), [(0.5, False), (0.7, True)])
 def test_the_last_layer_is_locked_at_first(frozen: Frozen, done: float, moves: bool) -> None:
     trainer = trainer_of(frozen)
-    losses = trainer(batch(done))
+    losses = trainer(make_batch(done=done))
     (losses["image"] + losses["feature"] + losses["area"] + losses["smooth"]).backward()
     assert any(weight.grad is not None for weight in trainer.head.layers.parameters()) == moves
     for weight in (trainer.head.projection, trainer.head.weight, trainer.head.ups[0].gates):
@@ -120,7 +111,7 @@ def test_the_last_layer_is_locked_at_first(frozen: Frozen, done: float, moves: b
 
 
 def test_without_a_prior_area_is_no_loss(frozen: Frozen) -> None:
-    assert float(TclTrainer(frozen, prior=None)(batch())["area"].detach()) == 0
+    assert float(TclTrainer(frozen, prior=None)(make_batch())["area"].detach()) == 0
 
 
 def test_masks_start_where_sixty_percent_of_a_right_image_is_outside(frozen: Frozen) -> None:

@@ -8,28 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from ovsslib.miniature.training.blip import normalise
-from ovsslib.miniature.training.negatives import Caption
 from ovsslib.peers.zeroseg import ZeroSegTower
 from ovsslib.trained.frozen import Frozen
-from ovsslib.trained.system import Batch
 from ovsslib.trained.zeroseg import ZeroSeg, ZeroSegTrainer
+from support.batches import make_batch
 from support.tiny_clip import tiny
 
-
-def batch(seed: int = 0) -> Batch:
-    pictures = np.random.default_rng(1).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
-    compared, rng = [Caption("a car")] * 2, np.random.default_rng(seed)
-    pixels = normalise(pictures)
-    return Batch(pictures, pixels, [["a car"]] * 2, compared, rng, whole=False, done=0.0)
+CAPTIONS = [["a car"]] * 2
 
 
 def test_losses_by_loops(tmp_path: Path) -> None:
     tiny(tmp_path / "clip", layers=1)
     trainer = ZeroSegTrainer(Frozen(str(tmp_path / "clip")), (2,)).eval()
     with torch.no_grad():
-        found = trainer(batch())
-        some = batch()
+        found = trainer(make_batch(CAPTIONS))
+        some = make_batch(CAPTIONS)
         kept = torch.from_numpy(
             some.rng.permuted(np.tile(np.arange(16), (2, 1)), axis=1)[:, :6]  # 0.4 of 16
         )
@@ -57,7 +50,7 @@ def test_the_whole_image_alone_matches_no_cell(tmp_path: Path) -> None:
     tiny(tmp_path / "clip", layers=1)
     plan = ZeroSeg(clip=str(tmp_path / "clip"), grid=1)
     system = plan.make(plan.size(), None)  # type: ignore[arg-type]
-    found = system.trainer(batch())
+    found = system.trainer(make_batch(CAPTIONS))
     assert float(found["match"]) == 0
     assert "cells" not in found
     (found["rebuild"] + found["distil"] + found["match"]).backward()

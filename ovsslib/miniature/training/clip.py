@@ -43,7 +43,7 @@ from ovsslib.miniature.training.patches import (
     split_windows,
     through,
 )
-from ovsslib.miniature.training.recipe import Architecture, Recipe, train_matcher
+from ovsslib.miniature.training.recipe import Architecture, Recipe, Step, train_matcher
 from ovsslib.miniature.training.wordpiece import tokenizer, vocabulary
 
 CONTEXT = 40
@@ -246,24 +246,16 @@ def train_micro_clip(
         del colours  # no caption is made false
         model, words = build(size), Words()
 
-        def losses(
-            pictures: np.ndarray,
-            captions: Sequence[Sequence[str]],
-            rng: np.random.Generator,
-            *,
-            whole: bool,
-            done: float,
-        ) -> dict[str, Tensor]:
-            del done  # one stage
-            pixels = normalise(pictures, rng)
-            if whole:
+        def losses(step: Step) -> dict[str, Tensor]:
+            pixels = normalise(step.pictures, step.rng)
+            if step.whole:
                 image = model.encode_image(pixels, normalize=True).float()
             else:
-                image = image_features(model, pixels, rng)
-            own = compared_captions(captions, rng, recipe.list_share)
+                image = image_features(model, pixels, step.rng)
+            own = compared_captions(step.captions, step.rng, recipe.list_share)
             text = caption_features(model, own, words)
             scale = model.logit_scale.exp().clamp(max=100)
-            loss, found = contrast_loss(contrast_logits(image, text, scale, captions, own))
+            loss, found = contrast_loss(contrast_logits(image, text, scale, step.captions, own))
             return {"contrastive": loss, "found": found}
 
         return Architecture(

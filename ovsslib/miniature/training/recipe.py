@@ -144,13 +144,31 @@ def blip_scores(trainer: MicroBlip, pictures: np.ndarray, packer: Packer, batch:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What a training step is given.
+
+    Attributes:
+        pictures: (B, S, S, 3) uint8.
+        captions: All captions of each image.
+        rng: Source of randomness.
+        whole: Whether all patches are to be seen, as in the last steps.
+        done: Share of the steps that is done, 0..1.
+    """
+
+    pictures: np.ndarray
+    captions: Sequence[Sequence[str]]
+    rng: np.random.Generator
+    whole: bool
+    done: float
+
+
+@dataclass(frozen=True)
 class Architecture:
     """What differs between the models that are trained to match images and captions.
 
     Attributes:
         trainer: The network, and what only training needs.
-        losses: From images (B, S, S, 3) uint8, their captions, a source of randomness, whether
-            images are seen `whole`, and the share of the steps that is done.
+        losses: Losses and figures of a step.
         weights: Of the losses in their sum.
         scores: See `evaluate_matcher`.
         save: Writes the model to a folder.
@@ -159,7 +177,7 @@ class Architecture:
     """
 
     trainer: torch.nn.Module
-    losses: Callable[..., dict[str, torch.Tensor]]
+    losses: Callable[[Step], dict[str, torch.Tensor]]
     weights: dict[str, float]
     scores: Callable[[np.ndarray], Scores]
     save: Callable[[Path], None]
@@ -224,11 +242,13 @@ def train_matcher(
     def losses(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         index = batch_indices(schedule, step, len(train))
         return matcher.losses(
-            train.pictures[index],
-            [train.captions[i] for i in index],
-            rng,
-            whole=step >= schedule.steps * (1 - recipe.whole_share),
-            done=step / schedule.steps,
+            Step(
+                train.pictures[index],
+                [train.captions[i] for i in index],
+                rng,
+                whole=step >= schedule.steps * (1 - recipe.whole_share),
+                done=step / schedule.steps,
+            )
         )
 
     everything = {"size": asdict(size), "recipe": asdict(recipe)}
@@ -248,7 +268,7 @@ def train_matcher(
 
 def word_losses(
     trainer: torch.nn.Module, pack: Callable[..., dict[str, torch.Tensor]], recipe: Recipe
-) -> Callable[..., dict[str, torch.Tensor]]:
+) -> Callable[[Step], dict[str, torch.Tensor]]:
     """`Architecture.losses` of a trainer that reads packed captions and bags of words.
 
     Args:
@@ -258,19 +278,12 @@ def word_losses(
         recipe: Says how many captions, and the share of lists.
     """
 
-    def losses(
-        pictures: np.ndarray,
-        captions: Sequence[Sequence[str]],
-        rng: np.random.Generator,
-        *,
-        whole: bool,
-        done: float,
-    ) -> dict[str, torch.Tensor]:
-        del done  # one stage
-        words = pack(captions, rng, recipe.captions, list_share=recipe.list_share)
-        bags = np.stack([bag_of_words(texts) for texts in captions])
+    def losses(step: Step) -> dict[str, torch.Tensor]:
+        words = pack(step.captions, step.rng, recipe.captions, list_share=recipe.list_share)
+        bags = np.stack([bag_of_words(texts) for texts in step.captions])
+        pixels = normalise(step.pictures, step.rng)
         out: dict[str, torch.Tensor] = trainer(
-            normalise(pictures, rng), words, torch.from_numpy(bags), rng, whole=whole
+            pixels, words, torch.from_numpy(bags), step.rng, whole=step.whole
         )
         return out
 
@@ -316,18 +329,12 @@ def train_micro_blip_contrast(
         packer = Packer(tokenizer(), size.positions, colours)
         trainer = contrast.ContrastTrainer(size, packer, recipe.list_share, local=recipe.local)
 
-        def losses(
-            pictures: np.ndarray,
-            captions: Sequence[Sequence[str]],
-            rng: np.random.Generator,
-            *,
-            whole: bool,
-            done: float,
-        ) -> dict[str, torch.Tensor]:
-            last = done >= 1 - recipe.last_share
-            stage = "contrast" if done < recipe.first_share else "fine" if last else "all"
+        def losses(step: Step) -> dict[str, torch.Tensor]:
+            last = step.done >= 1 - recipe.last_share
+            stage = "contrast" if step.done < recipe.first_share else "fine" if last else "all"
+            pixels = normalise(step.pictures, step.rng)
             out: dict[str, torch.Tensor] = trainer(
-                normalise(pictures, rng), captions, rng, whole=whole, stage=stage
+                pixels, step.captions, step.rng, whole=step.whole, stage=stage
             )
             return out
 
