@@ -8,7 +8,7 @@ from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ovsslib.errors import OvssError
@@ -17,6 +17,7 @@ from ovsslib.miniature.training.clip import Words, caption_features, text_featur
 from ovsslib.miniature.training.loop import Side
 from ovsslib.miniature.training.negatives import Caption
 from ovsslib.peers.tower import Tower
+from ovsslib.trained.system import Plan
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,27 @@ class FrozenSize:
         check_fields(self)
 
 
-def frozen_size(clip: str, **given: Any) -> FrozenSize:
-    """The architecture of a system on a frozen CLIP, which is the CLIP's.
+@dataclass(frozen=True)
+class FrozenPlan(Plan):
+    """Base of the plans of systems on a CLIP.
 
-    Raises:
-        OvssError: Something is given, or there is no such CLIP.
+    Attributes:
+        clip: Its name, see `ovsslib.peers.tower.Tower`; one that `ovss train micro-clip` made.
     """
-    if given:
-        raise OvssError(
-            f"{', '.join(given)}: leave out what a system on a frozen CLIP takes from it"
-        )
-    return FrozenSize(Tower(clip, "cpu").own_side)
+
+    clip: str = "micro-clip"
+
+    def size(self, **given: Any) -> FrozenSize:
+        """The CLIP's architecture.
+
+        Raises:
+            OvssError: Something is given, or there is no such CLIP.
+        """
+        if given:
+            raise OvssError(
+                f"{', '.join(given)}: leave out what a system on a frozen CLIP takes from it"
+            )
+        return FrozenSize(Tower(self.clip, "cpu").own_side)
 
 
 class Frozen:
@@ -74,10 +85,27 @@ class Frozen:
         return text_features(self.tower.model, self.words(texts))
 
     @torch.no_grad()
-    def entering(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """Tokens (B, N, D) that enter a layer, the last by default; see `Tower.enter`."""
-        return self.tower.enter(pixels, layer)
+    def entering(self, pixels: Tensor) -> Tensor:
+        """Tokens (B, N, D) that enter the last layer."""
+        return self.tower.enter(pixels)
 
     def images(self, pixels: Tensor) -> Tensor:
         """Unit features (B, E) of images; their gradient goes to the pixels."""
         return normalize(self.tower.model.encode_image(pixels).float(), dim=-1)
+
+
+class OnFrozen(nn.Module):
+    """Base of the trainers of systems on a frozen CLIP, which is no part of their state.
+
+    Args:
+        frozen: The CLIP.
+    """
+
+    def __init__(self, frozen: Frozen) -> None:
+        super().__init__()
+        self._frozen = (frozen,)  # in a tuple, so that torch does not see a module
+
+    @property
+    def frozen(self) -> Frozen:
+        """The CLIP."""
+        return self._frozen[0]

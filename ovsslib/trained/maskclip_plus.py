@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from ovsslib.miniature.diorama.classes import CLASSES
@@ -23,13 +22,13 @@ from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.maskclip import value_path
 from ovsslib.peers.maskclip_plus import MaskClipPlusHead
-from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, Plan, System
+from ovsslib.trained.frozen import Frozen, FrozenPlan, FrozenSize, OnFrozen
+from ovsslib.trained.system import Batch, System
 
 PROMPT = "a photo of a"
 
 
-class MaskClipPlusTrainer(nn.Module):
+class MaskClipPlusTrainer(OnFrozen):
     """The network and its teacher.
 
     Args:
@@ -39,15 +38,10 @@ class MaskClipPlusTrainer(nn.Module):
     """
 
     def __init__(self, frozen: Frozen, names: tuple[str, ...], *, residual: bool = False) -> None:
-        super().__init__()
+        super().__init__(frozen)
         self.head = MaskClipPlusHead(frozen.tower.model)
-        self._frozen, self.residual = (frozen,), residual  # a tuple: no part of the state
+        self.residual = residual
         self._texts = (frozen.sentences([f"{PROMPT} {name}" for name in names]),)
-
-    @property
-    def frozen(self) -> Frozen:
-        """The CLIP."""
-        return self._frozen[0]
 
     @torch.no_grad()
     def labels(self, pixels: Tensor, side: int) -> Tensor:
@@ -74,20 +68,14 @@ class MaskClipPlusTrainer(nn.Module):
 
 
 @dataclass(frozen=True)
-class MaskClipPlus(Plan):
+class MaskClipPlus(FrozenPlan):
     """micro-maskclip-plus, see `ovsslib.trained.system.Plan`.
 
     Attributes:
-        clip: The frozen CLIP.
         residual: See `MaskClipPlusTrainer`.
     """
 
-    clip: str = "micro-clip"
     residual: bool = False
-
-    def size(self, **given: Any) -> FrozenSize:
-        """The CLIP's; nothing can be given."""
-        return frozen_size(self.clip, **given)
 
     def make(self, size: FrozenSize, train: CaptionData) -> System:
         """The system at random."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from ovsslib.lookup import Positive
@@ -20,11 +19,11 @@ from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.pacl import PaclHead, compatibility, leaving
-from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, Plan, System, start_scale
+from ovsslib.trained.frozen import Frozen, FrozenPlan, FrozenSize, OnFrozen
+from ovsslib.trained.system import Batch, System, start_scale
 
 
-class PaclTrainer(nn.Module):
+class PaclTrainer(OnFrozen):
     """The embedder and the contrast's temperature.
 
     Args:
@@ -34,14 +33,9 @@ class PaclTrainer(nn.Module):
     """
 
     def __init__(self, frozen: Frozen, tau: float, *, own: bool = False) -> None:
-        super().__init__()
+        super().__init__(frozen)
         self.head, self.theta = PaclHead(frozen.tower.model), start_scale()
-        self._frozen, self.tau, self.own = (frozen,), tau, own  # a tuple: no part of the state
-
-    @property
-    def frozen(self) -> Frozen:
-        """The CLIP."""
-        return self._frozen[0]
+        self.tau, self.own = tau, own
 
     def patches(self, pixels: Tensor) -> Tensor:
         """Unit features (B, P, E) of images (B, 3, S, S)."""
@@ -63,22 +57,16 @@ class PaclTrainer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Pacl(Plan):
+class Pacl(FrozenPlan):
     """micro-pacl, see `ovsslib.trained.system.Plan`.
 
     Attributes:
-        clip: The frozen CLIP.
         tau: See `PaclTrainer`.
         own: The same.
     """
 
-    clip: str = "micro-clip"
     tau: Positive = 10.0
     own: bool = False
-
-    def size(self, **given: Any) -> FrozenSize:
-        """The CLIP's; nothing can be given."""
-        return frozen_size(self.clip, **given)
 
     def make(self, size: FrozenSize, train: CaptionData) -> System:
         """The system, which starts with CLIP's own projection."""

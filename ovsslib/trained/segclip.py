@@ -30,10 +30,11 @@ from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import ClipSize, caption_features, pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.segclip import SegClipHead, regions
-from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
+from ovsslib.trained.frozen import Frozen, FrozenPlan, FrozenSize
+from ovsslib.trained.once import Once
 from ovsslib.trained.pixels import PixelDecoder, kept_patches
-from ovsslib.trained.superpixels import Superpixels
-from ovsslib.trained.system import Batch, Plan, System
+from ovsslib.trained.superpixels import patch_superpixels
+from ovsslib.trained.system import Batch, System
 
 KEPT = 0.25
 """Share of the patches that pixels are rebuilt from."""
@@ -60,7 +61,8 @@ class SegClipTrainer(nn.Module):
         centres = len(self.head.centres)
         self.mix = nn.Linear(centres, centres)
         self.pixels = PixelDecoder(width, count, patch)
-        self._superpixels = Superpixels(patch, vote=sharp) if superpixels else None
+        found = Once(partial(patch_superpixels, patch=patch, vote=sharp))
+        self.superpixels = found if superpixels else None
 
     def patches(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Patches (B, K, D) that leave the layer before the last; they see no class token.
@@ -93,8 +95,8 @@ class SegClipTrainer(nn.Module):
         cosines = normalize(whole.float(), dim=-1) @ texts.T
         loss, found = batch.contrast(cosines, self.model.logit_scale)
         agreed = 0 * loss.detach()
-        if self._superpixels is not None:
-            numbers = self._superpixels(batch.pictures)
+        if self.superpixels is not None:
+            numbers = self.superpixels(batch.pictures)
             agreed = agreement(soft if self.sharp else hard.softmax(1), hard, numbers, self.sharp)
         kept = kept_patches(len(batch.pixels), soft.shape[-1], KEPT, batch.rng)
         gathered, share, _ = self.head(self.patches(batch.pixels, kept))
@@ -128,22 +130,16 @@ def agreement(shares: Tensor, hard: Tensor, numbers: Tensor, sharp: bool) -> Ten
 
 
 @dataclass(frozen=True)
-class SegClip(Plan):
+class SegClip(FrozenPlan):
     """micro-segclip, see `ovsslib.trained.system.Plan`.
 
     Attributes:
-        clip: That training starts from, one that `ovss train micro-clip` made.
         sharp: See `SegClipTrainer`.
         superpixels: The same.
     """
 
-    clip: str = "micro-clip"
     sharp: bool = False
     superpixels: bool = True
-
-    def size(self, **given: Any) -> FrozenSize:
-        """The CLIP's; nothing can be given."""
-        return frozen_size(self.clip, **given)
 
     def make(self, size: FrozenSize, train: CaptionData) -> System:
         """The system on the CLIP's weights."""

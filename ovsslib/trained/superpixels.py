@@ -1,8 +1,6 @@
-"""Superpixels of images (Felzenszwalb and Huttenlocher 2004, IJCV), patch by patch, remembered."""
+"""Superpixels of images (Felzenszwalb and Huttenlocher 2004, IJCV), patch by patch."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 import torch
@@ -52,25 +50,8 @@ def of_patches(numbers: np.ndarray, patch: int, *, vote: bool) -> np.ndarray:
     return np.array([np.bincount(row).argmax() for row in cut])
 
 
-class Superpixels:
-    """Superpixels of patches; each image is looked at once.
-
-    Args:
-        patch: Side of a patch in pixels.
-        vote: See `of_patches`.
-    """
-
-    def __init__(self, patch: int, *, vote: bool) -> None:
-        self.patch, self.vote = patch, vote
-        self._known: dict[bytes, Tensor] = {}
-
-    def __call__(self, pictures: np.ndarray) -> Tensor:
-        """Numbers (B, P) int64 of the patches of images (B, S, S, 3) uint8."""
-        out = []
-        for picture in pictures:
-            key = hashlib.blake2b(picture.tobytes(), digest_size=12).digest()
-            if key not in self._known:
-                numbers = of_patches(superpixels(picture), self.patch, vote=self.vote)
-                self._known[key] = torch.from_numpy(numbers.astype(np.int16))
-            out.append(self._known[key])
-        return torch.stack(out).long()
+def patch_superpixels(pictures: np.ndarray, patch: int, *, vote: bool) -> Tensor:
+    """Superpixels (B, P) int64 of the patches of images (B, S, S, 3) uint8; see `of_patches`."""
+    return torch.from_numpy(
+        np.stack([of_patches(superpixels(one), patch, vote=vote) for one in pictures])
+    )

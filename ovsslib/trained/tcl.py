@@ -23,7 +23,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +36,8 @@ from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.maskclip import value_path
 from ovsslib.peers.tcl import TclHead
-from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
-from ovsslib.trained.system import Batch, Plan, System
+from ovsslib.trained.frozen import Frozen, FrozenPlan, FrozenSize, OnFrozen
+from ovsslib.trained.system import Batch, System
 
 WEIGHTS = {"image": 0.1, "feature": 0.1, "area": 0.4, "smooth": 1.0}
 LOCKED = 0.6
@@ -54,7 +53,7 @@ SPREAD = 2.0
 """Logits of right pairs start with this standard deviation."""
 
 
-class TclTrainer(nn.Module):
+class TclTrainer(OnFrozen):
     """The head and the temperatures of its two contrasts.
 
     Args:
@@ -64,15 +63,10 @@ class TclTrainer(nn.Module):
     """
 
     def __init__(self, frozen: Frozen, ups: int = UPS, prior: float | None = PRIOR) -> None:
-        super().__init__()
+        super().__init__(frozen)
         self.head = TclHead(frozen.tower.model, ups)
         self.scales = nn.Parameter(torch.full((2,), math.log(1 / 0.07)))
-        self._frozen, self.prior = (frozen,), prior  # a tuple: it is no part of the state
-
-    @property
-    def frozen(self) -> Frozen:
-        """The CLIP."""
-        return self._frozen[0]
+        self.prior = prior
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses and figures of a batch."""
@@ -158,20 +152,14 @@ def start_masks(
 
 
 @dataclass(frozen=True)
-class Tcl(Plan):
+class Tcl(FrozenPlan):
     """micro-tcl, see `ovsslib.trained.system.Plan`.
 
     Attributes:
-        clip: The frozen CLIP.
         prior: See `TclTrainer`.
     """
 
-    clip: str = "micro-clip"
     prior: Share | None = PRIOR
-
-    def size(self, **given: Any) -> FrozenSize:
-        """The CLIP's; nothing can be given."""
-        return frozen_size(self.clip, **given)
 
     def make(self, size: FrozenSize, train: CaptionData) -> System:
         """The system, which starts as MaskCLIP."""

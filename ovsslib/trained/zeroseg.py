@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -30,10 +30,11 @@ from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.peers.head import save_head
 from ovsslib.peers.zeroseg import ZeroSegHead
-from ovsslib.trained.crops import Views
-from ovsslib.trained.frozen import Frozen, FrozenSize, frozen_size
+from ovsslib.trained.crops import views
+from ovsslib.trained.frozen import Frozen, FrozenPlan, FrozenSize
+from ovsslib.trained.once import Once
 from ovsslib.trained.pixels import PixelDecoder, kept_patches
-from ovsslib.trained.system import Batch, Plan, System
+from ovsslib.trained.system import Batch, System
 
 KEPT = 0.4
 """Share of the patches that the student sees."""
@@ -45,13 +46,13 @@ class ZeroSegTrainer(nn.Module):
 
     Args:
         frozen: The teacher.
-        grids: Of the cells that it sees; none for the whole image alone.
+        grid: Cells along a side of an image that it sees; 1 for the whole image alone.
     """
 
-    def __init__(self, frozen: Frozen, grids: tuple[int, ...]) -> None:
+    def __init__(self, frozen: Frozen, grid: int) -> None:
         super().__init__()
         self.head = ZeroSegHead(frozen.tower.model)
-        self._views = (Views(frozen, grids),)  # a tuple: no part of the state
+        self.views = Once(partial(views, frozen, grid))
         width, patch = self.head.positions.shape[1], self.head.patch
         self.pixels = PixelDecoder(width, len(self.head.positions), patch)
         self.pool = nn.TransformerEncoderLayer(
@@ -69,16 +70,16 @@ class ZeroSegTrainer(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch, and how many cells are the nearest of some group."""
-        views = self._views[0](batch.pictures)
+        seen = self.views(batch.pictures).float()
         kept = kept_patches(len(batch.pixels), len(self.head.positions), KEPT, batch.rng)
         tokens = self.head.encode(batch.pixels, kept)
         groups, _ = self.head.groups(tokens)
         rebuild = self.pixels.loss(tokens, kept, batch.pixels)
-        distil = (self.image(groups)[:, None] - views).abs().sum(-1).mean()
+        distil = (self.image(groups)[:, None] - seen).abs().sum(-1).mean()
         figures = {"rebuild": rebuild, "distil": distil, "match": torch.zeros(())}
-        if views.shape[1] > 1:
+        if seen.shape[1] > 1:
             units = self.head.features(groups)
-            distances = (units[:, :, None] - views[:, None, 1:]).abs().sum(-1)
+            distances = (units[:, :, None] - seen[:, None, 1:]).abs().sum(-1)
             nearest = distances.min(-1)
             figures["match"] = nearest.values.mean()
             used = [len(set(row.tolist())) for row in nearest.indices]
@@ -91,26 +92,20 @@ class ZeroSegTrainer(nn.Module):
 
 
 @dataclass(frozen=True)
-class ZeroSeg(Plan):
+class ZeroSeg(FrozenPlan):
     """micro-zeroseg, see `ovsslib.trained.system.Plan`.
 
     Attributes:
-        clip: The teacher.
         grid: Cells along a side of an image that the teacher sees; 1 for the whole image alone.
     """
 
-    clip: str = "micro-clip"
     grid: Annotated[int, Range(1, 16)] = 3
-
-    def size(self, **given: Any) -> FrozenSize:
-        """The CLIP's; nothing can be given."""
-        return frozen_size(self.clip, **given)
 
     def make(self, size: FrozenSize, train: CaptionData) -> System:
         """The system at random."""
         del size, train
         frozen = Frozen(self.clip)
-        trainer = ZeroSegTrainer(frozen, (self.grid,) if self.grid > 1 else ())
+        trainer = ZeroSegTrainer(frozen, self.grid)
         write = partial(save_head, system="zeroseg", clip=frozen.named, head=trainer.head)
         scores = partial(pair_scores, trainer.images, frozen.sentences)
         return System(trainer, WEIGHTS, scores, write)

@@ -9,7 +9,7 @@ import torch
 
 from ovsslib.errors import OvssError
 from ovsslib.miniature.training.negatives import Caption
-from ovsslib.trained.frozen import Frozen, frozen_size
+from ovsslib.trained.frozen import Frozen, FrozenPlan
 from support.tiny_clip import pattern, tiny
 
 
@@ -41,6 +41,6 @@ def test_gradients_reach_the_pixels_and_no_weight(tmp_path: Path) -> None:
 
 def test_its_architecture_is_the_clips(tmp_path: Path) -> None:
     tiny(tmp_path / "clip", layers=1, side=48)
-    assert frozen_size(str(tmp_path / "clip")).side == 48
+    assert FrozenPlan(clip=str(tmp_path / "clip")).size().side == 48
     with pytest.raises(OvssError, match="width"):
-        frozen_size(str(tmp_path / "clip"), width=64)
+        FrozenPlan(clip=str(tmp_path / "clip")).size(width=64)

@@ -1,4 +1,4 @@
-"""Superpixels: regions of one colour, patch by patch, each image once."""
+"""Superpixels: regions of one colour, patch by patch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from ovsslib.errors import OvssError
-from ovsslib.trained import superpixels as module
-from ovsslib.trained.superpixels import Superpixels, of_patches, superpixels
+from ovsslib.trained.superpixels import of_patches, patch_superpixels, superpixels
 
 
 def halves() -> np.ndarray:
@@ -37,17 +36,12 @@ def test_patches_by_mean_and_by_vote() -> None:
     assert of_patches(numbers, 2, vote=True).tolist() == [4, 0, 1, 0]
 
 
-def test_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    real = module.superpixels
-    monkeypatch.setattr(module, "superpixels", lambda one: seen.append(1) or real(one))
-    find = Superpixels(8, vote=True)
-    pictures = np.stack([halves(), halves()[:, ::-1], halves()])
-    first = find(pictures)
-    assert first.shape == (3, 64)
-    assert len(seen) == 2
-    assert (find(pictures[1:]) == first[1:]).all()
-    assert len(seen) == 2
+def test_patches_of_several_images() -> None:
+    pictures = np.stack([halves(), halves()[:, ::-1]])
+    found = patch_superpixels(pictures, 8, vote=True)
+    assert found.shape == (2, 64)
+    for picture, numbers in zip(pictures, found, strict=True):
+        assert numbers.tolist() == of_patches(superpixels(picture), 8, vote=True).tolist()
 
 
 def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ CAPTIONS = [["a car"]] * 2
 
 def test_losses_by_loops(tmp_path: Path) -> None:
     tiny(tmp_path / "clip", layers=1)
-    trainer = ZeroSegTrainer(Frozen(str(tmp_path / "clip")), (2,)).eval()
+    trainer = ZeroSegTrainer(Frozen(str(tmp_path / "clip")), 2).eval()
     with torch.no_grad():
         found = trainer(make_batch(CAPTIONS))
         some = make_batch(CAPTIONS)
@@ -28,7 +28,7 @@ def test_losses_by_loops(tmp_path: Path) -> None:
         )
         tokens = trainer.head.encode(some.pixels, kept)
         groups, _ = trainer.head.groups(tokens)
-        views = trainer._views[0](some.pictures)
+        views = trainer.views(some.pictures).float()
         vectors, units = trainer.image(groups), trainer.head.features(groups)
         rebuild = float(trainer.pixels.loss(tokens, kept, some.pixels))
     distances, matches, cells = [], [], []
