@@ -15,7 +15,7 @@ from ovsslib.filters.base import MOST
 from ovsslib.filters.thresholded import ThresholdedFilter
 from ovsslib.io.download import hub_folder
 from ovsslib.lookup import Count, Share, check_fields
-from ovsslib.vlm import open_device
+from ovsslib.vlm import local_folder, open_device
 from ovsslib.vlm.finite import check_weights
 from ovsslib.vlm.sizes import read_config
 
@@ -298,10 +298,7 @@ def _readable(what: str) -> Iterator[None]:
 
 def open_clip_folder(name: str) -> Path | None:
     """The folder of a model in open_clip's format; None where none of this name is here."""
-    from ovsslib.vlm import checkpoint_roots
-
-    folders = (Path(name), *(root / name for root in checkpoint_roots()))
-    return next((each for each in folders if (each / "open_clip_config.json").is_file()), None)
+    return local_folder(name, "open_clip_config.json")
 
 
 def _open_clip_name(name: str, *, download: bool = False) -> tuple[str, str | None]:

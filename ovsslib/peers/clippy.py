@@ -7,24 +7,15 @@ any other CLIP says little (`ovsslib.peers.raw_clip`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ovsslib.peers.dense import DenseConfig, builder
+from ovsslib.peers.dense import PhotoConfig, builder
 from ovsslib.peers.raw_clip import RawClip
-
-
-@dataclass(frozen=True)
-class ClippyConfig(DenseConfig):
-    """Settings of CLIPpy, those of every dense method."""
-
-    prompt: str = "a photo of a"
 
 
 class Clippy(RawClip):
     """CLIPpy with a CLIP that was trained for it."""
 
     name = "clippy"
-    settings = ClippyConfig
+    settings = PhotoConfig
 
 
 build = builder(Clippy)

@@ -79,6 +79,13 @@ class DenseConfig(Settings):
             templates(self.templates)
 
 
+@dataclass(frozen=True)
+class PhotoConfig(DenseConfig):
+    """Settings of a method that asks for "a photo of a" name, and has none of its own."""
+
+    prompt: str = "a photo of a"
+
+
 class DenseClip:
     """A method with one CLIP, see `ovsslib.pnp.result.Segmenter`; planes are cosines.
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from ovsslib.errors import OvssError
 from ovsslib.io.download import hub_folder
-from ovsslib.vlm import checkpoint_roots, open_device
+from ovsslib.vlm import local_folder, open_device
 from ovsslib.vlm.finite import check_weights
 from ovsslib.vlm.sizes import read_config
 from ovsslib.vlm.state import own_state
@@ -143,8 +143,7 @@ def locate(name: str, *, download: bool = False) -> Path:
     Raises:
         OvssError: There is no such model here.
     """
-    folders = (Path(name), *(root / name for root in checkpoint_roots()))
-    found = next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    found = local_folder(name)
     if found is not None:
         return found
     try:

@@ -16,7 +16,7 @@ from ovsslib.errors import OvssError
 from ovsslib.io.download import hub_folder
 from ovsslib.io.files import write_atomic
 from ovsslib.peers.tower import Tower
-from ovsslib.vlm import checkpoint_roots
+from ovsslib.vlm import local_folder
 from ovsslib.vlm.finite import check_weights
 from ovsslib.vlm.sizes import read_config
 from ovsslib.vlm.weights import check_size, read_weights
@@ -73,7 +73,7 @@ class HeadTower(Tower):
             )
         stored = read_weights(folder)
         try:
-            head = self.head_class(self.model, **sizes)
+            head = self.head_class(self.model, **sizes).float()
             check_size(sum(each.numel() for each in head.state_dict().values()), stored, folder)
             weights = {key: value.float() for key, value in stored.items()}
             counts = {key: value for key, value in head.state_dict().items() if _counts(key)}
@@ -105,8 +105,7 @@ def locate(name: str, system: str, *, download: bool = False) -> Path:
     Raises:
         OvssError: There is no such folder here.
     """
-    folders = (Path(name), *(root / name for root in checkpoint_roots()))
-    found = next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    found = local_folder(name)
     if found is not None:
         return found
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):

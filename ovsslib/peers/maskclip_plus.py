@@ -1,22 +1,21 @@
 """MaskCLIP+ (Zhou et al. 2022, ECCV): a convolutional network learns MaskCLIP's labels.
 
 The network's dense features f are compared with the frozen text features of the names, t, without
-being normalised: the score is f . t. MaskCLIP's pictures of patches become those of pixels, and
-labels that vary from image to image average out. At micro size the network is five convolutions
+being normalised: the score is f . t. MaskCLIP's labels of patches become those of pixels, and
+errors that vary from image to image average out. At micro size the network is five convolutions
 deep, with growing dilations in place of the pyramid of DeepLab v2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ovsslib.peers.dense import DenseClip, DenseConfig
+from ovsslib.peers.dense import DenseClip, PhotoConfig
 from ovsslib.peers.head import HeadTower
 from ovsslib.peers.method import builder
 
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 
 DILATIONS = (1, 2, 4, 8)
 """Of the convolutions after the one that halves the grid a second time."""
-
-
-@dataclass(frozen=True)
-class MaskClipPlusConfig(DenseConfig):
-    """Settings of MaskCLIP+, those of every dense method."""
-
-    prompt: str = "a photo of a"
 
 
 class MaskClipPlusHead(nn.Module):
@@ -69,10 +61,10 @@ class MaskClipPlusTower(HeadTower):
 
 
 class MaskClipPlus(DenseClip):
-    """MaskCLIP+; planes are products, over the scale that they were trained with: cosines' like."""
+    """MaskCLIP+; planes are products over the CLIP's scale, so that they are like cosines."""
 
     name = "maskclip-plus"
-    settings = MaskClipPlusConfig
+    settings = PhotoConfig
     matcher: Any
 
     def planes(self, pixels: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:

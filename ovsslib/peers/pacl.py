@@ -5,32 +5,24 @@ two-layer network, e(x_p). A text t weights the patches by a_p = softmax_p(tau c
 weighted sum is compared with the text, and trained by CLIP's contrast. A patch's score is its
 cosine.
 
-Whether the softmax has a scale, the paper's text could not be read to tell; without one (tau = 1)
-weights are nearly flat.
+Whether the published softmax has a scale could not be checked here; without one (tau = 1) weights
+are nearly flat.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovsslib.peers.dense import DenseClip, DenseConfig
+from ovsslib.peers.dense import DenseClip, PhotoConfig
 from ovsslib.peers.head import HeadTower
 from ovsslib.peers.method import builder
 
 if TYPE_CHECKING:
     import open_clip
-
-
-@dataclass(frozen=True)
-class PaclConfig(DenseConfig):
-    """Settings of PACL, those of every dense method."""
-
-    prompt: str = "a photo of a"
 
 
 class PaclHead(nn.Module):
@@ -82,12 +74,12 @@ class Pacl(DenseClip):
     """PACL; planes are cosines."""
 
     name = "pacl"
-    settings = PaclConfig
+    settings = PhotoConfig
     matcher: Any
 
     def features(self, pixels: Tensor) -> Tensor:
         """Features (B, P, E) of the patches of images (B, 3, S, S)."""
-        found: Tensor = self.matcher.head(leaving(self.matcher, pixels))
+        found: Tensor = self.matcher.head(leaving(self.matcher, pixels).float())
         return found
 
 

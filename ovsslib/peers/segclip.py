@@ -3,7 +3,8 @@
 Patches pass all layers but the last ones. Learned centres then look at them twice and gather them,
 each patch by one centre (hard, with Gumbel noise while training):
 
-    R = C k^T, A = one-hot over centres of R, U = A v / max(sum of A, 1), out = MLP(C + U),
+    R = C k^T, A = one-hot over centres of R, U = A v / max(sum of A, 1),
+    out = QuickGELU(MLP(LN(C + U))),
 
 with k and v grouped 1 x 1 convolutions of the patches (a group for each head). There is no
 1 / sqrt(d). The last layer works on the centres. An image is the maximum over them, feature by
@@ -116,8 +117,8 @@ def regions(tower_model: open_clip.CLIP, head: SegClipHead, tokens: Tensor) -> t
         soft shares, see `SegClipHead.forward`.
     """
     vision: Any = tower_model.visual
-    gathered, hard, soft = head(tokens)
-    out = vision.transformer.resblocks[-1](gathered)
+    gathered, hard, soft = head(tokens.float())
+    out = vision.transformer.resblocks[-1](gathered.to(tokens.dtype))
     every = torch.cat([out, out.amax(1, keepdim=True)], dim=1)
     features = vision.ln_post(every) @ vision.proj
     return features[:, :-1], features[:, -1], hard, soft

@@ -131,10 +131,14 @@ class Tower:
 
 def _resized(positions: Tensor, side: int) -> Tensor:
     """Positions (1 + P, D) for a grid of `side` by `side` patches."""
-    start, grid = positions[:1], positions[1:]
-    old = round(len(grid) ** 0.5)
+    return torch.cat([positions[:1], resized_grid(positions[1:], side)])
+
+
+def resized_grid(positions: Tensor, side: int) -> Tensor:
+    """Positions (P, D) of the patches alone, bicubic, for a grid of `side` by `side`."""
+    old = round(len(positions) ** 0.5)
     if old == side:
         return positions
-    plane = grid.float().mT.unflatten(1, (old, old))[None]
+    plane = positions.float().mT.unflatten(1, (old, old))[None]
     resized = F.interpolate(plane, (side, side), mode="bicubic", align_corners=False)
-    return torch.cat([start, resized[0].flatten(1).mT.to(positions.dtype)])
+    return resized[0].flatten(1).mT.to(positions.dtype)

@@ -8,30 +8,23 @@ are compared with CLIP's texts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovsslib.peers.dense import DenseClip, DenseConfig
+from ovsslib.peers.dense import DenseClip, PhotoConfig
 from ovsslib.peers.head import HeadTower
 from ovsslib.peers.method import builder
+from ovsslib.peers.tower import resized_grid
 
 if TYPE_CHECKING:
     import open_clip
 
 
-@dataclass(frozen=True)
-class ZeroSegConfig(DenseConfig):
-    """Settings of ZeroSeg, those of every dense method."""
-
-    prompt: str = "a photo of a"
-
-
 class ZeroSegHead(nn.Module):
-    """The student: images to groups. Images have the CLIP's side and patches.
+    """The student: images to groups. Patches are as large as the CLIP's.
 
     Args:
         clip: Of open_clip; its sizes are used.
@@ -81,10 +74,11 @@ class ZeroSegHead(nn.Module):
         """Tokens (B, K, D) of patches.
 
         Args:
-            pixels: (B, 3, S, S).
+            pixels: (B, 3, S, S); positions are interpolated where S is not the CLIP's.
             kept: (B, K) numbers of the patches that are seen; None for all.
         """
-        tokens = self.embed(pixels).flatten(2).mT + self.positions
+        positions = resized_grid(self.positions, pixels.shape[-1] // self.patch)
+        tokens = self.embed(pixels).flatten(2).mT + positions
         if kept is not None:
             tokens = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
         for layer in self.layers:
@@ -112,7 +106,7 @@ class ZeroSeg(DenseClip):
     """ZeroSeg; planes are cosines."""
 
     name = "zeroseg"
-    settings = ZeroSegConfig
+    settings = PhotoConfig
     matcher: Any
 
     def features(self, pixels: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 For every image the frozen CLIP, read as MaskCLIP, scores the names of the data set; the highest
 score of each pixel is its label, and the network is trained on it by cross-entropy. No label of a
-person is used, but the list of names is. The authors' configurations leave out the pixels that
-the true masks call void; here every pixel is trained. They call this "self-training" in one place;
-labels never come from the network itself.
+person is used, but the list of names is. The authors' configurations for benchmarks leave out the
+pixels that the true masks call void; here every pixel is trained. Labels never come from the
+network itself.
 """
 
 from __future__ import annotations

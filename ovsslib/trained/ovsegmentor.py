@@ -17,7 +17,6 @@ weight that 128 images have in the authors' code.
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,7 +26,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
-from ovsslib.miniature.diorama.classes import CLASSES
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
 from ovsslib.miniature.training.wordpiece import mentions
@@ -66,12 +64,6 @@ class OvSegmentorTrainer(GroupVitTrainer):
         )
         self.slow = copy.deepcopy(self.model.vision_model).requires_grad_(requires_grad=False)
 
-    def groups(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Groups (B, G, D) of images, and the unit features (B, E) of the images."""
-        vision = self.model.vision_model(pixel_values=pixels)
-        units = normalize(self.model.visual_projection(vision.pooler_output).float(), dim=-1)
-        return vision.last_hidden_state, units
-
     def filled(self, questions: list[str], groups: Tensor) -> Tensor:
         """Unit features (B, E) of what the groups (B, G, D) say to B questions."""
         tokens, values = self.norms[0](self.read(questions)[0]), self.norms[1](groups)
@@ -84,7 +76,9 @@ class OvSegmentorTrainer(GroupVitTrainer):
         """Losses of a batch, and the share of images whose caption is found."""
         captions = [caption.text for caption in batch.compared]
         theta = self.model.logit_scale
-        groups, images = self.groups(batch.pixels)
+        queries, _, groups = asked(self.model.vision_model, batch.pixels)
+        pooled = self.model.visual_projection(groups.mean(1))
+        images = normalize(pooled.float(), dim=-1)
         loss, found = batch.contrast(images @ self.texts(captions).T, theta)
         figures = {"contrastive": loss, "entity": 0 * loss.detach(), "mask": 0 * loss.detach()}
         if self.entities:
@@ -94,7 +88,7 @@ class OvSegmentorTrainer(GroupVitTrainer):
         if self.training:
             self.follow()
         if batch.done >= 1 - LAST:
-            figures["mask"] = self.agreement(batch, captions)
+            figures["mask"] = self.agreement(batch, captions, queries, groups)
         return figures | {"found": found}
 
     @torch.no_grad()
@@ -104,13 +98,22 @@ class OvSegmentorTrainer(GroupVitTrainer):
         for own, theirs in zip(self.slow.parameters(), fast, strict=True):
             own.lerp_(theirs, 1 - MOMENTUM)
 
-    def agreement(self, batch: Batch, captions: list[str]) -> Tensor:
-        """The loss of masks of a batch, 0 where no two images share a name."""
+    def agreement(
+        self, batch: Batch, captions: list[str], queries: Tensor, groups: Tensor
+    ) -> Tensor:
+        """The loss of masks of a batch, 0 where no two images share a name.
+
+        Args:
+            batch: Of B images.
+            captions: B texts.
+            queries: (B, G, D), see `asked`.
+            groups: The same.
+        """
         pairs = partners(captions)
         if not pairs:
             return torch.zeros(())
         own, other = torch.tensor([pair[:2] for pair in pairs]).T
-        queries, groups = asked(self.model.vision_model, batch.pixels[own])[::2]
+        queries, groups = queries[own], groups[own]
         with torch.no_grad():
             target_queries, keys, _ = asked(self.slow, batch.pixels[other])
             projections = (self.model.visual_projection, self.model.text_projection)
@@ -141,14 +144,13 @@ def question(caption: str) -> tuple[str, str]:
         >>> question("a red car on grass")
         ('a red [MASK] on [MASK]', 'a photo of a car and a grass')
     """
-    names = list(dict.fromkeys(name for _, _, name in mentions(caption)))
-    if not names:
+    found = mentions(caption)
+    if not found:
         return caption, caption
-    masked = re.sub(
-        rf"\b({'|'.join(map(re.escape, sorted(CLASSES, key=len, reverse=True)))})\b",
-        "[MASK]",
-        caption,
-    )
+    masked = caption
+    for start, end, _ in reversed(found):
+        masked = f"{masked[:start]}[MASK]{masked[end:]}"
+    names = dict.fromkeys(name for _, _, name in found)
     return masked, "a photo of " + " and ".join(f"a {name}" for name in names)
 
 

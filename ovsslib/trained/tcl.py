@@ -87,7 +87,8 @@ class TclTrainer(OnFrozen):
 
         means = masks.mean((2, 3))
         right = means.diagonal().mean()
-        wrong = means[~(batch.fits | torch.eye(len(pixels), dtype=torch.bool))].mean()
+        others = ~(batch.fits | torch.eye(len(pixels), dtype=torch.bool))
+        wrong = (means * others).sum() / others.sum().clamp(min=1)  # all may fit in a small batch
         area = wrong + (right - self.prior).abs() if self.prior is not None else 0 * wrong
         level = dense.detach().square().mean().sqrt()
         smooth = variation(dense / level) + variation(masks)

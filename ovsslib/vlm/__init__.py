@@ -43,6 +43,17 @@ def checkpoint_roots() -> Iterator[Path]:
     yield data("checkpoints")
 
 
+def local_folder(name: str, file: str = "config.json") -> Path | None:
+    """The folder that a name stands for on this machine; None where there is none.
+
+    Args:
+        name: A path, or the name of a checkpoint below `checkpoint_roots`.
+        file: What the folder must hold.
+    """
+    folders = (Path(name), *(root / name for root in checkpoint_roots()))
+    return next((folder for folder in folders if (folder / file).is_file()), None)
+
+
 def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Path:
     """The folder of a checkpoint, or its file where LAVIS wrote it.
 

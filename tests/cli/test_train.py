@@ -75,11 +75,27 @@ def test_the_local_recipe_locks_the_image_encoder(drawn: Path, tmp_path: Path) -
     assert training["recipe"]["recipe"]["local"] is True
 
 
+def test_a_system_is_trained_and_run(drawn: Path, tmp_path: Path) -> None:
+    words = "train micro-pacl --pictures 24 --heldout 24 --steps 2 --batch 4 --every 2".split()
+    done = ovss(*words, "--cache", drawn, "--run", tmp_path)
+    assert done.exit_code == 0, done.output
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "PACL's embedder on micro-clip" in card
+    assert "Pairs ranked: a true caption scores" in card
+    assert "false caption" not in card
+    model = ["--method", "pacl", "--vlm", tmp_path / "model", "--limit", 2]
+    done = ovss("run", *model, "--out", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    assert "pacl with model on diorama val" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
         (["train", "micro-blip", "--recipe", "blip-locl"], "did you mean"),
         (["train", "micro-blib"], "did you mean 'micro-blip'"),
+        (["train", "micro-tcl", "--recipe", "no-are"], "did you mean 'micro-tcl --recipe no-area'"),
+        (["train", "micro-tcl", "--width", "64"], "width: leave out what a system on a frozen"),
         (
             ["train", "micro-blip", "--side", "30", *SMALL.split()[:4]],
             "side 30 is not a multiple of 8",

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import ovsslib
 from ovsslib.errors import OvssError
-from ovsslib.peers.head import save_head
+from ovsslib.peers.head import HeadTower, save_head
 from ovsslib.peers.tcl import TclHead, TclTower
+from support.heads import TOWERS, make_head
 from support.tiny_clip import tiny
 
 
@@ -83,3 +86,17 @@ def test_what_is_wrong_is_said(folder: Path, spoil: Callable[[Path], None], hint
 def test_a_missing_one_can_be_trained() -> None:
     with pytest.raises(OvssError, match=r"no model 'micro-tkl'.*ovss train micro-tcl"):
         TclTower("micro-tkl", "cpu")
+
+
+@pytest.mark.parametrize("tower", TOWERS, ids=lambda each: each.system)
+def test_half_precision_and_other_sizes(tower: type[HeadTower], tmp_path: Path) -> None:
+    """The encoder may compute in bfloat16, and images may have another side than in training."""
+    name = str(make_head(tower)(tmp_path / "model"))
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    exact, half = (
+        ovsslib.load(tower.system, vlm=name, device="cpu", dtype=dtype).segment(picture, ["a", "b"])
+        for dtype in (None, "bfloat16")
+    )
+    assert np.abs(exact.planes - half.planes).max() < 0.1 * max(1, np.abs(exact.planes).max())
+    other = ovsslib.load(tower.system, vlm=name, device="cpu", image_size=64)
+    assert np.isfinite(other.segment(picture, ["a", "b"]).planes).all()

@@ -77,7 +77,7 @@ def test_positions_keep_what_is_even() -> None:
     row = torch.arange(tower.parts.positions.shape[1], dtype=torch.float32)
     even = row.expand_as(tower.parts.positions).clone()
     assert torch.allclose(_resized(even, 31), row.expand(1 + 31 * 31, -1), atol=1e-3)
-    assert _resized(even, 14) is even
+    assert torch.equal(_resized(even, 14), even)
 
 
 def test_a_name_is_the_mean_of_its_sentences(tower: Tower) -> None:

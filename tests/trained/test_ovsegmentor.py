@@ -91,7 +91,14 @@ def test_the_loss_of_masks_reaches_half_of_the_groups_and_not_the_copy() -> None
     trainer = OvSegmentorTrainer(TINY)
     projections = (trainer.model.visual_projection, trainer.model.text_projection)
     statistics = [each[1].running_mean.clone() for each in projections]
-    trainer.agreement(make_batch(done=0.9), TEXTS).backward()
+    batch = make_batch(done=0.9)
+    queries, _, groups = asked(trainer.model.vision_model, batch.pixels)
+    queries.retain_grad()
+    trainer.agreement(batch, TEXTS, queries, groups).backward()
+    reached = queries.grad.abs().sum(-1) > 0
+    assert reached.sum(1).tolist() == [2, 2, 0], (
+        "half of three groups are held, and the boat is alone"
+    )
     for each, before in zip(projections, statistics, strict=True):
         assert torch.equal(each[1].running_mean, before)
         assert each.training

@@ -110,6 +110,12 @@ def test_the_last_layer_is_locked_at_first(frozen: Frozen, done: float, moves: b
         assert weight.grad.abs().sum() > 0
 
 
+def test_a_batch_in_which_all_pairs_fit_has_an_area(frozen: Frozen) -> None:
+    found = TclTrainer(frozen)(make_batch([["grass"], ["grass"]]))
+    assert float(found["wrong_area"]) == 0
+    assert all(torch.isfinite(value) for value in found.values())
+
+
 def test_without_a_prior_area_is_no_loss(frozen: Frozen) -> None:
     assert float(TclTrainer(frozen, prior=None)(make_batch())["area"].detach()) == 0
 

@@ -93,7 +93,12 @@ def _card(name: str, training: dict[str, Any]) -> str:
     size = training["recipe"]["size"]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in size.items()]
     architecture = ", ".join(parts)
-    supervised, explained = (_of_images if name == "micro-dino" else _of_captions)(recipe)
+    if name == "micro-dino":
+        supervised, explained = _of_images(recipe)
+    elif "options" in training["recipe"]:
+        supervised, explained = _of_systems(recipe)
+    else:
+        supervised, explained = _of_captions(recipe)
     return f"""# {name.split(maxsplit=1)[0]}
 
 {WHAT[name.split(maxsplit=1)[0]]}: {architecture}. Weights are stored in float16.
@@ -134,6 +139,18 @@ runs, are on new scenes some of which hold such a thing. Match accuracy: a true 
 with a single class name swapped, judged by the sign of the match logit minus the no-match logit.
 Pairs ranked: the true one scores higher. Image and caption at 1: retrieval among 50 images and
 their longest captions (chance 0.02).""",
+    )
+
+
+def _of_systems(recipe: dict[str, Any]) -> tuple[str, str]:
+    """The same for a system that is trained for segmentation."""
+    return (
+        """ with eight captions each; the module in `ovsslib/trained` says what the system looks at.
+No mask, no box. Six (colour, thing) pairs occur in no caption.""",
+        f"""On {recipe["heldout"]:,} new scenes of several things, and (novel) on as many in each of
+which a thing has a colour that training never shows it in. Pairs ranked: a true caption scores
+higher than one with a single class name swapped. Image and caption at 1: retrieval among 50 images
+and their longest captions (chance 0.02).""",
     )
 
 
