@@ -30,7 +30,7 @@ def cells(pictures: np.ndarray, grid: int) -> np.ndarray:
 
 @torch.no_grad()
 def views(frozen: Frozen, grid: int, pictures: np.ndarray) -> Tensor:
-    """Unit features (B, V, E) float16 of images and of their cells.
+    """Unit features (B, V, E) of images and of their cells.
 
     Args:
         frozen: The CLIP.
@@ -47,4 +47,4 @@ def views(frozen: Frozen, grid: int, pictures: np.ndarray) -> Tensor:
         pixels = normalise(parts.reshape(-1, *parts.shape[2:]))
         large = interpolate(pixels, (side, side), mode="bicubic", align_corners=False)
         found.append(frozen.images(large).unflatten(0, parts.shape[:2]))
-    return torch.cat(found, 1).half()
+    return torch.cat(found, 1)

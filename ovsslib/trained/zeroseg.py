@@ -70,7 +70,7 @@ class ZeroSegTrainer(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch, and how many cells are the nearest of some group."""
-        seen = self.views(batch.pictures).float()
+        seen = self.views(batch.pictures)
         kept = kept_patches(len(batch.pixels), len(self.head.positions), KEPT, batch.rng)
         tokens = self.head.encode(batch.pixels, kept)
         groups, _ = self.head.groups(tokens)

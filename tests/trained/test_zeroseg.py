@@ -28,7 +28,7 @@ def test_losses_by_loops(tmp_path: Path) -> None:
         )
         tokens = trainer.head.encode(some.pixels, kept)
         groups, _ = trainer.head.groups(tokens)
-        views = trainer.views(some.pictures).float()
+        views = trainer.views(some.pictures)
         vectors, units = trainer.image(groups), trainer.head.features(groups)
         rebuild = float(trainer.pixels.loss(tokens, kept, some.pixels))
     distances, matches, cells = [], [], []
