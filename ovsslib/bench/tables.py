@@ -207,3 +207,21 @@ def peers_text(record: dict[str, Any]) -> str:
             "labelled as in batches of 1",
         ]
     return "\n".join([*lines, *(f"not measured: {k}: {v}" for k, v in record["missing"].items())])
+
+
+def training_text(record: dict[str, Any]) -> str:
+    """What a training step of each model costs."""
+    settings, where = record["settings"], record["provenance"]
+    rows = [
+        row | {"flops": row["flops"] / 1e9, "share": 100 * row["share"]} for row in record["rows"]
+    ]
+    return "\n".join(
+        [
+            f"{settings['measured']} steps of each on {where['device']} ({where['processor']}, "
+            f"{settings['threads']} threads)",
+            text(rows),
+            "first: seconds of the first step, in which something may be computed once for each "
+            "image; seconds: mean of the others; flops: 1e9 operations a step; share: % of the "
+            "machine's matmul rate; minutes: of all steps",
+        ]
+    )

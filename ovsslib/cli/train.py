@@ -89,6 +89,7 @@ def train(
     with plain_output(debug=debugging(ctx)):
         import torch
 
+        from ovsslib.bench.training import step_cost
         from ovsslib.io.files import check_folder, only_one
         from ovsslib.miniature.training.cache import HELD, SHARD, prepare
         from ovsslib.miniature.training.card import finish
@@ -116,7 +117,8 @@ def train(
             for record in progress(records, model, schedule.steps):
                 if "elapsed" in record:
                     note(json.dumps(record))
-            typer.echo(f"{model} is in {finish(folder, out, kind, begun)}")
+            cost = step_cost(begin, schedule, given, size)
+            typer.echo(f"{model} is in {finish(folder, out, kind, begun, cost)}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

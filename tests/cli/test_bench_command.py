@@ -17,6 +17,8 @@ from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from support.helpers import one_error
 
+COMMANDS = ["salience", "refine", "evaluation", "dask", "tuning", "peers", "training"]
+
 
 def ovss(words: str) -> Any:
     return CliRunner().invoke(app, ["bench", *words.split()])
@@ -35,6 +37,7 @@ def ovss(words: str) -> Any:
         ("refine --size 500", "--size '500'"),
         ("refine --classes 0", "--classes '0'"),
         ("refine --refine-workers -1", "--refine-workers '-1'"),
+        ("training --models micro-tlc", "did you mean 'micro-tcl'"),
     ],
 )
 def test_faults(words: str, expected: str) -> None:
@@ -47,7 +50,7 @@ def test_batch_0() -> None:
     assert "--batch" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["salience", "refine", "evaluation", "dask", "tuning", "peers"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_examples(command: str) -> None:
     done = ovss(f"{command} --help")
     assert done.exit_code == 0
@@ -78,5 +81,5 @@ def test_what_was_measured_is_printed_where_it_cannot_be_stored(
 
 def test_an_output_folder_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for command in ("salience", "refine", "evaluation", "dask", "tuning", "peers"):
+    for command in COMMANDS:
         one_error(ovss(f"{command} --out {tmp_path}/file"), 2, "the folder cannot be made")

@@ -83,6 +83,7 @@ def test_a_system_is_trained_and_run(drawn: Path, tmp_path: Path) -> None:
     assert "PACL's embedder on micro-clip" in card
     assert "Pairs ranked: a true caption scores" in card
     assert "false caption" not in card
+    assert "at which the machine multiplies large matrices in bfloat16" in card
     model = ["--method", "pacl", "--vlm", tmp_path / "model", "--limit", 2]
     done = ovss("run", *model, "--out", tmp_path / "results")
     assert done.exit_code == 0, done.output

@@ -110,7 +110,12 @@ def test_learning_lowers_the_loss_and_the_card_tells(drawn, tmp_path):
     training = json.loads((out / "training.json").read_text())
     assert f"| match accuracy | {records[-1]['match_accuracy']} |" in card
     assert "captions alone" in card
+    assert "GFLOP" not in card, "nobody measured a step"
     assert training["heldout"][-1]["step"] == 25
+    cost = {"flops": 12.3e9, "share": 0.456}
+    out = finish(tmp_path, tmp_path / "shipped", "micro-blip", "2026-01-01", cost)
+    assert "A step is 12 GFLOP, done at 46 % of the rate" in (out / "README.md").read_text()
+    assert json.loads((out / "training.json").read_text())["step"] == cost
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in out.iterdir()}
     with pytest.raises(OvssError, match="holds no trained model"):
         finish(tmp_path / "none", None, "micro-blip", "2026-01-01")

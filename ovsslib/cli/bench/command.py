@@ -15,6 +15,7 @@ from ovsslib.bench.tables import (
 )
 from ovsslib.cli._common import debugging, new_app, note, numbers, plain_output, sizes_of
 from ovsslib.cli.bench.peers import peers
+from ovsslib.cli.bench.training import training
 from ovsslib.cli.bench.tuning import OUT, finish, tuning
 
 AS_JSON = typer.Option(False, "--json", help="Print the results file instead of text.")
@@ -38,6 +39,7 @@ def bench() -> None:
       ovss bench dask
       ovss bench tuning
       ovss bench peers
+      ovss bench training
     """
 
 
@@ -234,3 +236,4 @@ def dask(
 
 app.command()(tuning)
 app.command()(peers)
+app.command()(training)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,13 @@ def thin_curve(records: list[dict[str, Any]], points: int = 150) -> list[dict[st
     return out
 
 
-def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
+def finish(
+    folder: Path,
+    out: Path | None,
+    name: str,
+    begun: str,
+    cost: Mapping[str, float] | None = None,
+) -> Path:
     """Put card and curve beside the saved model and copy it to `out`.
 
     Args:
@@ -47,6 +54,7 @@ def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
         out: Where the shipped model goes; None leaves it in `folder/model`.
         name: One of `WHAT`.
         begun: Date of the run.
+        cost: Of a step, see `ovsslib.bench.training.step_cost`; None where it was not measured.
 
     Raises:
         OvssError: The run has no finished model.
@@ -64,6 +72,7 @@ def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
         "recipe": recipe,
         "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()}), no accelerator used",
         "training_minutes": round(seconds / 60, 1),
+        "step": dict(cost) if cost else None,
         "heldout": held,
         "curve": thin_curve(records),
     }
@@ -111,7 +120,7 @@ one thing){supervised}
 `ovss train {name} {options}`
 ({optimiser}, one cycle). {training["training_minutes"]} minutes on {training["hardware"]},
 {training["date"]}.
-The learning curve is in `training.json`.
+{_step(training)}The learning curve is in `training.json`.
 
 ## Figures on held-out images
 | figure | value |
@@ -123,6 +132,18 @@ The learning curve is in `training.json`.
 ## Use
 For tests, tutorials and regression figures on Diorama. It knows nothing about real photographs.
 """
+
+
+def _step(training: dict[str, Any]) -> str:
+    """What a step costs, in a sentence."""
+    cost = training["step"]
+    if not cost:
+        return ""
+    kind = training["recipe"]["schedule"]["dtype"]
+    return (
+        f"A step is {cost['flops'] / 1e9:.0f} GFLOP, done at {100 * cost['share']:.0f} % of the "
+        f"rate\nat which the machine multiplies large matrices in {kind}.\n"
+    )
 
 
 def _of_captions(recipe: dict[str, Any]) -> tuple[str, str]:
