@@ -158,8 +158,8 @@ _IMAGE = r"clip\.visual\.transformer"
 _REGIONS = rf"{_IMAGE}\.semantic_layer2"
 _CROSS = rf"{_REGIONS}\.cross_att\.(\d+)"
 _NAMES: dict[str, str | None] = {
-    rf"{_IMAGE}\.layers0\.(.+)": r"clip.visual.transformer.resblocks.\1",
-    rf"{_IMAGE}\.layers2\.(.+)": r"after.\1",
+    rf"{_IMAGE}\.layers0\.(\d+\..+)": r"clip.visual.transformer.resblocks.\1",
+    rf"{_IMAGE}\.layers2\.(\d+\..+)": r"after.\1",
     rf"{_REGIONS}\.semantic_center": "head.centres",
     rf"{_CROSS}\.attn\.(.+)": r"head.layers.\1.attention.\2",
     rf"{_CROSS}\.ln_x\.(.+)": r"head.layers.\1.norms.0.\2",

@@ -169,9 +169,9 @@ def from_released(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
     weights = renamed(state, _NAMES, "TCL")
     ups = count(weights, "head.ups.")
     for up in range(ups):
-        gates = [weights.pop(f"head.ups.{up}.gate.{index}", None) for index in range(2)]
-        if None not in gates:
-            weights[f"head.ups.{up}.gates"] = torch.stack(gates)
+        gates = [f"head.ups.{up}.gate.{index}" for index in range(2)]
+        if all(name in weights for name in gates):
+            weights[f"head.ups.{up}.gates"] = torch.stack([weights.pop(name) for name in gates])
     if part(weights, "clip."):
         weights["clip.logit_scale"] = torch.tensor(math.log(100))  # OpenAI's; TCL does not use it
     weights |= {"head.slope": torch.tensor(10.0), "head.centre": torch.tensor(0.25)}

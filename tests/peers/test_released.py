@@ -15,6 +15,7 @@ from ovsslib.peers.pacl import PaclTower
 from ovsslib.peers.segclip import SegClipTower
 from ovsslib.peers.tcl import TclTower
 from support import released
+from support.helpers import ovss
 
 TEXT, IMAGE = "clip_text_encoder.", "clip_image_encoder.clip_visual."
 
@@ -147,3 +148,12 @@ def test_half_precision_and_other_sides(tmp_path: Path) -> None:
     method = ovsslib.load("segclip", vlm=path, device="cpu", dtype="bfloat16", image_size=48)
     assert method.matcher.head.centres.dtype == torch.float32
     assert method.segment(released.picture(), ["sky", "car"]).planes.shape == (2, 32, 32)
+
+
+def test_a_run_with_a_released_file(tmp_path: Path) -> None:
+    path = tmp_path / "tcl.pth"
+    torch.save({"model": released.tcl_state()}, path)
+    words = ["run", "--method", "tcl", "--vlm", path, "--filter", "all", "--limit", 1]
+    done = ovss(*words, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "tcl" in next((tmp_path / "out").iterdir()).name
