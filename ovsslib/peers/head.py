@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ovsslib.errors import OvssError
 from ovsslib.io.download import hub_folder
 from ovsslib.io.files import write_atomic
+from ovsslib.peers.released import Release, open_released
 from ovsslib.peers.tower import Tower
-from ovsslib.vlm import local_folder
+from ovsslib.vlm import checkpoint_file, local_folder
 from ovsslib.vlm.finite import check_weights
 from ovsslib.vlm.sizes import read_config
 from ovsslib.vlm.weights import check_size, read_weights
@@ -30,7 +31,8 @@ class HeadTower(Tower):
     """A CLIP of open_clip with what a system was trained to add.
 
     Args:
-        name: A shipped checkpoint, a folder or a hub id.
+        name: A shipped checkpoint, a folder or a hub id; or a file that the system's authors
+            released, see `ovsslib.peers.released`.
         device: Such as `"cpu"`; None for the best there is.
         dtype: Of CLIP's image encoder, one of `ovsslib.vlm.DTYPES`; None for float32.
         download: Whether the network may be used.
@@ -39,10 +41,12 @@ class HeadTower(Tower):
         head: What is added, frozen.
 
     Raises:
-        OvssError: The folder is missing or damaged, or of another system.
+        OvssError: The folder or file is missing or damaged, or of another system.
     """
 
     system: ClassVar[str]
+    release: ClassVar[Release | None] = None
+    """How the authors' files are read; None where none can be."""
     head_class: ClassVar[type[nn.Module]]
     """Made of the CLIP (`open_clip.CLIP`) and of the sizes in `config.json`."""
 
@@ -54,6 +58,10 @@ class HeadTower(Tower):
         *,
         download: bool = False,
     ) -> None:
+        file = checkpoint_file(name, download=download)
+        if file is not None:
+            self._read_file(file, device, dtype, download=download)
+            return
         folder = locate(name, self.system, download=download)
         config = read_config(folder / "config.json")
         try:
@@ -82,6 +90,21 @@ class HeadTower(Tower):
             reason = " ".join(str(error).split())[:200]
             raise OvssError(f"{folder} cannot be read ({reason}); {_advice(self)}") from error
         check_weights(head, str(folder))
+        self._take(head)
+
+    def _read_file(self, path: Path, device: Any, dtype: str | None, *, download: bool) -> None:
+        """Become what a released file holds."""
+        if self.release is None:
+            raise OvssError(f"{path} is a file; {_advice(self)}")
+        self._place(device, dtype)
+        model, encode, head = open_released(
+            path, self.release, self.head_class, self.device, download=download
+        )
+        self._use(model, path.name, encode)
+        self.clip = self.name = path.stem
+        self._take(head)
+
+    def _take(self, head: nn.Module) -> None:
         self.head = head.eval().requires_grad_(requires_grad=False).to(self.device)
 
 

@@ -7,8 +7,9 @@ each patch by one centre (hard, with Gumbel noise while training):
     out = QuickGELU(MLP(LN(C + U))),
 
 with k and v grouped 1 x 1 convolutions of the patches (a group for each head). There is no
-1 / sqrt(d). The last layer works on the centres. An image is the maximum over them, feature by
-feature; a pixel has the scores of the centre that it belongs to most, by GroupViT's rule.
+1 / sqrt(d). The last layer works on the centres (in the authors' network the last two). An image is
+the maximum over them, feature by feature; a pixel has the scores of the centre that it belongs to
+most, by GroupViT's rule.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ovsslib.errors import OvssError
 from ovsslib.peers.groupvit import PUBLISHED, GroupVit
 from ovsslib.peers.head import HeadTower
 from ovsslib.peers.method import builder
-from ovsslib.peers.tower import Tower
+from ovsslib.peers.released import Release, State, count, part, renamed
+from ovsslib.vlm.weights import shape_of
 
 if TYPE_CHECKING:
     import open_clip
@@ -32,20 +35,31 @@ TAU = 0.9
 """Temperature of the hard assignment."""
 
 
+class QuickGelu(nn.Module):
+    """The activation of OpenAI's CLIP."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Of any shape."""
+        return values * torch.sigmoid(1.702 * values)
+
+
 class Cross(nn.Module):
     """Centres look at themselves and at patches.
 
     Args:
         width: D.
         heads: Of the attention.
+        quick: Whether the feed-forward network has QuickGELU.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, quick: bool = False) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.feed = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+            nn.Linear(width, 4 * width),
+            QuickGelu() if quick else nn.GELU(),
+            nn.Linear(4 * width, width),
         )
 
     def forward(self, centres: Tensor, patches: Tensor) -> Tensor:
@@ -64,14 +78,27 @@ class SegClipHead(nn.Module):
         clip: Of open_clip; its sizes are used.
         centres: How many regions there are.
         cross: Layers in which centres look at patches.
+        after: How many of CLIP's last layers work on the regions.
+        released: Whether it is built as the authors' network: the layers in which centres look at
+            patches have QuickGELU, and the centres are normalised after them.
     """
 
-    def __init__(self, clip: open_clip.CLIP, *, centres: int = 8, cross: int = 2) -> None:
+    def __init__(
+        self,
+        clip: open_clip.CLIP,
+        *,
+        centres: int = 8,
+        cross: int = 2,
+        after: int = 1,
+        released: bool = False,
+    ) -> None:
         super().__init__()
+        self.after = after
         last: Any = clip.visual.transformer.resblocks[-1]
         width, heads = last.attn.embed_dim, last.attn.num_heads
         self.centres = nn.Parameter(0.02 * torch.randn(centres, width))
-        self.layers = nn.ModuleList(Cross(width, heads) for _ in range(cross))
+        self.layers = nn.ModuleList(Cross(width, heads, quick=released) for _ in range(cross))
+        self.norm_centres = nn.LayerNorm(width) if released else nn.Identity()
         self.norm, self.norm_keys, self.norm_out = (nn.LayerNorm(width) for _ in range(3))
         self.keys, self.values = (
             nn.Conv1d(width, width, 1, groups=heads, bias=False) for _ in range(2)
@@ -90,6 +117,7 @@ class SegClipHead(nn.Module):
         centres = self.centres.expand(len(patches), -1, -1).to(patches)
         for layer in self.layers:
             centres = layer(centres, patches)
+        centres = self.norm_centres(centres)
         rows = self.norm(patches).mT
         keys, values = self.norm_keys(self.keys(rows).mT), self.values(rows).mT
         raw = (centres @ keys.mT).float()
@@ -101,16 +129,16 @@ class SegClipHead(nn.Module):
         share = hard.to(values)
         gathered = share @ values / share.sum(-1, keepdim=True).clamp(min=1)
         out = self.outer(F.gelu(self.inner(self.norm_out(centres + gathered))))
-        return out * torch.sigmoid(1.702 * out), hard, soft
+        return QuickGelu()(out), hard, soft
 
 
 def regions(tower_model: open_clip.CLIP, head: SegClipHead, tokens: Tensor) -> tuple[Tensor, ...]:
-    """What CLIP's last layer makes of the regions of patches.
+    """What CLIP's last layers make of the regions of patches.
 
     Args:
         tower_model: The CLIP.
         head: What gathers patches.
-        tokens: (B, P, D), patches that leave the layer before the last.
+        tokens: (B, P, D), patches that leave the layer before them.
 
     Returns:
         Features (B, C, E) of regions and (B, E) of the image, both of any length, and the hard and
@@ -118,16 +146,66 @@ def regions(tower_model: open_clip.CLIP, head: SegClipHead, tokens: Tensor) -> t
     """
     vision: Any = tower_model.visual
     gathered, hard, soft = head(tokens.float())
-    out = vision.transformer.resblocks[-1](gathered.to(tokens.dtype))
+    out = gathered.to(tokens.dtype)
+    for block in vision.transformer.resblocks[-head.after :]:
+        out = block(out)
     every = torch.cat([out, out.amax(1, keepdim=True)], dim=1)
     features = vision.ln_post(every) @ vision.proj
     return features[:, :-1], features[:, -1], hard, soft
+
+
+_IMAGE = r"clip\.visual\.transformer"
+_REGIONS = rf"{_IMAGE}\.semantic_layer2"
+_CROSS = rf"{_REGIONS}\.cross_att\.(\d+)"
+_NAMES: dict[str, str | None] = {
+    rf"{_IMAGE}\.layers0\.(\d+\..+)": r"clip.visual.transformer.resblocks.\1",
+    rf"{_IMAGE}\.layers2\.(\d+\..+)": r"after.\1",
+    rf"{_REGIONS}\.semantic_center": "head.centres",
+    rf"{_CROSS}\.attn\.(.+)": r"head.layers.\1.attention.\2",
+    rf"{_CROSS}\.ln_x\.(.+)": r"head.layers.\1.norms.0.\2",
+    rf"{_CROSS}\.ln_k\.(.+)": r"head.layers.\1.norms.1.\2",
+    rf"{_CROSS}\.ln_2\.(.+)": r"head.layers.\1.norms.2.\2",
+    rf"{_CROSS}\.mlp\.c_fc\.(.+)": r"head.layers.\1.feed.0.\2",
+    rf"{_CROSS}\.mlp\.c_proj\.(.+)": r"head.layers.\1.feed.2.\2",
+    rf"{_REGIONS}\.cross_ln\.(.+)": r"head.norm_centres.\1",
+    rf"{_REGIONS}\.norm\.(.+)": r"head.norm.\1",
+    rf"{_REGIONS}\.k_conv\.(.+)": r"head.keys.\1",
+    rf"{_REGIONS}\.k_ln\.(.+)": r"head.norm_keys.\1",
+    rf"{_REGIONS}\.v_conv\.(.+)": r"head.values.\1",
+    rf"{_REGIONS}\.proj_o\.ln\.(.+)": r"head.norm_out.\1",
+    rf"{_REGIONS}\.proj_o\.mlp\.fc1\.(.+)": r"head.inner.\1",
+    rf"{_REGIONS}\.proj_o\.mlp\.fc2\.(.+)": r"head.outer.\1",
+    # What rebuilds hidden patches and words while training.
+    rf"{_IMAGE}\.(layers_mae2|reconstruct_layer2)\..+": None,
+    r"(vis|seq)_mae_decoder\..+": None,
+    r"clip\.(?!visual\.transformer\.)(.+)": r"clip.\1",
+}
+
+
+def from_released(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The authors' weights under this library's names, and the sizes of `SegClipHead`.
+
+    Raises:
+        OvssError: It is no SegCLIP.
+    """
+    weights = renamed(state, _NAMES, "SegCLIP")
+    layers = "clip.visual.transformer.resblocks."
+    before, after = count(weights, layers), count(weights, "after.")
+    if not after:
+        raise OvssError("it has no layers on regions (clip.visual.transformer.layers2)")
+    for name in part(weights, "after."):
+        number, _, rest = name.partition(".")
+        weights[f"{layers}{before + int(number)}.{rest}"] = weights.pop(f"after.{name}")
+    centres = shape_of(weights, "head.centres", 2)[0]
+    cross = count(weights, "head.layers.")
+    return weights, {"centres": centres, "cross": cross, "after": after, "released": True}
 
 
 class SegClipTower(HeadTower):
     """A CLIP that was trained with SegCLIP's regions; it lies in the same folder."""
 
     system, head_class = "segclip", SegClipHead
+    release = Release("SegCLIP", "segclip.bin", from_released)
     head: Any
 
     def groups(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,10 +216,10 @@ class SegClipTower(HeadTower):
         return units, F.normalize(whole.float(), dim=-1), soft.unflatten(2, (side, side))
 
 
-def patches_before_last(tower: Tower, pixels: Tensor) -> Tensor:
-    """Patches (B, P, D) that leave the layer before the last; they never see a class token."""
+def patches_before_last(tower: SegClipTower, pixels: Tensor) -> Tensor:
+    """Patches (B, P, D) that leave the layers before those on regions; no class token is seen."""
     tokens = tower.embed(pixels)[:, 1:]
-    for block in tower.parts.blocks[:-1]:
+    for block in tower.parts.blocks[: -tower.head.after]:
         tokens = block.whole(tokens)
     return tokens
 

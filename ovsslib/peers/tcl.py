@@ -29,6 +29,7 @@ from ovsslib.peers.head import HeadTower
 from ovsslib.peers.maskclip import value_path
 from ovsslib.peers.method import builder
 from ovsslib.peers.parts import open_clip_block
+from ovsslib.peers.released import COLOURS_IMAGENET, Release, State, count, part, renamed
 from ovsslib.pnp.config import Rounds
 from ovsslib.pnp.pamr import TCL_DILATIONS, pamr
 from ovsslib.protocols.adapter import PROBABILITIES
@@ -134,10 +135,55 @@ class TclHead(nn.Module):
         return self.weight * cosines + self.bias
 
 
+_MASKER, _UP = r"masker\.image_encoder", r"decoder\.decoder\.net\.(\d+)"
+_NAMES: dict[str, str | None] = {
+    r"clip_text_encoder\.(.+)": r"clip.\1",
+    r"clip_image_encoder\.clip_visual\.(.+)": r"clip.visual.\1",
+    r"clip_image_encoder\.clip_proj\.ln\.(.+)": r"clip.visual.ln_post.\1",
+    r"clip_image_encoder\.clip_proj\.proj": "clip.visual.proj",
+    rf"{_MASKER}\.backbone\.transformer\.resblocks\.\d+\.(.+)": r"head.layers.0.\1",
+    rf"{_MASKER}\.decoder\.image_proj\.ln\.(.+)": r"head.norm.\1",
+    rf"{_MASKER}\.decoder\.image_proj\.proj": "head.projection",
+    r"masker\.sim2mask\.w": "head.weight",
+    r"masker\.sim2mask\.b": "head.bias",
+    r"tcl[if]_loss\.logit_scale": None,  # temperatures of the losses
+    r"pamr\..+": None,  # constants
+}
+for _index, _conv in enumerate(("conv", "conv2")):
+    _NAMES |= {
+        rf"{_MASKER}\.{_UP}\.{_conv}\.norm\.(.+)": rf"head.ups.\1.norms.{_index}.\2",
+        rf"{_MASKER}\.{_UP}\.{_conv}\.conv\.(.+)": rf"head.ups.\1.convolutions.{_index}.\2",
+        rf"{_MASKER}\.{_UP}\.{_conv}\.gate\.gate": rf"head.ups.\1.gate.{_index}",
+    }
+
+
+def from_released(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The authors' weights under this library's names, and the sizes of `TclHead`.
+
+    The authors' code does not ask for the frozen CLIP in a file, which is OpenAI's ViT-B/16: there
+    may be none. Knowledge is preserved with the constants of the paper.
+
+    Raises:
+        OvssError: It is no TCL.
+    """
+    weights = renamed(state, _NAMES, "TCL")
+    ups = count(weights, "head.ups.")
+    for up in range(ups):
+        gates = [f"head.ups.{up}.gate.{index}" for index in range(2)]
+        if all(name in weights for name in gates):
+            weights[f"head.ups.{up}.gates"] = torch.stack([weights.pop(name) for name in gates])
+    if part(weights, "clip."):
+        weights["clip.logit_scale"] = torch.tensor(math.log(100))  # OpenAI's; TCL does not use it
+    weights |= {"head.slope": torch.tensor(10.0), "head.centre": torch.tensor(0.25)}
+    return weights, {"ups": ups}
+
+
 class TclTower(HeadTower):
     """A CLIP with TCL's head."""
 
     system, head_class = "tcl", TclHead
+    # The authors trained with ImageNet's colours, not with those of their CLIP.
+    release = Release("TCL", "tcl.pth", from_released, COLOURS_IMAGENET)
 
 
 class Tcl(DenseClip):

@@ -7,7 +7,7 @@ A heads, d = D / A, E width of the space that images and texts share, S side in 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,18 +63,28 @@ class Tower:
         *,
         download: bool = False,
     ) -> None:
-        if dtype is not None and dtype not in DTYPES:
-            raise unknown("dtype", dtype, DTYPES)
-        self.device, self.dtype = open_device(device), dtype or "float32"
+        self._place(device, dtype)
         self.name = name.rstrip("/").rsplit("/", 1)[-1]
         if hub_clip.folder(name, download=download) is not None:
             hub = hub_clip.HubClip(name, self.device, dtype, download=download)
-            self.model, encode, self.parts = hub.model, hub.encode, hub_clip.parts(hub)
+            self.model, self.parts = hub.model, hub_clip.parts(hub)
+            self.texts = Texts(hub.encode)
         else:
-            self.model, _ = load_open_clip(name, str(self.device), download=download)
-            self.model.visual.to(getattr(torch, self.dtype))
-            encode = functools.partial(encode_texts, self.model, name, download=download)
-            self.parts = open_clip_parts(self.model, name)
+            model, _ = load_open_clip(name, str(self.device), download=download)
+            encode = functools.partial(encode_texts, model, name, download=download)
+            self._use(model, name, encode)
+
+    def _place(self, device: Any, dtype: str | None) -> None:
+        """Check where the model computes, and in what."""
+        if dtype is not None and dtype not in DTYPES:
+            raise unknown("dtype", dtype, DTYPES)
+        self.device, self.dtype = open_device(device), dtype or "float32"
+
+    def _use(self, model: Any, name: str, encode: Callable[[Sequence[str]], Tensor]) -> None:
+        """Take a CLIP of open_clip, and what encodes texts with it."""
+        self.model = model
+        model.visual.to(getattr(torch, self.dtype))
+        self.parts = open_clip_parts(model, name)
         self.texts = Texts(encode)
 
     @property

@@ -25,9 +25,9 @@ ARCHITECTURES: dict[str, str] = {
 }
 # Models that the project trains itself and carries in data/checkpoints.
 MICRO_MODELS: tuple[str, ...] = ("micro-blip", "micro-bridgetower")
-# A checkpoint that is a single file is LAVIS's; its endings tell a missing one from a hub id.
+# A model that is a single file is LAVIS's; a file's endings tell a missing one from a hub id.
 _FILE_LOADER = "ovsslib.vlm.lavis.checkpoint:load_lavis"
-_FILE_ENDINGS = (".pth", ".pt", ".ckpt")
+_FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
 # "lavis:" before such a file's name has LAVIS's own code compute, in LAVIS's own environment.
 _BACKEND = "lavis:"
 _BACKEND_LOADER = "ovsslib.vlm.lavis.backend:load_backend"
@@ -72,7 +72,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     check_types({"vlm": name_or_path}, {"vlm": str | os.PathLike})
     given = os.fspath(name_or_path)
     name = given.removeprefix(_BACKEND)
-    file = _checkpoint_file(name, download=download)
+    file = checkpoint_file(name, download=download)
     if file is not None:
         return file
     if name != given:
@@ -98,8 +98,16 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
     return folder
 
 
-def _checkpoint_file(name: str, *, download: bool) -> Path | None:
-    """The file that a name stands for; None where it cannot stand for one."""
+def checkpoint_file(name: str, *, download: bool) -> Path | None:
+    """The file that a name stands for; None where it cannot stand for one.
+
+    Args:
+        name: A path or an address, see `find_checkpoint`.
+        download: Whether the network may be used for an address.
+
+    Raises:
+        OvssError: By its ending it is a file, but there is none.
+    """
     from ovsslib.io.download import fetch, is_url
 
     if is_url(name):
@@ -107,7 +115,7 @@ def _checkpoint_file(name: str, *, download: bool) -> Path | None:
     if os.path.isfile(name):
         return Path(name)
     if name.endswith(_FILE_ENDINGS) and not os.path.isdir(name):
-        raise OvssError(f"{name}: no such file; give a checkpoint that LAVIS wrote")
+        raise OvssError(f"{name}: no such file; give the path of a checkpoint")
     return None
 
 

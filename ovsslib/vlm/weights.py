@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +73,63 @@ def read_pickle(path: Path) -> Any:
     """What `torch.save` wrote, tensors only, mapped where the format allows that."""
     # torch's format before version 1.6 is no zip archive and cannot be mapped.
     return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+class MoreThanTensorsError(OvssError):
+    """A file holds objects that reading it would have to run code for."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint file on the CPU, under the names that it has for them.
+
+    The file is mapped rather than read where it allows that, so tensors that nobody uses cost
+    neither time nor memory. Only tensors are unpickled: no code runs.
+
+    Args:
+        path: A file that `torch.save` wrote: `{"model": state, ...}` or the bare state.
+
+    Raises:
+        OvssError: It is no such file; the message is the reason alone, without the path. A
+            `MoreThanTensorsError` where it holds other objects.
+    """
+    try:
+        loaded = read_pickle(path)
+    except Exception as error:  # damaged pickles raise whatever they happen to hit
+        raise _unread(error) from error
+    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
+    if not isinstance(state, Mapping) or not state:
+        raise OvssError(f"it holds a {type(state).__name__}, not named tensors")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise OvssError(f"{name!r} is a {type(value).__name__}, not a named tensor")
+    return dict(state)
+
+
+def _unread(error: Exception) -> OvssError:
+    """What is wrong with a file; torch's own words propose to run the code in it."""
+    words = str(error).strip()
+    code = re.search(r"GLOBAL ([\w.]+)", words)
+    if code:
+        return MoreThanTensorsError(
+            f"it holds more than tensors ({code[1]}), and code in a file is never run"
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return OvssError("it is no file of tensors")
+    return OvssError((words or type(error).__name__).splitlines()[0])
+
+
+def shape_of(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
+    """The shape of one tensor.
+
+    Raises:
+        OvssError: It is missing, is empty, or has another number of dimensions.
+    """
+    if name not in weights:
+        raise OvssError(f"{name} is missing")
+    sizes = tuple(weights[name].shape)
+    if len(sizes) != dimensions or 0 in sizes:
+        raise OvssError(f"{name} has the shape {sizes}")
+    return sizes
 
 
 def check_size(wanted: int, stored: Mapping[str, Tensor], where: Path | str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch.nn.functional import one_hot
+from torch.nn.functional import interpolate, one_hot
 
+import ovsslib
 from ovsslib.peers.groupvit import GroupVitConfig
 from ovsslib.peers.head import save_head
 from ovsslib.peers.segclip import SegClip, SegClipHead, SegClipTower, patches_before_last
+from support import released
 from support.tiny_clip import pattern, tiny
 
 
@@ -82,3 +86,19 @@ def test_images_of_another_size(tmp_path: Path) -> None:
     assert units.shape == (2, 3, 12)
     assert whole.shape == (2, 12)
     assert share.shape == (2, 3, 6, 6)
+
+
+def test_the_authors_file_by_hand(tmp_path: Path) -> None:
+    """Images and texts to scores, from the authors' names alone."""
+    state, path = released.segclip_state(), tmp_path / "segclip.bin"
+    torch.save(state, path)
+    names = ["house", "traffic light", "sky", "sheep", "car", "bus"]
+    found = ovsslib.load("segclip", vlm=path, device="cpu").segment(released.picture(), names)
+    with torch.no_grad():
+        texts = released.clip_texts(state, "clip.", [f"a photo of a {name}." for name in names])
+        pixels = released.pixels_of(released.picture(), released.OPENAI)
+        groups, whole, share = released.segclip_groups(state, pixels)
+        share = interpolate(share[None], (32, 32), mode="bilinear")[0]
+        expected = released.group_planes(groups, whole, share, texts, math.exp(2))
+    assert len(share.argmax(0).unique()) > 1
+    assert np.allclose(found.planes, expected.numpy(), atol=1e-4)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate, normalize
 
+import ovsslib
 from ovsslib.peers.head import save_head
 from ovsslib.peers.maskclip import MaskClip, MaskClipConfig
 from ovsslib.peers.tcl import GatedUp, Tcl, TclConfig, TclHead, TclTower
+from ovsslib.pnp.resample import upsample
+from support import released
 from support.tiny_clip import pattern, tiny
+
+GATE = "masker.image_encoder.decoder.decoder.net.1.conv.gate.gate"
 
 
 def make(folder: Path, ups: int = 1, gate: float = 0.0) -> TclTower:
@@ -92,3 +98,33 @@ def test_pamr_agrees_within_a_colour(tmp_path: Path) -> None:
             for count in (0, 10)
         )
     assert smooth[..., :3].std() < 0.8 * rough[..., :3].std()
+
+
+def test_the_authors_file_by_hand(tmp_path: Path) -> None:
+    """Images and texts to scores, from the authors' names alone."""
+    state, path = released.tcl_state(), tmp_path / "tcl.pth"
+    more = {"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}, "scaler": {}, "step": 9}
+    torch.save({"model": state, **more}, path)
+    names = ["house", "traffic light", "sky"]
+    method = ovsslib.load("tcl", vlm=path, device="cpu")
+    assert method.matcher.name == "tcl"
+    found = method.segment(released.picture(), names).planes
+    with torch.no_grad():
+        texts = released.clip_texts(
+            state, "clip_text_encoder.", [f"a photo of a {n}" for n in names]
+        )
+        pixels = released.pixels_of(released.picture(), released.IMAGENET)
+        expected = released.tcl_planes(state, pixels, texts)
+    assert expected.std(dim=(1, 2)).min() > 0.01
+    assert np.allclose(found, upsample(expected.numpy(), (32, 32)), atol=1e-4)
+
+
+def test_the_authors_file_may_hold_no_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny(tmp_path / "clip", layers=2)
+    monkeypatch.setattr("ovsslib.peers.released.OPENAI", str(tmp_path / "clip"))
+    state, path = released.tcl_state(2, clip=False, width=16), tmp_path / "tcl.pth"
+    torch.save(state, path)
+    tower = TclTower(str(path), "cpu")
+    assert tower.parts.mean == released.IMAGENET[0]
+    assert torch.equal(tower.head.ups[1].gates[0], state[GATE])
+    assert torch.equal(tower.head.slope, torch.tensor(10.0))

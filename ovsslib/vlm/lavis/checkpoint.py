@@ -12,7 +12,6 @@ Source: salesforce-lavis 1.0.2, `blip_image_text_matching` and `blip_retrieval`.
 from __future__ import annotations
 
 import math
-import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -29,7 +28,7 @@ from ovsslib.vlm.blip.net import BlipNet
 from ovsslib.vlm.lavis.names import VISION_LAYER_NORM_EPS, rename_state
 from ovsslib.vlm.lavis.tokenizer import find_tokenizer
 from ovsslib.vlm.sizes import BlipSizes, EncoderSizes
-from ovsslib.vlm.weights import fill, read_pickle
+from ovsslib.vlm.weights import fill, read_state, shape_of
 
 HEAD_WIDTH = 64
 """Width of an attention head in all of BLIP's encoders."""
@@ -52,41 +51,22 @@ _ADVICE += "model_large_retrieval_flickr.pth"
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint file on the CPU, under LAVIS's names, as stored.
 
-    The file is mapped rather than read where it allows that, so tensors that nobody uses (half of
-    a retrieval checkpoint) cost neither time nor memory. Only tensors are unpickled: no code runs.
+    Half of a retrieval checkpoint is not used; see `ovsslib.vlm.weights.read_state`.
 
     Args:
-        path: A file that `torch.save` wrote: `{"model": state, ...}` or the bare state.
+        path: As there.
 
     Raises:
         OvssError: It is no such file.
     """
     try:
-        loaded = read_pickle(path)
-    except Exception as error:  # damaged pickles raise whatever they happen to hit
-        raise _wrong(path, _reason(error)) from error
-    state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
-    if not isinstance(state, Mapping) or not state:
-        raise _wrong(path, f"it holds a {type(state).__name__}, not named tensors")
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise _wrong(path, f"{name!r} is a {type(value).__name__}, not a named tensor")
-    return dict(state)
+        return read_state(path)
+    except OvssError as error:
+        raise _wrong(path, str(error)) from error
 
 
 def _wrong(path: Path, reason: str) -> OvssError:
     return OvssError(f"{path} is no BLIP checkpoint in LAVIS's format: {reason}; {_ADVICE}")
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with a file; torch's own words propose to run the code in it."""
-    words = str(error).strip()
-    code = re.search(r"GLOBAL ([\w.]+)", words)
-    if code:
-        return f"it holds more than tensors ({code[1]}), and code in a file is never run"
-    if isinstance(error, pickle.UnpicklingError):
-        return "it is no file of tensors"
-    return (words or type(error).__name__).splitlines()[0]
 
 
 def sort_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -142,13 +122,13 @@ def sizes_of(weights: Mapping[str, Tensor]) -> BlipSizes:
         Traceback (most recent call last):
         ovsslib.errors.OvssError: visual_encoder.patch_embed.proj.weight is missing
     """
-    kernel = _sizes(weights, "visual_encoder.patch_embed.proj.weight", 4)
-    cells = _sizes(weights, "visual_encoder.pos_embed", 3)[1] - 1
+    kernel = shape_of(weights, "visual_encoder.patch_embed.proj.weight", 4)
+    cells = shape_of(weights, "visual_encoder.pos_embed", 3)[1] - 1
     side = math.isqrt(max(cells, 0))
     if side < 1 or side**2 != cells:
         raise OvssError(f"visual_encoder.pos_embed has {cells} patches, which make no square")
-    words = _sizes(weights, "text_encoder.embeddings.word_embeddings.weight", 2)
-    places = _sizes(weights, "text_encoder.embeddings.position_embeddings.weight", 2)
+    words = shape_of(weights, "text_encoder.embeddings.word_embeddings.weight", 2)
+    places = shape_of(weights, "text_encoder.embeddings.position_embeddings.weight", 2)
     return BlipSizes(
         image=_encoder(weights, "visual_encoder.blocks", "mlp.fc1", VISION_LAYER_NORM_EPS),
         text=_encoder(
@@ -159,12 +139,12 @@ def sizes_of(weights: Mapping[str, Tensor]) -> BlipSizes:
         vocabulary=words[0],
         positions=places[0],
         pad=0,
-        shared=_sizes(weights, "text_proj.weight", 2)[0],
+        shared=shape_of(weights, "text_proj.weight", 2)[0],
     )
 
 
 def _encoder(weights: Mapping[str, Tensor], layers: str, mlp: str, eps: float) -> EncoderSizes:
-    inner, width = _sizes(weights, f"{layers}.0.{mlp}.weight", 2)
+    inner, width = shape_of(weights, f"{layers}.0.{mlp}.weight", 2)
     if width % HEAD_WIDTH:
         raise OvssError(
             f"{layers} is {width} wide, which {HEAD_WIDTH}-wide heads do not divide; a network of "
@@ -173,15 +153,6 @@ def _encoder(weights: Mapping[str, Tensor], layers: str, mlp: str, eps: float) -
     numbers = re.compile(rf"{re.escape(layers)}\.(\d+)\.")
     count = 1 + max(int(found[1]) for found in map(numbers.match, weights) if found)
     return EncoderSizes(width, inner, count, width // HEAD_WIDTH, eps)
-
-
-def _sizes(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
-    if name not in weights:
-        raise OvssError(f"{name} is missing")
-    sizes = tuple(weights[name].shape)
-    if len(sizes) != dimensions or 0 in sizes:
-        raise OvssError(f"{name} has the shape {sizes}")
-    return sizes
 
 
 def open_lavis(
