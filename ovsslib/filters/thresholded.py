@@ -14,7 +14,7 @@ from ovsslib.vlm.finite import check_scores
 if TYPE_CHECKING:
     from ovsslib.datasets.base import Dataset
 
-TUNED = {"micro-blip": 0.658, "micro-clip": 0.118}
+TUNED = {"micro-blip": 0.658, "micro-bridgetower": 0.672, "micro-clip": 0.118}
 """Model -> threshold with the best F1 on Diorama's tune split (`ovss filter tune`)."""
 UNTUNED = 0.5
 """Threshold for other models: the class is likelier there than not."""
