@@ -43,6 +43,7 @@ from ovsslib.miniature.training.loop import (
 )
 from ovsslib.miniature.training.patches import LATE, through
 from ovsslib.miniature.training.recipe import Recipe, load_train, watched
+from ovsslib.miniature.training.teacher import follow, rising
 
 LARGE, SMALL = (0.4, 1.0), (0.05, 0.4)
 """Shares of an image's area that crops have."""
@@ -109,17 +110,28 @@ def model_args(size: DinoSize) -> dict[str, Any]:
     }
 
 
-class Branch(nn.Module):
-    """Vision transformer and head: images to cosines with prototypes."""
+def backbone(size: DinoSize) -> nn.Module:
+    """A vision transformer of timm at random."""
+    colours = {"mean": MEAN, "std": STD, "input_size": (3, size.side, size.side)}
+    whole = timm.create_model(
+        "vit_tiny_patch16_224", pretrained_cfg_overlay=colours, **model_args(size)
+    )
+    # What is drawn at random between the places of crops would stay: they are interpolated.
+    nn.init.zeros_(whole.pos_embed)
+    return whole
 
-    def __init__(self, size: DinoSize) -> None:
+
+class Branch(nn.Module):
+    """Image encoder and head: images to cosines with prototypes.
+
+    Args:
+        size: Of the head, too.
+        encoder: The image encoder, see `Branch.encode`; None for that of `backbone`.
+    """
+
+    def __init__(self, size: DinoSize, encoder: nn.Module | None = None) -> None:
         super().__init__()
-        colours = {"mean": MEAN, "std": STD, "input_size": (3, size.side, size.side)}
-        self.backbone = timm.create_model(
-            "vit_tiny_patch16_224", pretrained_cfg_overlay=colours, **model_args(size)
-        )
-        # What is drawn at random between the places of crops would stay: they are interpolated.
-        nn.init.zeros_(self.backbone.pos_embed)
+        self.backbone: Any = backbone(size) if encoder is None else encoder
         self.head = nn.Sequential(
             nn.Linear(size.width, size.hidden),
             nn.GELU(),
@@ -129,6 +141,13 @@ class Branch(nn.Module):
         )
         self.prototypes = nn.Parameter(torch.randn(size.prototypes, size.bottleneck))
 
+    def encode(self, pixels: Tensor, *, late: bool) -> Tensor:
+        """Class tokens (B, D) of images; arguments as in `Branch.forward`."""
+        whole = self.backbone
+        tokens = whole.norm_pre(whole._pos_embed(whole.patch_embed(pixels)))
+        found: Tensor = whole.norm(through(whole.blocks, tokens, late=late))[:, 0]
+        return found
+
     def forward(self, pixels: Tensor, *, late: bool = False, still: bool = False) -> Tensor:
         """Cosines (B, K) float32 of images.
 
@@ -137,30 +156,31 @@ class Branch(nn.Module):
             late: See `ovsslib.miniature.training.patches.through`.
             still: Whether the prototypes stay as they are.
         """
-        whole = self.backbone
-        tokens = whole.norm_pre(whole._pos_embed(whole.patch_embed(pixels)))
-        read = self.head(whole.norm(through(whole.blocks, tokens, late=late))[:, 0])
+        read = self.head(self.encode(pixels, late=late))
         prototypes = self.prototypes.detach() if still else self.prototypes
         with torch.autocast(pixels.device.type, enabled=False):
             return normalize(read.float(), dim=-1) @ normalize(prototypes, dim=-1).T
 
 
 class DinoTrainer(nn.Module):
-    """Student, teacher, and two centres: of outputs with a class token from the start, and late."""
+    """Student, teacher, and two centres: of outputs with a class token from the start, and late.
+
+    Args:
+        size: Of the head, too.
+        student: None for a `Branch` at random.
+    """
 
     centres: Tensor
 
-    def __init__(self, size: DinoSize) -> None:
+    def __init__(self, size: DinoSize, student: Branch | None = None) -> None:
         super().__init__()
-        self.student = Branch(size)
+        self.student = Branch(size) if student is None else student
         self.teacher = copy.deepcopy(self.student).requires_grad_(requires_grad=False)
         self.register_buffer("centres", torch.zeros(2, size.prototypes))
 
-    @torch.no_grad()
     def follow(self, momentum: float) -> None:
         """Move the teacher's weights towards the student's."""
-        for own, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-            own.lerp_(theirs, 1 - momentum)
+        follow(self.teacher, self.student, momentum)
 
     def forward(
         self,
@@ -292,7 +312,7 @@ def evaluate_dino(
         own. Chance is 1 / N and 1 / P.
     """
     trainer.eval()
-    rng, backbone = np.random.default_rng(0), trainer.teacher.backbone
+    rng, encoder = np.random.default_rng(0), trainer.teacher.backbone
     sums: dict[str, float] = {}
     features, same = [], []
     for start in range(0, len(pictures), batch):
@@ -300,9 +320,9 @@ def evaluate_dino(
         large, small = views(part, size.patch, -1, rng)
         for name, value in trainer(large, small).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(part) / len(pictures)
-        features.append(normalize(backbone(large), dim=-1).unflatten(0, (2, -1)))
+        features.append(normalize(encoder(large), dim=-1).unflatten(0, (2, -1)))
         plain, mirrored = (
-            normalize(backbone.forward_features(pixels)[:, 1:], dim=-1)
+            normalize(encoder.forward_features(pixels)[:, 1:], dim=-1)
             for pixels in (normalise(part), normalise(part[:, :, ::-1].copy()))
         )
         grid = size.side // size.patch
@@ -341,7 +361,7 @@ def train_micro_dino(
     def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         done = step / schedule.steps
         # The student has moved since the last step.
-        trainer.follow(1 - (1 - MOMENTUM) * (1 + math.cos(math.pi * done)) / 2)
+        trainer.follow(rising(MOMENTUM, done))
         index = batch_indices(schedule, step, len(pictures))
         large, small = views(pictures[index], size.patch, step, rng)
         how = {"late": bool(rng.random() < LATE), "still": done < STILL}
