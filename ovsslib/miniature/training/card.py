@@ -24,6 +24,8 @@ WHAT = {
     "micro-segclip": "SegCLIP (`open_clip` with regions), small",
     "micro-ovsegmentor": "OVSegmentor (`transformers`' GroupViT), small",
     "micro-pacl": "PACL's embedder on micro-clip",
+    "micro-after-viewco": "a reconstruction after ViewCo (`transformers`' GroupViT), small",
+    "micro-after-vil-seg": "a reconstruction after ViL-Seg (`open_clip` with clusters), small",
 }
 
 
