@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from ovsslib.miniature.training import clip as clips
+from ovsslib.miniature.training.card import finish
 from ovsslib.miniature.training.clip import ClipSize, caption_features
 from ovsslib.miniature.training.dino import LARGE_GRIDS, MOMENTUM, views
 from ovsslib.miniature.training.loop import Schedule
@@ -151,7 +152,9 @@ def test_what_is_saved_is_what_was_trained(drawn: Path, tmp_path: Path) -> None:
     assert plan.size(side=32).width == 128
     records = list(train_system(schedule, Recipe(24, 24), drawn, tmp_path, 3, TINY, plan))
     assert all(np.isfinite(record["dino"]) and record["cluster"] < 0 for record in records)
-    tower = AfterVilSegTower(str(tmp_path / "model"), "cpu")
+    out = finish(tmp_path, tmp_path / "shipped", "micro-after-vil-seg", "2026-01-01")
+    tower = AfterVilSegTower(str(out), "cpu")
+    assert "a reconstruction after ViL-Seg" in (out / "README.md").read_text()
     trainer = make().eval()
     trainer.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True)["module"])
     pixels = make_batch().pixels

@@ -73,9 +73,7 @@ def finish(folder: Path, out: Path | None, name: str, begun: str) -> Path:
     (model / "README.md").write_text(_card(name, training))
     if out is None or out.resolve() == model.resolve():
         return model
-    out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(model.iterdir()):
-        shutil.copy2(path, out / path.name)
+    shutil.copytree(model, out, dirs_exist_ok=True)
     return out
 
 
