@@ -26,6 +26,8 @@ METHODS: dict[str, str] = {
     "clippy": "ovsslib.peers.clippy:build",
     "tcl": "ovsslib.peers.tcl:build",
     "pacl": "ovsslib.peers.pacl:build",
+    "after-viewco": "ovsslib.peers.after_viewco:build",
+    "after-vil-seg": "ovsslib.peers.after_vil_seg:build",
     "zeroseg": "ovsslib.peers.zeroseg:build",
     "maskclip-plus": "ovsslib.peers.maskclip_plus:build",
     "tipsv2": "ovsslib.peers.tipsv2:build",
@@ -57,6 +59,8 @@ DEFAULTS: dict[str, str] = {
             "clippy",
             "tcl",
             "pacl",
+            "after-viewco",
+            "after-vil-seg",
             "zeroseg",
             "maskclip-plus",
         )

@@ -28,6 +28,7 @@ from torch.nn.functional import interpolate, normalize
 
 from ovsslib.miniature.training.cache import CaptionData
 from ovsslib.miniature.training.clip import pair_scores
+from ovsslib.miniature.training.teacher import follow
 from ovsslib.miniature.training.wordpiece import mentions
 from ovsslib.trained.groupvit import GroupVitSize, GroupVitTrainer, save
 from ovsslib.trained.system import Batch, Plan, System
@@ -91,12 +92,9 @@ class OvSegmentorTrainer(GroupVitTrainer):
             figures["mask"] = self.agreement(batch, captions, queries, groups)
         return figures | {"found": found}
 
-    @torch.no_grad()
     def follow(self) -> None:
         """Move the momentum copy towards the model."""
-        fast = self.model.vision_model.parameters()
-        for own, theirs in zip(self.slow.parameters(), fast, strict=True):
-            own.lerp_(theirs, 1 - MOMENTUM)
+        follow(self.slow, self.model.vision_model, MOMENTUM)
 
     def agreement(
         self, batch: Batch, captions: list[str], queries: Tensor, groups: Tensor

@@ -125,6 +125,12 @@ TRAINABLE: Mapping[str, Trainable] = MappingProxyType(
         ),
         "micro-ovsegmentor": system("ovsegmentor:OvSegmentor"),
         "micro-ovsegmentor --recipe no-entities": system("ovsegmentor:OvSegmentor", entities=False),
+        "micro-after-viewco": system("after_viewco:AfterViewCo"),
+        "micro-after-viewco --recipe no-segments": system(
+            "after_viewco:AfterViewCo", segments=False
+        ),
+        "micro-after-vil-seg": system("after_vil_seg:AfterVilSeg"),
+        "micro-after-vil-seg --recipe no-vision": system("after_vil_seg:AfterVilSeg", vision=False),
     }
 )
 """Model, or model and recipe -> how it is trained."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ovsslib.peers.after_vil_seg import AfterVilSegTower
 from ovsslib.peers.head import HeadTower, save_head
 from ovsslib.peers.maskclip_plus import MaskClipPlusTower
 from ovsslib.peers.pacl import PaclTower
@@ -15,13 +16,14 @@ from ovsslib.peers.tcl import TclTower
 from ovsslib.peers.zeroseg import ZeroSegTower
 from support.towers import micro
 
-# SegCLIP's own CLIP is the shipped one here.
+# The CLIPs of SegCLIP and ViL-Seg are the shipped one here.
 TOWERS: tuple[type[HeadTower], ...] = (
     TclTower,
     PaclTower,
     ZeroSegTower,
     MaskClipPlusTower,
     SegClipTower,
+    AfterVilSegTower,
 )
 
 

@@ -23,6 +23,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Path], ...]] = {
     "pnp-ovss": (make_tiny_blip,),
     "groupvit": (tiny_hub.make_groupvit,),
     "ovsegmentor": (tiny_hub.make_groupvit,),
+    "after-viewco": (tiny_hub.make_groupvit,),
     "tipsv2": (tiny_hub.make_tipsv2,),
     "siglip2": (tiny_hub.make_siglip,),
     "clipseg": (tiny_hub.make_clipseg,),

@@ -25,6 +25,8 @@ WHAT = {
     "micro-segclip": "SegCLIP (`open_clip` with regions), small",
     "micro-ovsegmentor": "OVSegmentor (`transformers`' GroupViT), small",
     "micro-pacl": "PACL's embedder on micro-clip",
+    "micro-after-viewco": "a reconstruction after ViewCo (`transformers`' GroupViT), small",
+    "micro-after-vil-seg": "a reconstruction after ViL-Seg (`open_clip` with clusters), small",
 }
 
 
@@ -80,9 +82,7 @@ def finish(
     (model / "README.md").write_text(_card(name, training))
     if out is None or out.resolve() == model.resolve():
         return model
-    out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(model.iterdir()):
-        shutil.copy2(path, out / path.name)
+    shutil.copytree(model, out, dirs_exist_ok=True)
     return out
 
 

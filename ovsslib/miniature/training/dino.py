@@ -2,11 +2,13 @@
 
 A student sees large and small crops of an image, a teacher the large ones. Whatever crop the
 student sees, its output is to be what the teacher says of another. The teacher is a moving average
-of the student; its outputs are centred, so that they do not all name the same prototype, and
-sharpened by a low temperature, so that they do not name all evenly. Source: Caron et al. 2021
-(ICCV), with their colours, crops and temperatures; neither blur nor solarisation, which drawn
-images have no use for. As in micro-clip, the class token joins in the last layer only in half of
-the steps: patches must carry to the end what the image shows, and patches are what is used.
+of the student; a low temperature sharpens its outputs. Source: Caron et al. 2021 (ICCV), with their
+colours, crops and temperatures; neither blur nor solarisation, which drawn images have no use for.
+
+Two departures. The teacher's outputs are evened over a batch (`evened`), as in SwAV and DINOv2
+(Oquab et al. 2024, TMLR); at the paper's moving centre they fell to a dozen of the prototypes. And,
+as in micro-clip, the class token joins in the last layer only in half of the steps: patches must
+carry to the end what the image shows, and patches are what is used.
 
 No caption and no mask is looked at.
 """
@@ -43,6 +45,7 @@ from ovsslib.miniature.training.loop import (
 )
 from ovsslib.miniature.training.patches import LATE, through
 from ovsslib.miniature.training.recipe import Recipe, load_train, watched
+from ovsslib.miniature.training.teacher import follow, rising
 
 LARGE, SMALL = (0.4, 1.0), (0.05, 0.4)
 """Shares of an image's area that crops have."""
@@ -55,9 +58,8 @@ STUDENT, TEACHER = 0.1, 0.04
 """Temperatures. The paper's teacher may go to 0.07 in long runs; here nothing was learnt then."""
 MOMENTUM = 0.98
 """Of the teacher at first; it rises to 1. The paper's 0.996 is for runs many times as long."""
-CENTRE = 0.5
-"""Momentum of the centre. At the paper's 0.9 it lags behind a teacher that moves this fast, and
-in 240 steps outputs fell to a few prototypes."""
+ROUNDS = 3
+"""Of `evened`, as in SwAV."""
 STILL = 0.01
 """Share of the steps, the first ones, in which the prototypes stay as they are."""
 
@@ -109,17 +111,28 @@ def model_args(size: DinoSize) -> dict[str, Any]:
     }
 
 
-class Branch(nn.Module):
-    """Vision transformer and head: images to cosines with prototypes."""
+def backbone(size: DinoSize) -> nn.Module:
+    """A vision transformer of timm at random."""
+    colours = {"mean": MEAN, "std": STD, "input_size": (3, size.side, size.side)}
+    whole = timm.create_model(
+        "vit_tiny_patch16_224", pretrained_cfg_overlay=colours, **model_args(size)
+    )
+    # What is drawn at random between the places of crops would stay: they are interpolated.
+    nn.init.zeros_(whole.pos_embed)
+    return whole
 
-    def __init__(self, size: DinoSize) -> None:
+
+class Branch(nn.Module):
+    """Image encoder and head: images to cosines with prototypes.
+
+    Args:
+        size: Of the head, too.
+        encoder: The image encoder, see `Branch.encode`; None for that of `backbone`.
+    """
+
+    def __init__(self, size: DinoSize, encoder: nn.Module | None = None) -> None:
         super().__init__()
-        colours = {"mean": MEAN, "std": STD, "input_size": (3, size.side, size.side)}
-        self.backbone = timm.create_model(
-            "vit_tiny_patch16_224", pretrained_cfg_overlay=colours, **model_args(size)
-        )
-        # What is drawn at random between the places of crops would stay: they are interpolated.
-        nn.init.zeros_(self.backbone.pos_embed)
+        self.backbone: Any = backbone(size) if encoder is None else encoder
         self.head = nn.Sequential(
             nn.Linear(size.width, size.hidden),
             nn.GELU(),
@@ -129,6 +142,13 @@ class Branch(nn.Module):
         )
         self.prototypes = nn.Parameter(torch.randn(size.prototypes, size.bottleneck))
 
+    def encode(self, pixels: Tensor, *, late: bool) -> Tensor:
+        """Class tokens (B, D) of images; arguments as in `Branch.forward`."""
+        whole = self.backbone
+        tokens = whole.norm_pre(whole._pos_embed(whole.patch_embed(pixels)))
+        found: Tensor = whole.norm(through(whole.blocks, tokens, late=late))[:, 0]
+        return found
+
     def forward(self, pixels: Tensor, *, late: bool = False, still: bool = False) -> Tensor:
         """Cosines (B, K) float32 of images.
 
@@ -137,30 +157,28 @@ class Branch(nn.Module):
             late: See `ovsslib.miniature.training.patches.through`.
             still: Whether the prototypes stay as they are.
         """
-        whole = self.backbone
-        tokens = whole.norm_pre(whole._pos_embed(whole.patch_embed(pixels)))
-        read = self.head(whole.norm(through(whole.blocks, tokens, late=late))[:, 0])
+        read = self.head(self.encode(pixels, late=late))
         prototypes = self.prototypes.detach() if still else self.prototypes
         with torch.autocast(pixels.device.type, enabled=False):
             return normalize(read.float(), dim=-1) @ normalize(prototypes, dim=-1).T
 
 
 class DinoTrainer(nn.Module):
-    """Student, teacher, and two centres: of outputs with a class token from the start, and late."""
+    """Student and teacher.
 
-    centres: Tensor
+    Args:
+        size: Of the head, too.
+        student: None for a `Branch` at random.
+    """
 
-    def __init__(self, size: DinoSize) -> None:
+    def __init__(self, size: DinoSize, student: Branch | None = None) -> None:
         super().__init__()
-        self.student = Branch(size)
+        self.student = Branch(size) if student is None else student
         self.teacher = copy.deepcopy(self.student).requires_grad_(requires_grad=False)
-        self.register_buffer("centres", torch.zeros(2, size.prototypes))
 
-    @torch.no_grad()
     def follow(self, momentum: float) -> None:
         """Move the teacher's weights towards the student's."""
-        for own, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-            own.lerp_(theirs, 1 - momentum)
+        follow(self.teacher, self.student, momentum)
 
     def forward(
         self,
@@ -170,7 +188,7 @@ class DinoTrainer(nn.Module):
         late: bool = False,
         still: bool = False,
     ) -> dict[str, Tensor]:
-        """Loss and figures of a batch; while training its centre follows.
+        """Loss and figures of a batch.
 
         Args:
             large: Two large crops of B images, (2B, 3, S, S): all first ones, then all second ones.
@@ -184,10 +202,7 @@ class DinoTrainer(nn.Module):
             outputs, in nats. `used`: exp(entropy of their mean) as a share of the prototypes.
         """
         with torch.no_grad():
-            outputs, centre = self.teacher(large, late=late), self.centres[int(late)]
-            targets = ((outputs - centre) / TEACHER).softmax(-1)
-            if self.training:
-                centre.lerp_(outputs.mean(0), 1 - CENTRE)
+            targets = evened(self.teacher(large, late=late) / TEACHER)
         batch = len(large) // 2
         seen = torch.cat([self.student(part, late=late, still=still) for part in (large, small)])
         logs = (seen / STUDENT).log_softmax(-1).unflatten(0, (-1, batch))
@@ -204,6 +219,20 @@ class DinoTrainer(nn.Module):
             "entropy": torch.special.entr(targets).sum(-1).mean(),
             "used": torch.special.entr(mean).sum().exp() / len(mean),
         }
+
+
+def evened(logits: Tensor) -> Tensor:
+    """Shares (N, K) of K prototypes in N outputs, with each prototype named about as often.
+
+    Columns and rows are scaled to equal sums in turn (Sinkhorn and Knopp), the rows last. Source:
+    Caron et al. 2020 (NeurIPS, SwAV).
+
+    Args:
+        logits: (N, K).
+    """
+    for _ in range(ROUNDS):
+        logits = (logits - logits.logsumexp(0)).log_softmax(-1)
+    return logits.exp()
 
 
 def crops(
@@ -292,7 +321,7 @@ def evaluate_dino(
         own. Chance is 1 / N and 1 / P.
     """
     trainer.eval()
-    rng, backbone = np.random.default_rng(0), trainer.teacher.backbone
+    rng, encoder = np.random.default_rng(0), trainer.teacher.backbone
     sums: dict[str, float] = {}
     features, same = [], []
     for start in range(0, len(pictures), batch):
@@ -300,9 +329,9 @@ def evaluate_dino(
         large, small = views(part, size.patch, -1, rng)
         for name, value in trainer(large, small).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(part) / len(pictures)
-        features.append(normalize(backbone(large), dim=-1).unflatten(0, (2, -1)))
+        features.append(normalize(encoder(large), dim=-1).unflatten(0, (2, -1)))
         plain, mirrored = (
-            normalize(backbone.forward_features(pixels)[:, 1:], dim=-1)
+            normalize(encoder.forward_features(pixels)[:, 1:], dim=-1)
             for pixels in (normalise(part), normalise(part[:, :, ::-1].copy()))
         )
         grid = size.side // size.patch
@@ -341,7 +370,7 @@ def train_micro_dino(
     def losses(step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         done = step / schedule.steps
         # The student has moved since the last step.
-        trainer.follow(1 - (1 - MOMENTUM) * (1 + math.cos(math.pi * done)) / 2)
+        trainer.follow(rising(MOMENTUM, done))
         index = batch_indices(schedule, step, len(pictures))
         large, small = views(pictures[index], size.patch, step, rng)
         how = {"late": bool(rng.random() < LATE), "still": done < STILL}
