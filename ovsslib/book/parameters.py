@@ -133,7 +133,7 @@ CHECKS: dict[str, Callable[[Values], object]] = {
     "dask_slurm": lambda values: Engine(slurm=Path(values["dask_slurm"])),
     **{
         name: lambda values, name=name: _folder(values[name])  # type: ignore[misc]
-        for name in ("folder", "benchmarks", "stored", "words_folder")
+        for name in ("folder", "benchmarks", "stored", "trained", "words_folder")
     },
     **{
         name: lambda values, name=name: _output(values[name])  # type: ignore[misc]

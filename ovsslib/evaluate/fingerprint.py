@@ -143,8 +143,9 @@ def _files(name: str) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The files of a folder by name, without those of folders in it."""
-    return sorted(path for path in folder.iterdir() if path.is_file())
+    """The files of a model's folder by name, and those of the CLIP in it (`save_head`)."""
+    files = (*folder.iterdir(), *folder.glob("clip/*"))
+    return sorted(path for path in files if path.is_file())
 
 
 @functools.cache

@@ -100,6 +100,18 @@ def test_large_files_are_known_by_their_ends(tmp_path: Path) -> None:
     assert digest("a", b"1") == digest("b", b"1") != digest("c", b"2")
 
 
+def test_the_clip_inside_a_trained_system_counts(tmp_path: Path) -> None:
+    clip = tmp_path / "clip" / "weights"
+    clip.parent.mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    found = set()
+    for content in ("a", "b"):
+        clip.write_text(content)
+        model_digest.cache_clear()
+        found.add(model_digest(str(tmp_path)))
+    assert len(found) == 2
+
+
 def test_weights_of_open_clip_stand_for_themselves(tmp_path: Path) -> None:
     published = model_digest("ViT-B-16-quickgelu:openai")
     file = tmp_path / "own.pt"
