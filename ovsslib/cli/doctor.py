@@ -22,6 +22,7 @@ import typer
 
 from ovsslib.cli._common import debugging, new_app, plain_output
 from ovsslib.errors import OvssError
+from ovsslib.vlm import MICRO_MODELS
 
 app = new_app()
 
@@ -54,6 +55,12 @@ _FILES: tuple[tuple[str, ...], ...] = (
     ("tokenizer.json", "vocab.txt", "vocab.json"),
 )
 _CLIP_FILES = (("open_clip_config.json",), ("open_clip_model.safetensors",), ("tokenizer.json",))
+SHIPPED: dict[str, tuple[tuple[str, ...], ...]] = {
+    **dict.fromkeys(MICRO_MODELS, _FILES),
+    "micro-clip": _CLIP_FILES,
+    **dict.fromkeys(("micro-dino", "micro-pacl"), _FILES[:2]),
+}
+"""Model that comes with the project -> the files that it needs."""
 DATA_COMMANDS = {
     "diorama": "ovss diorama make --split val --n 200 --out {shipped}",
     "voc": "ovss data download voc",
@@ -161,12 +168,11 @@ def _package(need: Any, text: str) -> Row:
 def model_rows() -> list[Row]:
     """Which checkpoints are on this machine: shipped ones, the hub's cache, LAVIS's file."""
     from ovsslib.io.download import hub_snapshot
-    from ovsslib.vlm import MICRO_MODELS, checkpoint_roots
+    from ovsslib.vlm import checkpoint_roots
 
     rows = []
-    for name in (*MICRO_MODELS, "micro-clip"):
+    for name, files in SHIPPED.items():
         folders = [root / name for root in checkpoint_roots() if (root / name).is_dir()]
-        files = _CLIP_FILES if name == "micro-clip" else _FILES
         first, command = folders[0] if folders else None, f"ovss train {name}"
         row = _checkpoint(name, first, "shipped with the project", command, files)
         rows.append(row)

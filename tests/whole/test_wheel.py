@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ovsslib.cli.doctor import SHIPPED
 from support.helpers import ROOT
 
 MEGABYTE = 1 << 20
@@ -86,7 +87,8 @@ def test_it_is_small_and_carries_what_works_without_a_checkout(wheel: Path) -> N
     assert wheel.stat().st_size < 30 * MEGABYTE
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    for model in ("micro-blip", "micro-bridgetower", "micro-clip"):
+    assert set(SHIPPED) == {path.name for path in (ROOT / "data" / "checkpoints").iterdir()}
+    for model in SHIPPED:
         assert any(n.startswith(f"ovsslib/_data/checkpoints/{model}/") for n in names)
     for split in ("val", "tune"):
         assert f"ovsslib/_data/diorama/ImageSets/Segmentation/{split}.txt" in names
