@@ -1,0 +1,137 @@
+"""Gaussian kernels between all pixels of an image, applied by way of the lattice.
+
+Letters: N = H * W pixels, C channels, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ovsslib.densecrf.lattice import build
+from ovsslib.densecrf.rows import Rows, product, stacked
+
+CHANNELS = 64
+"""Channels that are filtered at once: bounds the memory for values at the vertices."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    r"""A kernel matrix (N, N), normalised from both sides.
+
+    With splat S, blurs B_0 .. B_d and \alpha = 1 / (1 + 2^{-d}) the lattice's matrix is
+    \tilde K = \alpha S^T B_d .. B_0 S. The normalised one is K_{ij} = \tilde K_{ij} / \sqrt{z_i z_j}
+    with z_i = \sum_j \tilde K_{ij}: Kraehenbuehl and Koltun 2011, and the default of their code.
+
+    Attributes:
+        pixels: N.
+        vertices: Of the lattice.
+        splat: S, its columns divided by \sqrt{z}.
+        blur: B_0 .. B_d.
+        slice: \alpha S^T, its rows divided by \sqrt{z}.
+    """
+
+    pixels: int
+    vertices: int
+    splat: Rows
+    blur: tuple[Rows, ...]
+    slice: Rows
+
+    def apply(self, values: Tensor, *, reverse: bool = False, bags: bool = True) -> Tensor:
+        """The matrix times values (N, C); `reverse`: transposed, which blurs the other way round.
+
+        Args:
+            values: Any floating type.
+            reverse: Whether the matrix is transposed.
+            bags: See `ovsslib.densecrf.rows.product`.
+
+        Returns:
+            (N, C) of the same type.
+        """
+        parts = []
+        for part in values.split(CHANNELS, 1):
+            part = product(self.splat, part.contiguous(), bags=bags)
+            for blur in reversed(self.blur) if reverse else self.blur:
+                part = product(blur, part, bags=bags)
+            parts.append(product(self.slice, part, bags=bags))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def kernel(features: Tensor) -> Kernel:
+    """A Gaussian kernel of standard deviation 1 between points.
+
+    Args:
+        features: (d, N) float32.
+
+    Raises:
+        ValueError: As `ovsslib.densecrf.lattice.build`.
+    """
+    lattice = build(features)
+    alpha = 1 / (1 + 2.0 ** -len(features))
+    back = lattice.slice._replace(weights=lattice.slice.weights * alpha)
+    plain = Kernel(lattice.points, lattice.vertices, lattice.splat, lattice.blur, back)
+    total = plain.apply(features.new_ones(lattice.points, 1))[:, 0]
+    factor = (total + 1e-20).rsqrt()
+    splat, back = plain.splat.scaled(columns=factor), back.scaled(rows=factor)
+    return Kernel(plain.pixels, plain.vertices, splat, plain.blur, back)
+
+
+def gaussian(height: int, width: int, sxy: float, device: Any = "cpu") -> Kernel:
+    """The smoothness kernel: positions alone.
+
+    Args:
+        height: H.
+        width: W.
+        sxy: Standard deviation in pixels.
+        device: Where it lies.
+
+    Raises:
+        ValueError: As `ovsslib.densecrf.lattice.build`.
+    """
+    return kernel(_positions(height, width, device) / sxy)
+
+
+def bilateral(image: Tensor, sxy: float, srgb: float) -> Kernel:
+    """The appearance kernel: positions and colours.
+
+    Args:
+        image: (H, W, 3), 0 to 255.
+        sxy: Standard deviation in pixels.
+        srgb: Standard deviation in grey levels.
+
+    Raises:
+        ValueError: As `ovsslib.densecrf.lattice.build`.
+    """
+    height, width = image.shape[:2]
+    colours = image.reshape(-1, 3).t().float()
+    places = _positions(height, width, image.device)
+    return kernel(torch.cat([places / sxy, colours / srgb]))
+
+
+def _positions(height: int, width: int, device: Any) -> Tensor:
+    """Columns and rows of the pixels, (2, N) float32, row by row."""
+    y = torch.arange(height, dtype=torch.float32, device=device)
+    x = torch.arange(width, dtype=torch.float32, device=device)
+    return torch.stack([x.repeat(height), y.repeat_interleave(width)])
+
+
+def joined(kernels: Sequence[Kernel]) -> Kernel:
+    """One kernel for the pixels of several images, which do not see each other.
+
+    Args:
+        kernels: With equally many features.
+    """
+    vertices = [one.vertices for one in kernels]
+    pixels = [one.pixels for one in kernels]
+    axes = zip(*(one.blur for one in kernels), strict=True)
+    return Kernel(
+        sum(pixels),
+        sum(vertices),
+        stacked([one.splat for one in kernels], pixels),
+        tuple(stacked(axis, vertices) for axis in axes),
+        stacked([one.slice for one in kernels], vertices),
+    )

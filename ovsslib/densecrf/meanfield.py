@@ -1,0 +1,59 @@
+"""Mean-field inference with Potts compatibility (Kraehenbuehl and Koltun 2011, algorithm 1).
+
+Letters: N pixels, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ovsslib.densecrf.kernels import Kernel
+
+
+class _Filter(torch.autograd.Function):
+    """A kernel times values. Its gradient is the transposed kernel times the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, kernel: Kernel, bags: bool) -> Tensor:
+        ctx.kernel, ctx.bags = kernel, bags
+        return kernel.apply(values, bags=bags)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.kernel.apply(grads[0], reverse=True, bags=ctx.bags), None, None
+
+
+def mean_field(
+    unary: Tensor,
+    terms: Sequence[tuple[float, Kernel]],
+    iterations: int,
+    *,
+    bags: bool = True,
+) -> Tensor:
+    r"""Marginals of a fully connected CRF.
+
+    Begins with Q = softmax(-U) and repeats Q = softmax(-U + \sum_m w_m K_m Q). Under Potts'
+    compatibility equal labels attract each other with weight w_m; a pixel counts itself too, as in
+    the authors' code.
+
+    Args:
+        unary: U, (N, C) energies; gradients flow back to it. +inf rules a class out.
+        terms: Pairs of w_m and K_m.
+        iterations: How often; 0 gives the softmax alone.
+        bags: See `ovsslib.densecrf.rows.product`.
+
+    Returns:
+        Q, (N, C).
+    """
+    marginals = torch.softmax(-unary, 1)
+    for _ in range(iterations):
+        logits = -unary
+        for weight, kernel in terms:
+            # Not in place: when gradients are wanted, the graph keeps each of these.
+            logits = torch.add(logits, _Filter.apply(marginals, kernel, bags), alpha=weight)
+        marginals = torch.softmax(logits, 1)
+    return marginals
