@@ -6,7 +6,7 @@ Letters: N = H * W pixels, C channels, d features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,10 @@ from ovsslib.densecrf.rows import Rows, product, stacked
 
 CHANNELS = 64
 """Channels that are filtered at once: bounds the memory for values at the vertices."""
+
+
+GROUP = 4
+"""Points that the authors' code works on at a time."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,12 @@ class Kernel:
     blur: tuple[Rows, ...]
     slice: Rows
 
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes; what several of its matrices share counts once."""
+        parts = {id(part): part for rows in (self.splat, *self.blur, self.slice) for part in rows}
+        return sum(part.numel() * part.element_size() for part in parts.values())
+
     def apply(self, values: Tensor, *, reverse: bool = False, bags: bool = True) -> Tensor:
         """The matrix times values (N, C); `reverse`: transposed, which blurs the other way round.
 
@@ -64,20 +74,30 @@ class Kernel:
 def kernel(features: Tensor) -> Kernel:
     """A Gaussian kernel of standard deviation 1 between points.
 
+    The authors' code works on four points at a time and fills the last group with points at the
+    origin. They have no values, but the vertices around them exist, and blurring leads through
+    these; so they are made here too.
+
     Args:
         features: (d, N) float32.
 
     Raises:
         ValueError: As `ovsslib.densecrf.lattice.build`.
     """
-    lattice = build(features)
-    alpha = 1 / (1 + 2.0 ** -len(features))
-    back = lattice.slice._replace(weights=lattice.slice.weights * alpha)
-    plain = Kernel(lattice.points, lattice.vertices, lattice.splat, lattice.blur, back)
-    total = plain.apply(features.new_ones(lattice.points, 1))[:, 0]
+    d, count = features.shape
+    lattice = build(torch.nn.functional.pad(features, (0, -count % GROUP)))
+    points, size = lattice.points, d + 1
+    # The points that were added give nothing and get nothing.
+    inside = (torch.arange(points, device=features.device) < count).float()
+    splat = lattice.splat.scaled(columns=inside)
+    splat = splat._replace(columns=splat.columns.clamp(max=count - 1))
+    offsets, columns, weights = lattice.slice
+    alpha = 1 / (1 + 2.0**-d)
+    back = Rows(offsets[: count + 1], columns[: count * size], weights[: count * size] * alpha)
+    plain = Kernel(count, lattice.vertices, splat, lattice.blur, back)
+    total = plain.apply(features.new_ones(count, 1))[:, 0]
     factor = (total + 1e-20).rsqrt()
-    splat, back = plain.splat.scaled(columns=factor), back.scaled(rows=factor)
-    return Kernel(plain.pixels, plain.vertices, splat, plain.blur, back)
+    return replace(plain, splat=splat.scaled(columns=factor), slice=back.scaled(rows=factor))
 
 
 def gaussian(height: int, width: int, sxy: float, device: Any = "cpu") -> Kernel:
@@ -125,12 +145,12 @@ def joined(kernels: Sequence[Kernel]) -> Kernel:
     Args:
         kernels: With equally many features.
     """
-    vertices = [one.vertices for one in kernels]
+    vertices = [one.vertices + 1 for one in kernels]
     pixels = [one.pixels for one in kernels]
     axes = zip(*(one.blur for one in kernels), strict=True)
     return Kernel(
         sum(pixels),
-        sum(vertices),
+        sum(vertices) - 1,
         stacked([one.splat for one in kernels], pixels),
         tuple(stacked(axis, vertices) for axis in axes),
         stacked([one.slice for one in kernels], vertices),

@@ -31,8 +31,8 @@ class Lattice:
     Attributes:
         points: N.
         vertices: M.
-        splat: M rows, N columns: what each vertex gets from the points.
-        blur: D square matrices of M rows, one for each axis: half of both neighbours is added.
+        splat: M + 1 rows, N columns: what each vertex gets from the points; the last row is 0.
+        blur: D square matrices of M + 1 rows, one for each axis: half of both neighbours is added.
         slice: N rows, M columns: `splat` transposed.
     """
 
@@ -69,7 +69,7 @@ def build(features: Tensor) -> Lattice:
     found: list[Tensor] = []
     members: list[Tensor] = []
     sizes: list[Tensor] = []
-    names = torch.empty(count, d + 1, dtype=torch.int32, device=features.device)
+    names = torch.empty(d + 1, count, dtype=torch.int32, device=features.device)
     total = 0
     for remainder in range(d + 1):
         if remainder:
@@ -80,15 +80,16 @@ def build(features: Tensor) -> Lattice:
         torch.ne(ordered[1:], ordered[:-1], out=first[1:])
         starts = first.nonzero()[:, 0]
         number = first.cumsum(0, dtype=torch.int32) + (total - 1)
-        names[:, remainder][order] = number
+        names[remainder][order] = number
         found.append(ordered[starts])
         members.append(order)
         sizes.append(torch.diff(starts, append=starts.new_tensor([count])))
         total += len(starts)
     weights = torch.cat([shares[r][order] for r, order in enumerate(members)])
+    sizes.append(sizes[0].new_zeros(1))
     splat = Rows(_offsets(torch.cat(sizes)), torch.cat(members).int(), weights)
     rows = torch.arange(count + 1, dtype=torch.int32, device=features.device) * (d + 1)
-    back = Rows(rows, names.reshape(-1), shares.t().reshape(-1))
+    back = Rows(rows, names.t().reshape(-1), shares.t().reshape(-1))
     return Lattice(count, total, splat, _blur(found, steps), back)
 
 
@@ -160,25 +161,26 @@ def _blur(found: list[Tensor], steps: list[int]) -> tuple[Rows, ...]:
         found: Per remainder the codes of its vertices, ascending.
         steps: By how much a code grows when a digit does, (D,); 0 for the last coordinate.
     """
-    size = len(found)
     starts = np.cumsum([0, *map(len, found)]).tolist()
     count = starts[-1]
-    itself = torch.arange(count, dtype=torch.int32, device=found[0].device)
+    device = found[0].device
+    # Where there is no neighbour, row M stands for one, which is 0: all rows have three entries.
+    offsets = 3 * torch.arange(count + 2, dtype=torch.int32, device=device)
+    weights = torch.tensor([0.5, 1, 0.5], device=device).repeat(count + 1)
+    itself = torch.arange(count + 1, dtype=torch.int32, device=device)
     out = []
     for step in steps:
-        columns = torch.full((count, 3), -1, dtype=torch.int32, device=itself.device)
-        columns[:, 1] = itself
+        columns = torch.full((3, count + 1), count, dtype=torch.int32, device=device)
+        columns[1] = itself
         for remainder, codes in enumerate(found):
             # All coordinates go down by 1, the axis's own up by d. Below remainder 0 comes d.
-            wanted = codes + (step if remainder else step - sum(steps))
-            other = (remainder - 1) % size
-            here, there = _common(wanted, found[other])
-            here, there = here + starts[remainder], there + starts[other]
-            columns[here, 0] = there.int()
-            columns[there, 2] = here.int()
-        present = columns >= 0
-        weights = torch.tensor([0.5, 1, 0.5], device=itself.device).expand(count, 3)[present]
-        out.append(Rows(_offsets(present.sum(1)), columns[present], weights))
+            other = remainder - 1 if remainder else len(found) - 1
+            here, there = _common(codes + (step if remainder else step - sum(steps)), found[other])
+            here += starts[remainder]
+            there += starts[other]
+            columns[0, here] = there.int()
+            columns[2, there] = here.int()
+        out.append(Rows(offsets, columns.t().reshape(-1), weights))
     return tuple(out)
 
 

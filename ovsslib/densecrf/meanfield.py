@@ -49,11 +49,14 @@ def mean_field(
     Returns:
         Q, (N, C).
     """
-    marginals = torch.softmax(-unary, 1)
+    graph = torch.is_grad_enabled() and unary.requires_grad
+    alone = -unary
+    marginals = torch.softmax(alone, 1)
     for _ in range(iterations):
-        logits = -unary
+        logits = alone
         for weight, kernel in terms:
-            # Not in place: when gradients are wanted, the graph keeps each of these.
-            logits = torch.add(logits, _Filter.apply(marginals, kernel, bags), alpha=weight)
+            message = _Filter.apply(marginals, kernel, bags)
+            # In the message's memory, unless a graph must keep what is there.
+            logits = torch.add(logits, message, alpha=weight, out=None if graph else message)
         marginals = torch.softmax(logits, 1)
     return marginals
