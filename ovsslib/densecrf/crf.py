@@ -142,13 +142,13 @@ class DenseCRF:
         terms = []
         if self.gaussian_compat:
             sxy = self.gaussian_sxy
-            key = ("gaussian", height, width, sxy, image.device)
-            found = lattices.get(key, lambda: gaussian(height, width, sxy, image.device))
+            size = ("gaussian", height, width, sxy, image.device)
+            found = lattices.get(size, lambda: gaussian(height, width, sxy, image.device))
             terms.append((float(self.gaussian_compat), found))
         if self.bilateral_compat:
             settings = (self.bilateral_sxy, self.bilateral_srgb)
-            key = ("bilateral", *lattices.digest(image), *settings)
-            found = lattices.get(key, lambda: bilateral(image, *settings))
+            content = ("bilateral", *lattices.digest(image), *settings)
+            found = lattices.get(content, lambda: bilateral(image, *settings))
             terms.append((float(self.bilateral_compat), found))
         return terms
 

@@ -28,8 +28,9 @@ class Kernel:
     r"""A kernel matrix (N, N), normalised from both sides.
 
     With splat S, blurs B_0 .. B_d and \alpha = 1 / (1 + 2^{-d}) the lattice's matrix is
-    \tilde K = \alpha S^T B_d .. B_0 S. The normalised one is K_{ij} = \tilde K_{ij} / \sqrt{z_i z_j}
-    with z_i = \sum_j \tilde K_{ij}: Kraehenbuehl and Koltun 2011, and the default of their code.
+    \tilde K = \alpha S^T B_d .. B_0 S. The normalised one is
+    K_{ij} = \tilde K_{ij} / \sqrt{z_i z_j} with z_i = \sum_j \tilde K_{ij}: the default of the code
+    of Kraehenbuehl and Koltun 2011.
 
     Attributes:
         pixels: N.
@@ -62,12 +63,13 @@ class Kernel:
         Returns:
             (N, C) of the same type.
         """
+        axes = self.blur[::-1] if reverse else self.blur
         parts = []
         for part in values.split(CHANNELS, 1):
-            part = product(self.splat, part.contiguous(), bags=bags)
-            for blur in reversed(self.blur) if reverse else self.blur:
-                part = product(blur, part, bags=bags)
-            parts.append(product(self.slice, part, bags=bags))
+            inside = product(self.splat, part.contiguous(), bags=bags)
+            for axis in axes:
+                inside = product(axis, inside, bags=bags)
+            parts.append(product(self.slice, inside, bags=bags))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 

@@ -1,8 +1,8 @@
 r"""The permutohedral lattice (Adams, Baek and Davis 2010): which points lie where.
 
-Points with d features are moved into the plane of \mathbb{R}^{d+1} whose coordinates sum to 0. There
-the vertices of the lattice are the integer points whose coordinates all have the same remainder
-modulo D = d + 1. Each point lies in a simplex with one vertex of each remainder 0..d.
+Points with d features are moved into the plane of \mathbb{R}^{d+1} whose coordinates sum to 0.
+There the vertices of the lattice are the integer points whose coordinates all have the same
+remainder modulo D = d + 1. Each point lies in a simplex with one vertex of each remainder 0..d.
 
 All vertices with remainder r have coordinates D q + r with integers q, so d of these integers,
 written as the digits of one number (the code), name a vertex; the last coordinate follows from the
@@ -208,8 +208,7 @@ def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         order = np.argsort(both, kind="stable")
         ordered = both[order]
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
-        here, there = order[twice], order[twice + 1] - len(a)
-        return torch.from_numpy(here), torch.from_numpy(there)
+        return torch.from_numpy(order[twice]), torch.from_numpy(order[twice + 1] - len(a))
     place = torch.searchsorted(b, a).clamp_(max=len(b) - 1)
     here = (b[place] == a).nonzero()[:, 0]
     return here, place[here]

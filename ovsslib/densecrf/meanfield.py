@@ -13,6 +13,9 @@ from torch import Tensor
 
 from ovsslib.densecrf.kernels import Kernel
 
+FEW = 16
+"""With fewer classes, PyTorch's softmax over short rows takes longer than one over columns."""
+
 
 class _Filter(torch.autograd.Function):
     """A kernel times values. Its gradient is the transposed kernel times the gradient."""
@@ -51,12 +54,19 @@ def mean_field(
     """
     graph = torch.is_grad_enabled() and unary.requires_grad
     alone = -unary
-    marginals = torch.softmax(alone, 1)
+    marginals = _softmax(alone)
     for _ in range(iterations):
         logits = alone
         for weight, kernel in terms:
             message = _Filter.apply(marginals, kernel, bags)
             # In the message's memory, unless a graph must keep what is there.
             logits = torch.add(logits, message, alpha=weight, out=None if graph else message)
-        marginals = torch.softmax(logits, 1)
+        marginals = _softmax(logits)
     return marginals
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax of each of (N, C) rows."""
+    if logits.shape[1] >= FEW:
+        return torch.softmax(logits, 1)
+    return torch.softmax(logits.t().contiguous(), 0).t().contiguous()
