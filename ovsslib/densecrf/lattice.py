@@ -192,7 +192,7 @@ def _offsets(sizes: Tensor) -> Tensor:
 def _sorted(codes: Tensor) -> tuple[Tensor, Tensor]:
     """Codes (N,) in ascending order, and where each was; equal ones keep their order."""
     bits = max(1, (len(codes) - 1).bit_length())
-    if codes.device.type == "cpu" and int(codes.max()) < 1 << (62 - bits):
+    if _has_numpy(codes) and int(codes.max()) < 1 << (62 - bits):
         # Sorting numbers alone is several times as fast as sorting them with their places.
         both = torch.from_numpy(np.sort(((codes << bits) + torch.arange(len(codes))).numpy()))
         return both >> bits, both & ((1 << bits) - 1)
@@ -202,7 +202,7 @@ def _sorted(codes: Tensor) -> tuple[Tensor, Tensor]:
 
 def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Where the numbers that are in both of two ascending lists are in each."""
-    if a.device.type == "cpu":
+    if _has_numpy(a):
         # A stable sort merges two ascending runs in one sweep.
         both = np.concatenate([a.numpy(), b.numpy()])
         order = np.argsort(both, kind="stable")
@@ -212,3 +212,8 @@ def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     place = torch.searchsorted(b, a).clamp_(max=len(b) - 1)
     here = (b[place] == a).nonzero()[:, 0]
     return here, place[here]
+
+
+def _has_numpy(numbers: Tensor) -> bool:
+    """Whether numpy, whose sorting is the faster on a CPU, can see them."""
+    return numbers.device.type == "cpu"

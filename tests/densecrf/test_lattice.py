@@ -76,14 +76,14 @@ def some(d: int, count: int, spread: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
 def test_places_lie_in_the_plane_and_keep_distances(d: int) -> None:
-    features = some(d, 20, 3)
+    features = some(d, 20, 3).double()
     found = elevate(features)
-    expected = np.stack([plane(one) for one in features.numpy().astype(float).T], 1)
+    expected = np.stack([plane(one) for one in features.numpy().T], 1)
     assert np.abs(found.numpy() - expected).max() < 1e-4
     assert found.sum(0).abs().max() < 1e-3
     scale = math.sqrt(2 / 3) * (d + 1)
     ratios = torch.pdist(found.t()) / torch.pdist(features.t())
-    assert torch.allclose(ratios, torch.full_like(ratios, scale), rtol=1e-4)
+    assert torch.allclose(ratios, torch.full_like(ratios, scale), rtol=1e-5)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5])
@@ -124,26 +124,17 @@ def test_blurs_are_symmetric_and_keep_what_is_inside() -> None:
     lattice = build(grid.t().float().contiguous())
     for axis in lattice.blur:
         full = product(axis, torch.eye(lattice.vertices + 1), bags=True)
+        full = full[:-1, :-1]  # what stands for neighbours that are not there is 0
         assert torch.equal(full, full.t())
         assert full.sum(1).max() == 2
         assert (full.diagonal() == 1).all()
 
 
-@pytest.mark.parametrize("name", ["_sorted", "_common"])
-def test_the_way_of_other_devices_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_way_of_other_devices_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU, sorting and merging are PyTorch's; codes that fill 64 bits are sorted so, too."""
     features = some(5, 200, 2)
     here = build(features)
-    before = getattr(module, name)
-
-    class Elsewhere(torch.Tensor):
-        device = torch.device("meta")
-
-    def there(*parts: torch.Tensor) -> object:
-        got = before(*(part.as_subclass(Elsewhere) for part in parts))
-        return tuple(part.as_subclass(torch.Tensor) for part in got)
-
-    monkeypatch.setattr(module, name, there)
+    monkeypatch.setattr(module, "_has_numpy", lambda _: False)
     other = build(features)
     for one, two in zip((here.splat, *here.blur), (other.splat, *other.blur), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
