@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -177,7 +178,7 @@ def _checked(unary: Any, image: Any) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: See `DenseCRF.__call__`.
     """
-    unary, image = torch.as_tensor(unary), torch.as_tensor(image)
+    unary, image = (torch.as_tensor(_writable(one)) for one in (unary, image))
     if unary.dtype != torch.float64:
         unary = unary.float()
     if unary.ndim != 3 or not unary.numel():
@@ -192,3 +193,8 @@ def _checked(unary: Any, image: Any) -> tuple[Tensor, Tensor]:
     if not ((image >= 0) & (image <= 255)).all():
         raise ValueError("an image with values outside 0 to 255: scale them")
     return unary, image
+
+
+def _writable(array: Any) -> Any:
+    """A copy of an array that must not be written to, which PyTorch does not take as it is."""
+    return array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array

@@ -23,6 +23,11 @@ from torch import Tensor
 
 from ovsslib.densecrf.rows import Rows
 
+FAR = 2.0**17
+"""Features beyond this many standard deviations have no place among vertices in float32."""
+
+TOO_SMALL = "standard deviations are too small for this image: use larger ones"
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -53,16 +58,18 @@ def build(features: Tensor) -> Lattice:
         The lattice, on the device of the features.
 
     Raises:
-        ValueError: The features spread over so many standard deviations that codes do not fit into
-            64 bits.
+        ValueError: The features are more than `FAR`, or spread over so many standard deviations
+            that codes do not fit into 64 bits.
     """
     d, count = features.shape
+    if not features.abs().max() < FAR:
+        raise ValueError(TOO_SMALL)
     base, rank, shares = simplex(features)
     low = base.amin(1) - 1  # room for the digits of neighbours on both sides
     spans = (base.amax(1) - low + 3).tolist()
     steps = [math.prod(spans[i + 1 : d]) for i in range(d)] + [0]
     if math.prod(spans[:d]) >= 2**62:
-        raise ValueError("standard deviations are too small for this image: use larger ones")
+        raise ValueError(TOO_SMALL)
     step = torch.tensor(steps, device=features.device)
     codes = ((base[:d] - low[:d, None]).long() * step[:d, None]).sum(0)
     by_rank = torch.empty_like(rank).scatter_(0, rank, step[:, None].expand(d + 1, count))

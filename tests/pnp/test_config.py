@@ -92,7 +92,10 @@ def test_later_fields_leave_stored_results_their_names() -> None:
         ({"threshold": 1.5}, "threshold must be float from 0 to 1, got 1.5"),
         ({"blur": float("nan")}, "blur must be float from 0 to 1, got nan"),
         ({"crf": 1}, "crf must be bool, got 1"),
-        ({"crf_backend": "pytorch"}, "unknown value of crf_backend 'pytorch'; did you mean 'torch'"),
+        (
+            {"crf_backend": "pytorch"},
+            "unknown value of crf_backend 'pytorch'; did you mean 'torch'",
+        ),
         ({"pamr": -1}, "pamr must be int from 0 to 1000, got -1"),
         ({"pamr_dilations": (0,)}, r"pamr_dilations must be .*from 1 to 1000.*, got \(0,\)"),
         ({"pamr_dilations": []}, r"pamr_dilations must be .* of length >= 1, got \[\]"),
