@@ -33,6 +33,7 @@ REFINEMENT: frozenset[str] = frozenset(
         "crf_bilateral_sxy",
         "crf_bilateral_srgb",
         "crf_bilateral_compat",
+        "crf_backend",
         "pamr",
         "pamr_dilations",
         "background",

@@ -15,7 +15,7 @@ Weight = Annotated[float, Range(0, 1e6)]
 Rounds = Annotated[int, Range(0, 1000)]
 Distances = Annotated[tuple[Steps, ...], Range(1)]
 
-LATER = ("pamr", "pamr_dilations")
+LATER = ("pamr", "pamr_dilations", "crf_backend")
 """Fields that came after results were stored: left out of `to_dict` where they are the default."""
 
 
@@ -46,6 +46,7 @@ class PnPConfig:
         crf_bilateral_sxy: Standard deviation in pixels of the appearance kernel.
         crf_bilateral_srgb: Standard deviation in grey levels (0 to 255) of the appearance kernel.
         crf_bilateral_compat: Its weight.
+        crf_backend: What computes the CRF: `"pydensecrf"`, or `"torch"` (`ovsslib.densecrf`).
         pamr: Iterations of pixel-adaptive mask refinement (`ovsslib.pnp.pamr`), 0 for none. It
             works on the planes that the CRF would get, after the blur and, where the CRF runs,
             too, before it; to have it in place of the CRF, set `crf` to False.
@@ -95,6 +96,7 @@ class PnPConfig:
     crf_bilateral_sxy: Width = 50.0
     crf_bilateral_srgb: Width = 5.0
     crf_bilateral_compat: Weight = 10.0
+    crf_backend: Literal["pydensecrf", "torch"] = "pydensecrf"
     pamr: Rounds = 0
     pamr_dilations: Distances = (8, 16)
     background: Literal["always", "few", "never"] = "always"

@@ -2,7 +2,8 @@
 
 In this order: threshold, upsampling, background plane, blur, PAMR, dense CRF, the strongest plane.
 
-Needs numpy and pydensecrf; torch for PAMR only, so that worker processes start fast.
+Needs numpy and pydensecrf; torch for PAMR and for the CRF's own backend only, so that worker
+processes start fast.
 Letters: K classes, C = K planes or 1 + K with the background first, h x w patches, H x W pixels.
 """
 
@@ -102,7 +103,7 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -
     """Fully connected CRF (Kraehenbuehl and Koltun 2011) with a smoothness and a colour kernel.
 
     Args:
-        probabilities: (C, H, W) per-pixel class probabilities.
+        probabilities: (C, H, W) per-pixel class probabilities; NaN gives NaN.
         image: (H, W, 3) uint8.
         config: Its `crf_*` fields are used.
 
@@ -110,18 +111,54 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -
         (C, H, W) float32 probabilities after the mean-field iterations.
 
     Raises:
-        OvssError: Pydensecrf is missing, or the shapes differ.
+        OvssError: Pydensecrf is wanted and missing, the shapes differ, or a standard deviation is
+            too small for `ovsslib.densecrf`.
     """
-    try:
-        from pydensecrf import densecrf
-        from pydensecrf.utils import unary_from_softmax
-    except ImportError as error:
-        raise OvssError("the dense CRF needs pydensecrf2: install it, or set crf=False") from error
     count, height, width = probabilities.shape
     if image.shape != (height, width, 3):
         raise OvssError(f"image of shape {image.shape} for planes of {height} x {width} pixels")
     if count == 1:
         return np.ones_like(probabilities, dtype=np.float32)
+    backend = _torch_crf if config.crf_backend == "torch" else _pydensecrf
+    return backend(probabilities, image, config)
+
+
+def _torch_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -> np.ndarray:
+    """`dense_crf` by `ovsslib.densecrf`, on the CPU."""
+    import torch
+
+    from ovsslib.densecrf import DenseCRF, unary_from_probabilities
+
+    if np.isnan(probabilities).any():
+        # As in pydensecrf, for `constant_planes="nan"`: after the softmax NaN is in all planes.
+        return np.full_like(probabilities, np.nan, dtype=np.float32)
+    crf = DenseCRF(
+        gaussian_sxy=config.crf_gaussian_sxy,
+        gaussian_compat=config.crf_gaussian_compat,
+        bilateral_sxy=config.crf_bilateral_sxy,
+        bilateral_srgb=config.crf_bilateral_srgb,
+        bilateral_compat=config.crf_bilateral_compat,
+        iterations=config.crf_iterations,
+    )
+    unary = unary_from_probabilities(torch.from_numpy(probabilities.astype(np.float32)))
+    try:
+        with torch.no_grad():
+            marginals: np.ndarray = crf(unary, np.array(image, dtype=np.uint8)).numpy()
+    except ValueError as error:
+        raise OvssError(f"the dense CRF: {error}") from error
+    return np.ascontiguousarray(marginals)
+
+
+def _pydensecrf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -> np.ndarray:
+    """`dense_crf` by pydensecrf."""
+    try:
+        from pydensecrf import densecrf
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise OvssError(
+            "the dense CRF needs pydensecrf2: install it, or set crf_backend=torch or crf=false"
+        ) from error
+    count, height, width = probabilities.shape
     crf = densecrf.DenseCRF2D(width, height, count)
     crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
     crf.addPairwiseGaussian(sxy=config.crf_gaussian_sxy, compat=config.crf_gaussian_compat)

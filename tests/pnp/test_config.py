@@ -50,7 +50,7 @@ def test_hash_changes_with_every_field() -> None:
         "round0_twice": True, "align_corners": True, "constant_planes": "nan",
         "crf_gaussian_sxy": 1.0, "crf_gaussian_compat": 1.0, "crf_bilateral_sxy": 1.0,
         "crf_bilateral_srgb": 1.0, "crf_bilateral_compat": 1.0, "normalise": False,
-        "pamr": 1, "pamr_dilations": (1, 2),
+        "pamr": 1, "pamr_dilations": (1, 2), "crf_backend": "torch",
     }  # fmt: skip
     assert set(other) == {field.name for field in dataclasses.fields(PnPConfig)}
     hashes = {PnPConfig().replace(**{key: value}).hash() for key, value in other.items()}
@@ -71,7 +71,7 @@ def test_list_and_tuple_are_one_setting() -> None:
 
 def test_later_fields_leave_stored_results_their_names() -> None:
     """Hashes as they are in file names below `data/results`, from before there was PAMR."""
-    assert not {"pamr", "pamr_dilations"} & PnPConfig().to_dict().keys()
+    assert not {"pamr", "pamr_dilations", "crf_backend"} & PnPConfig().to_dict().keys()
     assert PnPConfig(pamr=3).to_dict()["pamr"] == 3
     stored = sorted(data("results").glob("pnp-ovss_*.json"))
     assert stored
@@ -92,6 +92,10 @@ def test_later_fields_leave_stored_results_their_names() -> None:
         ({"threshold": 1.5}, "threshold must be float from 0 to 1, got 1.5"),
         ({"blur": float("nan")}, "blur must be float from 0 to 1, got nan"),
         ({"crf": 1}, "crf must be bool, got 1"),
+        (
+            {"crf_backend": "pytorch"},
+            "unknown value of crf_backend 'pytorch'; did you mean 'torch'",
+        ),
         ({"pamr": -1}, "pamr must be int from 0 to 1000, got -1"),
         ({"pamr_dilations": (0,)}, r"pamr_dilations must be .*from 1 to 1000.*, got \(0,\)"),
         ({"pamr_dilations": []}, r"pamr_dilations must be .* of length >= 1, got \[\]"),

@@ -38,6 +38,8 @@ maps_strategy = hnp.arrays(
     elements=st.floats(0, 100, width=32),
 )
 
+BACKENDS = ("pydensecrf", "torch")
+
 
 def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A smooth image; noise would fill the CRF's lattice as no photograph does."""
@@ -136,6 +138,48 @@ def test_crf_of_one_plane_and_of_a_wrong_picture() -> None:
     assert (dense_crf(one, photo(4, 5), PnPConfig()) == 1).all()
     with pytest.raises(OvssError, match="planes of 4 x 5 pixels"):
         dense_crf(one, photo(5, 4), PnPConfig())
+
+
+def test_both_backends_of_the_crf_agree(diorama_pictures: tuple) -> None:
+    images = diorama_pictures[0][:5]
+    assert len(images) == 5
+    for seed, picture in enumerate(images):
+        image = np.asarray(picture)
+        maps = make_maps(4, image.shape[:2], seed)
+        maps = Maps(maps.maps, maps.classes, 0.5, image)
+        one, two = (refine_maps(maps, PnPConfig(crf_backend=name)) for name in BACKENDS)
+        assert len(np.unique(one.labels)) > 2
+        assert (one.labels == two.labels).mean() >= 0.9995
+        assert np.abs(one.planes - two.planes).max() < 1e-4
+        assert two.planes.dtype == np.float32
+        assert two.planes.flags.c_contiguous
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_either_backend_in_odd_cases(backend: str) -> None:
+    config = PnPConfig(crf_backend=backend)  # type: ignore[arg-type]
+    image = photo(5, 4)
+    image.flags.writeable = False
+    assert (dense_crf(np.full((1, 5, 4), 0.2), image, config) == 1).all()
+    found = dense_crf(np.full((3, 5, 4), 1 / 3), image, config)
+    assert np.allclose(found, 1 / 3, atol=1e-5)
+    assert np.isnan(dense_crf(np.full((2, 5, 4), np.nan), image, config)).all()
+    with pytest.raises(OvssError, match="planes of 5 x 4 pixels"):
+        dense_crf(np.full((2, 5, 4), 0.5), photo(4, 5), config)
+
+
+def test_what_torch_refuses_is_one_line() -> None:
+    config = PnPConfig(crf_backend="torch", crf_bilateral_sxy=1e-3, crf_bilateral_srgb=1e-3)
+    with pytest.raises(OvssError, match="the dense CRF: standard deviations are too small"):
+        refine_maps(make_maps(2, (60, 90)), config)
+
+
+def test_torch_needs_no_pydensecrf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    maps = make_maps(2, (20, 30))
+    assert refine_maps(maps, PnPConfig(crf_backend="torch")).labels.shape == (20, 30)
+    with pytest.raises(OvssError, match="install it, or set crf_backend=torch or crf=false"):
+        refine_maps(maps, PnPConfig())
 
 
 def test_decide_ties_and_background() -> None:

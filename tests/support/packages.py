@@ -2,6 +2,6 @@
 
 FLAT = ("redact", "errors", "types", "paths", "lookup", "methods")
 PACKAGES = (
-    "io", "metrics", "vlm", "datasets", "draw", "pnp", "filters", "miniature", "protocols",
-    "peers", "trained", "evaluate", "book", "tuning", "reports", "bench", "cli",
+    "densecrf", "io", "metrics", "vlm", "datasets", "draw", "pnp", "filters", "miniature",
+    "protocols", "peers", "trained", "evaluate", "book", "tuning", "reports", "bench", "cli",
 )  # fmt: skip
