@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ovsslib.errors import OvssError
 from ovsslib.lookup import check_types, resolve, unknown
+from ovsslib.methods import DEFAULTS
 from ovsslib.paths import data
 from ovsslib.vlm.sizes import read_config
 
@@ -79,7 +80,7 @@ def find_checkpoint(name_or_path: str | os.PathLike[str], *, download: bool = Fa
         raise OvssError(f"{given}: LAVIS reads its own files only; give the path of a .pth file")
     if os.path.isdir(name):
         folder = Path(name)
-    elif name in MICRO_MODELS:
+    elif name in (*MICRO_MODELS, *DEFAULTS.values()) and "/" not in name:
         folders = [root / name for root in checkpoint_roots() if (root / name).is_dir()]
         if not folders:
             raise OvssError(

@@ -45,6 +45,13 @@ def test_missing_micro_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         load_vlm("micro-blip")
 
 
+def test_trained_systems_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_checkpoint("micro-pacl").name == "micro-pacl"
+    monkeypatch.setattr("ovsslib.vlm.checkpoint_roots", lambda: iter([tmp_path]))
+    with pytest.raises(OvssError, match="train it with `ovss train micro-pacl`"):
+        find_checkpoint("micro-pacl")
+
+
 def test_unknown_name() -> None:
     with pytest.raises(OvssError, match=r"'micro-blib'; did you mean 'micro-blip'\?"):
         load_vlm("micro-blib")
