@@ -69,7 +69,8 @@ OTHER = {
     "threshold": 0.5, "blur": 0.2, "crf": False, "crf_iterations": 3, "crf_gaussian_sxy": 9.0,
     "crf_gaussian_compat": 1.0, "crf_bilateral_sxy": 9.0, "crf_bilateral_srgb": 50.0,
     "crf_bilateral_compat": 1.0, "crf_backend": "torch", "background": "never",
-    "max_side": 20, "align_corners": True, "constant_planes": "nan", "normalise": False, "pamr": 2, "pamr_dilations": (1, 3),
+    "max_side": 20, "align_corners": True, "constant_planes": "nan", "normalise": False,
+    "pamr": 2, "pamr_dilations": (1, 3),
 }  # fmt: skip
 
 
