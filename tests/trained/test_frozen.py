@@ -20,7 +20,7 @@ def test_features_are_the_clips(tmp_path: Path) -> None:
     expected = tower.model.encode_image(pixels, normalize=True)
     assert torch.allclose(frozen.images(pixels), expected, atol=1e-6)
     tokens = frozen.entering(pixels)
-    assert torch.allclose(tokens, tower.enter(pixels), atol=1e-6)
+    assert torch.allclose(tokens, tower.enter(pixels), atol=1e-5)
     assert not tokens.requires_grad
     texts = ["a red car", "grass and a boat"]
     rows = tower.model.encode_text(frozen.words(texts), normalize=True)

@@ -47,6 +47,7 @@ WRONG: dict[str, list[Any]] = {
     "store": ["", "file", "file/below", 3],
     "out": ["", "file", "file/below", 3],
     "stored": FOLDERS,
+    "trained": FOLDERS,
     "folder": [*FOLDERS, "empty"],
     "benchmarks": [*FOLDERS, "empty", "odd"],
     "results": [*FOLDERS, "empty"],
