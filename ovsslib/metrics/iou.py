@@ -260,6 +260,62 @@ def paired_interval(
     )
 
 
+def runs_interval(
+    runs: Sequence[Counts],
+    base: Sequence[Counts] = (),
+    classes: Sequence[int] | None = None,
+    *,
+    absent: Absent = "count",
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The mean of several runs' mean IoU, with an interval over images and runs.
+
+    Images and runs (of networks that were trained with other seeds) are both drawn with
+    replacement. The difference of two equally long lists is paired in both.
+
+    Args:
+        runs: At least one, over the same images.
+        base: Runs over the same images, whose mean is subtracted; none for the mean itself.
+        classes: Ids to average over; None for all.
+        absent: See the module.
+        level: Coverage, 0..1.
+        resamples: Number of resamples.
+        seed: Of the resamples.
+
+    Returns:
+        The mean or the difference, and its interval.
+
+    Raises:
+        OvssError: The runs have different images, or there is none.
+    """
+    if not runs:
+        raise OvssError("an interval over runs needs at least one run")
+    truth = runs[0].truth
+    if any(not np.array_equal(one.truth, truth) for one in (*runs, *base)):
+        raise OvssError("an interval over runs needs runs over the same images in the same order")
+
+    def means(some: Sequence[Counts], weights: np.ndarray) -> np.ndarray:
+        values = np.stack([resampled(one, classes, absent, weights) for one in some])
+        picked = np.random.default_rng([seed, 1]).integers(
+            len(some), size=(len(some), len(weights))
+        )
+        return np.take_along_axis(values, picked, 0).mean(0)
+
+    value = np.mean([mean_iou(one, classes, absent=absent) for one in runs])
+    if base:
+        value -= np.mean([mean_iou(one, classes, absent=absent) for one in base])
+    return _percentiles(
+        float(value),
+        lambda weights: means(runs, weights) - (means(base, weights) if base else 0),
+        n=len(runs[0]),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
 def over_images(value: float, drawn: np.ndarray, *, level: float = 0.95) -> Interval:
     """A figure with the percentiles of its values under resamples of the images.
 

@@ -41,6 +41,9 @@ from ovsslib.peers.naclip import neighbours
 if TYPE_CHECKING:
     from torch import Tensor
 
+TIES = 4
+"""Digits of distances when heads are matched, see `mixed`."""
+
 
 @dataclass(frozen=True)
 class CassConfig(DinoConfig):
@@ -129,7 +132,9 @@ def mixed(keys: Tensor, others: Tensor, config: CassConfig) -> Tensor:
     theirs, own = scale * singular.square(), scale * torch.linalg.svdvals(keys).square()
     spectra = [_spectrum(values, config.eigenvalues) for values in (own, theirs)]
     distances = (spectra[0][:, None] - spectra[1]).abs().sum(-1)
-    heads, partners = linear_sum_assignment(distances.cpu().numpy(), maximize=True)
+    # Several matchings are often equally good; unrounded, the processor would choose among them.
+    rounded = distances.cpu().numpy().round(TIES)
+    heads, partners = linear_sum_assignment(rounded, maximize=True)
     graphs = []
     for head, partner in zip(heads, partners, strict=True):
         graph = scale * keys[head] @ keys[head].mT

@@ -186,6 +186,44 @@ def test_paired_interval_needs_the_same_images() -> None:
         metrics.paired_interval(one, one.take(slice(0, 2)))
 
 
+def test_interval_over_runs_by_loops() -> None:
+    runs = [_counts(_random(seed)[0], _random(9)[1], 5) for seed in range(3)]
+    found = metrics.runs_interval(runs, classes=[1, 2, 3], seed=7, resamples=100, level=0.9)
+    assert found.value == pytest.approx(np.mean([mean_iou(one, [1, 2, 3]) for one in runs]))
+    weights = metrics.resample_weights(6, resamples=100, seed=7)
+    picked = np.random.default_rng([7, 1]).integers(3, size=(3, 100))
+    slow = [
+        np.mean(
+            [
+                mean_iou(runs[picked[k, r]].take(np.repeat(np.arange(6), row)), [1, 2, 3])
+                for k in range(3)
+            ]
+        )
+        for r, row in enumerate(weights)
+    ]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(slow, [5, 95])), abs=1e-12)
+    assert metrics.runs_interval(runs[:1]) == metrics.interval(runs[0])
+
+
+def test_interval_over_runs_knows_how_far_runs_differ() -> None:
+    truth = np.full((60, 3), 100)
+    low, high = (Counts(np.full((60, 3), hit), truth, truth) for hit in (40, 80))
+    found = metrics.runs_interval([low, high])
+    assert (found.low, found.high) == (mean_iou(low), mean_iou(high))
+    assert metrics.runs_interval([low, high], [low, high]) == metrics.Interval(0.0, 0.0, 0.0)
+    gap = metrics.runs_interval([high, high], [low])
+    assert gap.low == pytest.approx(gap.high) == pytest.approx(mean_iou(high) - mean_iou(low))
+
+
+def test_interval_over_runs_needs_runs_over_the_same_images() -> None:
+    one, other = _counts(*_random(5), 5), _counts(*_random(6), 5)
+    for runs, base in (([one, other], []), ([one], [other]), ([one], [one.take(slice(0, 2))])):
+        with pytest.raises(OvssError, match="same images"):
+            metrics.runs_interval(runs, base)
+    with pytest.raises(OvssError, match="at least one run"):
+        metrics.runs_interval([])
+
+
 def test_no_image_is_not_a_number() -> None:
     nothing = Counts(*(np.zeros((0, 3), np.int64) for _ in range(3)))
     assert np.isnan(metrics.interval(nothing).value)

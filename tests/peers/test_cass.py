@@ -70,6 +70,19 @@ def test_graphs_are_matched_and_mixed(energy: float) -> None:
     assert np.allclose(none, plain)
 
 
+def test_rounding_does_not_choose_among_equal_matchings() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        keys, others = rng.normal(size=(4, 9, 6)), rng.normal(size=(4, 9, 5)) ** 3
+        config = CassConfig(eigenvalues=4)
+        graphs = [
+            mixed(torch.tensor(keys * factor), torch.tensor(others), config)
+            for factor in (1, 1 + 1e-9, 1 - 1e-9, 1 + 3e-10)
+        ]
+        for other in graphs[1:]:
+            assert torch.allclose(graphs[0], other, atol=1e-6), seed
+
+
 @pytest.mark.parametrize("patch", [8, 16])
 def test_features_of_an_image(tmp_path: Path, patch: int) -> None:
     tower, dino = micro(), Dino(str(make_tiny_dino(tmp_path / "dino", patch)), "cpu")
