@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
@@ -34,11 +35,6 @@ HEAD_WIDTH = 64
 """Width of an attention head in OpenAI's CLIP."""
 VOCABULARY = 49408
 """Entries of OpenAI's tokenizer."""
-COLOURS_OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-"""Mean and standard deviation of red, green and blue for OpenAI's CLIP."""
-COLOURS_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""The same as most other networks have them."""
-
 State = Mapping[str, Tensor]
 Colours = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -58,7 +54,7 @@ class Release:
     what: str
     example: str
     convert: Callable[[State], tuple[dict[str, Tensor], dict[str, Any]]]
-    colours: Colours = COLOURS_OPENAI
+    colours: Colours = (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
 
 def renamed(state: State, rules: Mapping[str, str | None], what: str) -> dict[str, Tensor]:
@@ -128,6 +124,8 @@ def refusal(path: Path, release: Release, error: OvssError) -> OvssError:
 
 def openai_clip(weights: State) -> open_clip.CLIP:
     """A CLIP of open_clip, built as OpenAI's ViTs, of the size of its tensors.
+
+    open_clip's own builder would round them to float16, and checks nothing before it builds.
 
     Args:
         weights: Under open_clip's names, float32.

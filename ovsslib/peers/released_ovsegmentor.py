@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from open_clip.constants import IMAGENET_MEAN, IMAGENET_STD
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
@@ -22,7 +23,6 @@ from ovsslib.lookup import unknown
 from ovsslib.peers.groupvit import GroupTower
 from ovsslib.peers.inputs import Texts
 from ovsslib.peers.released import (
-    COLOURS_IMAGENET,
     HEAD_WIDTH,
     Release,
     State,
@@ -201,7 +201,10 @@ class Net(nn.Module):
 
 
 RELEASE = Release(
-    "OVSegmentor", "the checkpoint with ViT-B and BERT", from_released, COLOURS_IMAGENET
+    "OVSegmentor",
+    "the checkpoint with ViT-B and BERT",
+    from_released,
+    (IMAGENET_MEAN, IMAGENET_STD),
 )
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from ovsslib.errors import OvssError
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 
 TAU = 0.9
 """Temperature of the hard assignment."""
-
-
-class QuickGelu(nn.Module):
-    """The activation of OpenAI's CLIP."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Of any shape."""
-        return values * torch.sigmoid(1.702 * values)
 
 
 class Cross(nn.Module):
@@ -58,7 +51,7 @@ class Cross(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.feed = nn.Sequential(
             nn.Linear(width, 4 * width),
-            QuickGelu() if quick else nn.GELU(),
+            QuickGELU() if quick else nn.GELU(),
             nn.Linear(4 * width, width),
         )
 
@@ -129,7 +122,7 @@ class SegClipHead(nn.Module):
         share = hard.to(values)
         gathered = share @ values / share.sum(-1, keepdim=True).clamp(min=1)
         out = self.outer(F.gelu(self.inner(self.norm_out(centres + gathered))))
-        return QuickGelu()(out), hard, soft
+        return QuickGELU()(out), hard, soft
 
 
 def regions(tower_model: open_clip.CLIP, head: SegClipHead, tokens: Tensor) -> tuple[Tensor, ...]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.constants import IMAGENET_MEAN, IMAGENET_STD
 from torch import Tensor, nn
 
 from ovsslib.lookup import Share
@@ -29,7 +30,7 @@ from ovsslib.peers.head import HeadTower
 from ovsslib.peers.maskclip import value_path
 from ovsslib.peers.method import builder
 from ovsslib.peers.parts import open_clip_block
-from ovsslib.peers.released import COLOURS_IMAGENET, Release, State, count, part, renamed
+from ovsslib.peers.released import Release, State, count, part, renamed
 from ovsslib.pnp.config import Rounds
 from ovsslib.pnp.pamr import TCL_DILATIONS, pamr
 from ovsslib.protocols.adapter import PROBABILITIES
@@ -183,7 +184,7 @@ class TclTower(HeadTower):
 
     system, head_class = "tcl", TclHead
     # The authors trained with ImageNet's colours, not with those of their CLIP.
-    release = Release("TCL", "tcl.pth", from_released, COLOURS_IMAGENET)
+    release = Release("TCL", "tcl.pth", from_released, (IMAGENET_MEAN, IMAGENET_STD))
 
 
 class Tcl(DenseClip):

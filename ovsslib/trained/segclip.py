@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -101,7 +101,7 @@ class SegClipTrainer(nn.Module):
         kept = kept_patches(len(batch.pixels), soft.shape[-1], KEPT, batch.rng)
         gathered, share, _ = self.head(self.patches(batch.pixels, kept))
         mixed = self.mix(share.to(gathered).mT) @ gathered
-        tokens = mixed * torch.sigmoid(1.702 * mixed)
+        tokens = QuickGELU()(mixed)
         return {
             "contrastive": loss,
             "superpixel": agreed,

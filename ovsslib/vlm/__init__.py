@@ -26,7 +26,7 @@ ARCHITECTURES: dict[str, str] = {
 }
 # Models that the project trains itself and carries in data/checkpoints.
 MICRO_MODELS: tuple[str, ...] = ("micro-blip", "micro-bridgetower")
-# A model that is a single file is LAVIS's; a file's endings tell a missing one from a hub id.
+# A matcher that is a single file is LAVIS's. Endings of files tell a missing one from a hub id.
 _FILE_LOADER = "ovsslib.vlm.lavis.checkpoint:load_lavis"
 _FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".bin")
 # "lavis:" before such a file's name has LAVIS's own code compute, in LAVIS's own environment.

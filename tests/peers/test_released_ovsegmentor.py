@@ -14,7 +14,7 @@ import ovsslib
 from ovsslib.errors import OvssError
 from ovsslib.peers.released_ovsegmentor import OvSegmentorTower
 from ovsslib.vlm.lavis.tokenizer import read_vocabulary
-from support import released
+from support import released, released_ovsegmentor
 from support.helpers import tiny_vocabulary
 
 NAMES = ["house", "traffic light", "sky", "sheep", "car", "bus"]
@@ -29,7 +29,7 @@ def write(folder: Path, state: released.State) -> Path:
 
 
 def test_the_authors_file_by_hand(tmp_path: Path) -> None:
-    state = released.ovsegmentor_state(len(tiny_vocabulary()))
+    state = released_ovsegmentor.ovsegmentor_state(len(tiny_vocabulary()))
     path = write(tmp_path, state)
     method = ovsslib.load("ovsegmentor", vlm=path, device="cpu")
     found = method.segment(released.picture(), NAMES).planes
@@ -37,12 +37,14 @@ def test_the_authors_file_by_hand(tmp_path: Path) -> None:
     with torch.no_grad():
         texts = torch.stack(
             [
-                released.bert_features(state, tokenizer.encode(f"a photo of a {name}.").ids)
+                released_ovsegmentor.bert_features(
+                    state, tokenizer.encode(f"a photo of a {name}.").ids
+                )
                 for name in NAMES
             ]
         )
         pixels = released.pixels_of(released.picture(), released.IMAGENET)
-        groups, whole, share = released.ovsegmentor_groups(state, pixels)
+        groups, whole, share = released_ovsegmentor.ovsegmentor_groups(state, pixels)
         share = interpolate(share[None], (32, 32), mode="bilinear")[0]
         expected = released.group_planes(groups, whole, share, texts, math.exp(2))
     assert len(share.argmax(0).unique()) > 1
@@ -89,7 +91,7 @@ def narrow_bert(state: released.State) -> None:
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, spoil, hint: str) -> None:
-    state = released.ovsegmentor_state(len(tiny_vocabulary()))
+    state = released_ovsegmentor.ovsegmentor_state(len(tiny_vocabulary()))
     spoil(state)
     path = write(tmp_path, state)
     with pytest.raises(OvssError, match=hint) as caught:
@@ -99,13 +101,13 @@ def test_what_is_wrong_is_said(tmp_path: Path, spoil, hint: str) -> None:
 
 
 def test_a_type_that_is_not_known(tmp_path: Path) -> None:
-    path = write(tmp_path, released.ovsegmentor_state(len(tiny_vocabulary())))
+    path = write(tmp_path, released_ovsegmentor.ovsegmentor_state(len(tiny_vocabulary())))
     with pytest.raises(OvssError, match="dtype"):
         OvSegmentorTower(str(path), "cpu", "float8")
 
 
 def test_a_tokenizer_is_needed(tmp_path: Path) -> None:
-    path = write(tmp_path, released.ovsegmentor_state(len(tiny_vocabulary())))
+    path = write(tmp_path, released_ovsegmentor.ovsegmentor_state(len(tiny_vocabulary())))
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(OvssError, match="tokenizer"):
         OvSegmentorTower(str(path), "cpu")
