@@ -23,8 +23,8 @@ from ovsslib.trained.registry import TRAINABLE
 from ovsslib.types import Progress
 
 STEPS = 12
-"""Steps of the shortened schedule: enough for OVSegmentor's masks, in its last sixth. The last steps
-of a training, with whole images, are not in it."""
+"""Steps of the shortened schedule: enough for OVSegmentor's masks, in its last sixth. A training's
+last steps, with whole images, are not in it."""
 
 KINDS = {"batch": Count | None, "threads": Threads | None}
 Begin = Callable[..., Iterator[dict[str, Any]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ def test_agreement_on_random_fields(size: tuple[int, int], classes: int) -> None
     agree(energies(classes, size), noise(size))
     agree(energies(classes, size, 1), noise(size, 1) // 32 * 2 + 100)
     agree(energies(classes, size, 2), np.repeat(noise(size, 2)[..., :1] // 8, 3, 2))
+
+
+@pytest.mark.parametrize("size", [(1, 3), (2, 3), (7, 9), (13, 9)])
+def test_the_black_pixels_that_fill_up_the_last_four_count(size: tuple[int, int]) -> None:
+    """Of a dark image the vertices around them are neighbours of the image's own."""
+    for seed, darker in itertools.product(range(4), (8, 16, 32)):
+        agree(energies(3, size, seed), noise(size, seed) // darker)
 
 
 @pytest.mark.parametrize("classes", [2, 6, 21])
