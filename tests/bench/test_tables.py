@@ -16,6 +16,7 @@ TEXTS = {
     "bench-peers": tables.peers_text,
     "bench-refine": tables.refine_text,
     "bench-salience": tables.versus_text,
+    "bench-training": tables.training_text,
     "bench-tuning": tables.tuning_text,
 }
 
