@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -82,7 +82,10 @@ class Spec:
 
 
 def peers(
-    spec: Spec, methods: Sequence[str] = (), progress: Progress | None = None
+    spec: Spec,
+    methods: Sequence[str] = (),
+    progress: Progress | None = None,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Measure methods one after another, each in a new process where memory is measured.
 
@@ -90,6 +93,7 @@ def peers(
         spec: What to measure; its method is replaced.
         methods: Their names; none for all there are (with `random`, all that have random models).
         progress: Shows progress; None for silence.
+        keep: Gets what is returned after every method: large models take minutes each.
 
     Returns:
         `settings`; `rows`, of each method that could be measured `method`, `vlm`, `seconds` per
@@ -120,17 +124,29 @@ def peers(
                 missing[method] = str(error)
             except torch.OutOfMemoryError:
                 missing[method] = "out of memory"
-    places = [row.pop("place") for row in rows]
+            if keep is not None and rows:
+                keep(_record(spec, count, rows, missing))
+    return _record(spec, count, rows, missing)
+
+
+def _record(
+    spec: Spec, count: int, rows: Sequence[dict[str, Any]], missing: dict[str, str]
+) -> dict[str, Any]:
+    """What `peers` returns, of the methods measured so far."""
     settings = asdict(spec) | {"dataset": "diorama val", "images": count}
     for key in ("method", "device", *(["vlm"] if spec.vlm is None else [])):
         del settings[key]
     return {
         "kind": "bench-peers",
         "settings": settings,
-        "rows": [row | {"ratio": row["seconds"] / rows[0]["seconds"]} for row in rows],
+        "rows": [
+            {key: value for key, value in row.items() if key != "place"}
+            | {"ratio": row["seconds"] / rows[0]["seconds"]}
+            for row in rows
+        ],
         "missing": missing,
         "same_labels": all(row["labels"] >= ALIKE for row in rows),
-        "provenance": provenance(**(places[0] if places else {})),
+        "provenance": provenance(**(rows[0]["place"] if rows else {})),
     }
 
 
@@ -183,7 +199,7 @@ def measure(spec: Spec) -> dict[str, Any]:
         seconds(partial(segment, model, samples, spec.batch), device) for _ in range(spec.repeat)
     ]
     memory = _memory(start, device) if spec.memory else None
-    alone = segment(model, samples, 1)
+    alone = segment(model, samples, 1) if spec.batch > 1 else together
     each = statistics.median(spent) / len(samples)
     return {
         "method": spec.method,

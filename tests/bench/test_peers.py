@@ -122,6 +122,20 @@ def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     one_error(ovss(*SMALL, "--methods", "naclip"), 1, "naclip: out of memory")
 
 
+def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = peers.measure
+
+    def second(spec: Spec) -> dict[str, Any]:
+        if spec.method != "naclip":
+            raise KeyboardInterrupt
+        return measured(spec)
+
+    monkeypatch.setattr(peers, "measure", second)
+    ovss(*SMALL, "--methods", "naclip,sclip", "--out", tmp_path)
+    record = json.loads((tmp_path / "peers-all-cpu.json").read_text())
+    assert [row["method"] for row in record["rows"]] == ["naclip"]
+
+
 def test_labels_that_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     segment = peers.segment
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from ovsslib.bench.tables import peers_text
 from ovsslib.cli._common import debugging, note, plain_output, progress, split_names
-from ovsslib.cli.bench.tuning import OUT, finish
+from ovsslib.cli.bench.tuning import OUT, finish, store
 
 
 def peers(
@@ -67,7 +68,8 @@ def peers(
             device=device,
             threads=threads,
         )
-        record = measure(spec, named, progress)
+        keep = partial(store, out=out) if out is not None else None
+        record = measure(spec, named, progress, keep)
     finish(record, peers_text(record), out, as_json=as_json)
     faults = [
         f"the labels of {row['method']} depend on the batch: "

@@ -91,11 +91,20 @@ def tuning(
 
 def finish(record: dict[str, Any], text: str, out: Path | None, *, as_json: bool) -> None:
     """Store a record if there is a folder, and print it."""
-    content = json.dumps(record, indent=1, allow_nan=False) + "\n"
     try:  # what was measured must be lost neither with the file nor with standard output
         if out is not None:
-            from ovsslib.io.files import write_atomic
-
-            text += f"\nwritten: {write_atomic(out / f'{file_name(record)}.json', content)}"
+            text += f"\nwritten: {store(record, out)}"
     finally:
-        typer.echo(content.rstrip() if as_json else text)
+        typer.echo(_content(record).rstrip() if as_json else text)
+
+
+def store(record: dict[str, Any], out: Path) -> Path:
+    """Write a record into a folder, under its own name."""
+    from ovsslib.io.files import write_atomic
+
+    return write_atomic(out / f"{file_name(record)}.json", _content(record))
+
+
+def _content(record: dict[str, Any]) -> str:
+    """A record as the text of its file."""
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
