@@ -16,7 +16,7 @@ SIZE = (5, 6)
 
 def terms() -> list:
     image = torch.from_numpy(noise(SIZE))
-    return [(2.0, gaussian(*SIZE, 2.0)), (3.0, bilateral(image, 9.0, 50.0))]
+    return [(2.0, gaussian([SIZE], 2.0)), (3.0, bilateral([image], 9.0, 50.0))]
 
 
 def rows(classes: int) -> torch.Tensor:
