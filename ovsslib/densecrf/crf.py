@@ -18,6 +18,8 @@ from ovsslib.densecrf.kernels import Kernel, bilateral, gaussian
 from ovsslib.densecrf.meanfield import mean_field
 from ovsslib.densecrf.shared import Lattices, lattices, lattices_elsewhere
 
+NOT_FINITE = "a unary with NaN or infinity: clip probabilities before the logarithm"
+
 
 @dataclass(frozen=True)
 class DenseCRF:
@@ -109,7 +111,9 @@ class DenseCRF:
             raise ValueError("unaries lie on several devices: move them to one")
         # One question for all: the answer of a GPU has to be waited for.
         if not torch.stack([unary.isfinite().all() for unary, _ in pairs]).all():
-            raise ValueError("a unary with NaN or infinity: clip probabilities before the logarithm")
+            raise ValueError(
+                "a unary with NaN or infinity: clip probabilities before the logarithm"
+            )
         if together is None:
             together = device.type != "cpu"
         groups = [pairs] if together else [[pair] for pair in pairs]

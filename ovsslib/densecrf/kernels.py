@@ -141,7 +141,8 @@ def bilateral(images: Sequence[Tensor], sxy: float, srgb: float) -> Kernel:
     parts = []
     for image in images:
         colours = image.reshape(-1, 3).t().float()
-        places = _positions(*image.shape[:2], image.device)
+        height, width = image.shape[:2]
+        places = _positions(height, width, image.device)
         parts.append(torch.cat([places / sxy, colours / srgb]))
     return kernel(torch.cat(parts, 1), [part.shape[1] for part in parts])
 

@@ -211,9 +211,7 @@ def _sorted(codes: Tensor) -> tuple[Tensor, Tensor]:
     return ordered, order
 
 
-def _common(
-    a: Tensor, b: Tensor, first: int, second: int, nowhere: int
-) -> tuple[Tensor, Tensor]:
+def _common(a: Tensor, b: Tensor, first: int, second: int, nowhere: int) -> tuple[Tensor, Tensor]:
     """Which numbers are in both of two ascending lists.
 
     Args:
