@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from ovsslib.bench.case import Case, Spec, class_names, prepare, synthetic_image
+from ovsslib.bench.case import PHOTO, Case, Spec, class_names, prepare, synthetic_image
 from ovsslib.bench.machine import alternate
 from ovsslib.bench.salience import device_of, ours, same_threads
 from ovsslib.densecrf.shared import lattices, lattices_elsewhere
@@ -38,7 +39,7 @@ def labels(task: tuple[Maps, PnPConfig]) -> np.ndarray:
     return refine_maps(*task).labels
 
 
-def whole(case: Case, refiners: int) -> Iterator[np.ndarray]:
+def whole(case: Case, refiners: int) -> list[np.ndarray]:
     """Labels of all images, made as `ovss run` makes them.
 
     Args:
@@ -51,19 +52,19 @@ def whole(case: Case, refiners: int) -> Iterator[np.ndarray]:
     lattices_elsewhere.clear()
     batches = (model.maps(*batch) for batch in case.batches())
     if in_batches(case.config, model.device):
-        for maps in batches:
-            yield from labels_of(maps, case.config, model.device)
-    else:
-        tasks = ((one, case.config) for maps in batches for one in maps)
-        yield from ordered(labels, tasks, refiners, keep=True)
+        done = (labels_of(maps, case.config, model.device) for maps in batches)
+        return [one for batch in done for one in batch]
+    tasks = ((one, case.config) for maps in batches for one in maps)
+    return list(ordered(labels, tasks, refiners, keep=True))
 
 
 def pipeline(
     spec: Spec,
     batches: Sequence[int],
     classes: Sequence[int],
-    backends: Sequence[str] = BACKENDS,
+    sizes: Sequence[tuple[int, int]] = (PHOTO,),
     *,
+    backends: Sequence[str] = BACKENDS,
     refiners: int = 0,
     repeats: int = 3,
 ) -> dict[str, Any]:
@@ -74,34 +75,37 @@ def pipeline(
             of images (rounded up to whole batches).
         batches: Batch sizes.
         classes: Numbers of class names per image.
+        sizes: Widths and heights of the images in pixels.
         backends: Of the CRF, some of `BACKENDS`.
         refiners: Processes that refine beside the model, where not whole batches are refined.
         repeats: Timed turns; each times salience and every backend.
 
     Returns:
-        `settings`, `provenance`, and `rows`: `batch`, `classes`, `crf`, `images`; `salience` and
-        `pipeline` in images per second; `share` of the pipeline's time that refinement takes;
-        `alike`, the share of pixels labelled as by pydensecrf, in the worst of a few images. A
-        batch that does not fit into memory has a row that holds `error` instead.
+        `settings`, `provenance`, and `rows`: `size` ("500x375"), `classes`, `batch`, `crf`,
+        `images`; `salience` and `pipeline` in images per second; `share` of the pipeline's time
+        that refinement takes; `alike`, the share of pixels labelled as by pydensecrf, in the worst
+        of a few images. A batch that does not fit into memory has a row that holds `error` instead.
 
     Raises:
         OvssError: See `ovsslib.bench.case.prepare`; a backend is unknown, or a number out of range.
     """
-    given = {"batches": batches, "classes": classes, "refiners": refiners, "repeats": repeats}
-    several = Annotated[list[Count], Range(1)]
-    kinds = {"batches": several, "classes": several, "refiners": Workers, "repeats": Count}
-    check_types(given, kinds)
+    sides = [side for size in sizes for side in size]
+    given = {"batches": batches, "classes": classes, "sizes": sides}
+    check_types(given, dict.fromkeys(given, Annotated[list[Count], Range(1)]))
+    numbers = {"refiners": refiners, "repeats": repeats}
+    check_types(numbers, {"refiners": Workers, "repeats": Count})
     check_names("backend", backends, BACKENDS)
     with same_threads():
         first = prepare(dataclasses.replace(spec, batch=1, images=1))
         rows: list[dict[str, Any]] = []
         try:
-            for count in classes:
-                for batch in batches:
-                    try:
-                        rows += _rows(first, spec, batch, count, backends, refiners, repeats)
-                    except torch.OutOfMemoryError:
-                        rows.append({"batch": batch, "classes": count, "error": "out of memory"})
+            for size, count, batch in itertools.product(sizes, classes, batches):
+                case = _case(first, size, count, batch, spec.images or batch)
+                what = {"size": f"{size[0]}x{size[1]}", "classes": count, "batch": batch}
+                try:
+                    rows += [what | row for row in _rows(case, backends, refiners, repeats)]
+                except torch.OutOfMemoryError:
+                    rows.append(what | {"error": "out of memory"})
         finally:
             close()
         threads = torch.get_num_threads()
@@ -124,43 +128,41 @@ def pipeline(
     }
 
 
+def _case(first: Case, size: tuple[int, int], classes: int, batch: int, images: int) -> Case:
+    """The same model on so many images or more, in whole batches."""
+    numbers = range(-(-images // batch) * batch)
+    return dataclasses.replace(
+        first,
+        images=[synthetic_image(number, size) for number in numbers],
+        classes=[class_names(classes, number) for number in numbers],
+        batch=batch,
+    )
+
+
 def _rows(
-    first: Case,
-    spec: Spec,
-    batch: int,
-    classes: int,
-    backends: Sequence[str],
-    refiners: int,
-    repeats: int,
-) -> list[dict[str, Any]]:
-    """One row for each backend."""
-    numbers = range(-(-(spec.images or batch) // batch) * batch)
-    names = [class_names(classes, number) for number in numbers]
-    images = [synthetic_image(number) for number in numbers]
-    case = dataclasses.replace(first, images=images, classes=names, batch=batch)
+    case: Case, backends: Sequence[str], refiners: int, repeats: int
+) -> Iterator[dict[str, Any]]:
+    """What each backend takes."""
     cases = {
         name: dataclasses.replace(case, config=case.config.replace(crf=True, crf_backend=name))
         for name in backends
     }
     calls: dict[str, Callable[[], object]] = {"salience": partial(ours, case)}
     for name, one in cases.items():
-        calls[name] = lambda one=one: [None for _ in whole(one, refiners)]  # type: ignore[misc]
+        calls[name] = partial(whole, one, refiners)
     alternate(calls, 1, device_of(case))  # warms up
     times = alternate(calls, repeats, device_of(case))
     alike = _alike(case, cases)
-    return [
-        {
-            "batch": batch,
-            "classes": classes,
+    count = len(case.images)
+    for name in backends:
+        yield {
             "crf": name,
-            "images": len(images),
-            "salience": len(images) / times["salience"],
-            "pipeline": len(images) / times[name],
+            "images": count,
+            "salience": count / times["salience"],
+            "pipeline": count / times[name],
             "share": 1 - times["salience"] / times[name],
             "alike": alike[name],
         }
-        for name in backends
-    ]
 
 
 def _alike(case: Case, cases: dict[str, Case]) -> dict[str, float]:

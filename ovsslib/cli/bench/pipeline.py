@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from ovsslib.bench.tables import pipeline_text
-from ovsslib.cli._common import debugging, note, numbers, plain_output, split_names
+from ovsslib.cli._common import debugging, note, numbers, plain_output, sizes_of, split_names
 from ovsslib.cli.bench.tuning import OUT, finish
 
 
@@ -20,6 +20,7 @@ def pipeline(
     ),
     batches: str = typer.Option("1,8", help="Images in one pass of the model, such as 1,8,32."),
     classes: str = typer.Option("1,5,20", help="Class names per image, such as 1,5,20."),
+    size: str = typer.Option("500x375", help="Sizes of images, such as 500x375,640x480."),
     crf: str = typer.Option("pydensecrf,torch", help="Backends of the CRF."),
     images: int | None = typer.Option(
         None, min=1, help="Images, rounded up to whole batches; without it, one batch."
@@ -38,9 +39,8 @@ def pipeline(
 ) -> None:
     r"""Images per second of salience alone and of the whole pipeline: what refinement costs.
 
-    On synthetic images of 500 x 375 pixels. With torch on a GPU, refinement runs there, batch by
-    batch. Both backends of the CRF must label 99.95 % of the pixels alike, else the exit status
-    is 1.
+    On synthetic images. With torch on a GPU, refinement runs there, batch by batch. Both backends
+    of the CRF must label 99.95 % of the pixels alike, else the exit status is 1.
 
     \b
     Examples:
@@ -50,15 +50,19 @@ def pipeline(
       ovss bench pipeline --vlm blip-large-random --device cuda --dtype bfloat16 --batches 1,32
     """
     with plain_output(debug=debugging(ctx)):
-        sizes = numbers(batches, "--batches", least=1)
-        counts = numbers(classes, "--classes", least=1)
+        many, counts = (
+            numbers(text, option, least=1)
+            for text, option in ((batches, "--batches"), (classes, "--classes"))
+        )
+        sides = sizes_of(size)
         from ovsslib.bench.case import Spec
         from ovsslib.bench.pipeline import ALIKE
         from ovsslib.bench.pipeline import pipeline as measure
 
         spec = Spec(vlm=vlm, images=images, dtype=dtype, device=device, threads=threads)
+        backends = split_names(crf)
         record = measure(
-            spec, sizes, counts, split_names(crf), refiners=refine_workers, repeats=repeat
+            spec, many, counts, sides, backends=backends, refiners=refine_workers, repeats=repeat
         )
     finish(record, pipeline_text(record), out, as_json=as_json)
     if any(row.get("alike", 1) < ALIKE for row in record["rows"]):
