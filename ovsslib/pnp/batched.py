@@ -24,8 +24,9 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pamr import pamr
 from ovsslib.pnp.planes import planes_of
-from ovsslib.pnp.refine import needs_background, shrink, threshold, unlabelled
-from ovsslib.pnp.result import Maps, Segmentation
+from ovsslib.pnp.resample import shrink
+from ovsslib.pnp.result import Maps, Segmentation, unlabelled
+from ovsslib.pnp.threshold import needs_background, threshold
 from ovsslib.vlm.finite import check_scores
 from ovsslib.vlm.state import own_state
 

@@ -15,48 +15,10 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.resample import gaussian, upsample
-from ovsslib.pnp.result import Maps, Segmentation
+from ovsslib.pnp.resample import gaussian, shrink, upsample
+from ovsslib.pnp.result import Maps, Segmentation, unlabelled
+from ovsslib.pnp.threshold import needs_background, threshold
 from ovsslib.vlm.finite import check_scores
-
-
-def min_max(plane: np.ndarray) -> np.ndarray:
-    """Stretch each of (K, h, w) maps to [0, 1]; a map without contrast becomes 0.
-
-    Example:
-        >>> min_max(np.array([[[1.0, 3.0]], [[2.0, 2.0]]])).tolist()
-        [[[0.0, 1.0]], [[0.0, 0.0]]]
-    """
-    low = plane.min(axis=(1, 2), keepdims=True)
-    span = plane.max(axis=(1, 2), keepdims=True) - low
-    return np.where(span > 0, (plane - low) / np.where(span > 0, span, 1), 0)
-
-
-def threshold(maps: np.ndarray, level: float) -> np.ndarray:
-    """Clear weak salience: 0 where the min-max normalised value is below the level.
-
-    Args:
-        maps: (K, h, w), not negative; not changed.
-        level: In [0, 1].
-
-    Returns:
-        (K, h, w), elsewhere the *raw* values.
-
-    Example:
-        >>> threshold(np.array([[[1.0, 2.0, 11.0]]]), 0.15).tolist()
-        [[[0.0, 0.0, 11.0]]]
-    """
-    return np.where(min_max(maps) >= level, maps, 0).astype(maps.dtype)
-
-
-def needs_background(classes: int, rule: str) -> bool:
-    """Whether a background plane competes with this number of classes.
-
-    Example:
-        >>> [needs_background(k, "few") for k in (2, 3)]
-        [True, False]
-    """
-    return rule == "always" or (rule == "few" and classes < 3)
 
 
 def add_background(planes: np.ndarray) -> np.ndarray:
@@ -244,25 +206,6 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         image=maps.image,
         stages=stages if maps.stages is not None else None,
     )
-
-
-def unlabelled(maps: Maps) -> Segmentation:
-    """The result where no class was looked for."""
-    size = maps.image.shape[:2]
-    labels, planes = np.full(size, -1, np.int16), np.zeros((0, *size), np.float32)
-    return Segmentation(labels, planes, (), maps.match, (), maps.image, maps.stages)
-
-
-def shrink(image: np.ndarray, longest: int | None) -> np.ndarray:
-    """The image with its longer side at most `longest` pixels (None: as it is)."""
-    height, width = image.shape[:2]
-    if longest is None or max(height, width) <= longest:
-        return image
-    from PIL import Image
-
-    scale = longest / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
 def _enlarge(

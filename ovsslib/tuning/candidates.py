@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.planes import planes_of
-from ovsslib.pnp.refine import needs_background, threshold
+from ovsslib.pnp.threshold import needs_background, threshold
 
 
 @dataclass(frozen=True)

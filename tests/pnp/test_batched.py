@@ -14,8 +14,8 @@ from ovsslib.errors import OvssError
 from ovsslib.pnp import batched, planes
 from ovsslib.pnp.batched import labels_of, refine_batch
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.refine import refine_maps, unlabelled
-from ovsslib.pnp.result import Maps
+from ovsslib.pnp.refine import refine_maps
+from ovsslib.pnp.result import Maps, unlabelled
 
 CLASSES = (1, 0, 4, 20, 2)
 """Of each image of the batch."""

@@ -11,8 +11,9 @@ import torch
 
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.planes import planes_of
-from ovsslib.pnp.refine import add_background, blur, threshold
+from ovsslib.pnp.refine import add_background, blur
 from ovsslib.pnp.resample import upsample
+from ovsslib.pnp.threshold import threshold
 
 CONFIG = PnPConfig()
 

@@ -22,21 +22,11 @@ from ovsslib.pnp.refine import (
     blur,
     decide,
     dense_crf,
-    min_max,
-    needs_background,
     peak_scores,
     refine_maps,
-    shrink,
     softmax,
-    threshold,
 )
 from ovsslib.pnp.result import Maps
-
-maps_strategy = hnp.arrays(
-    np.float32,
-    st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)),
-    elements=st.floats(0, 100, width=32),
-)
 
 BACKENDS = ("pydensecrf", "torch")
 
@@ -53,40 +43,6 @@ def make_maps(count: int, size: tuple[int, int], seed: int = 0, *, stages: bool 
     maps = np.random.default_rng(seed).random((count, 6, 6)).astype(np.float32) ** 4
     names = tuple(f"class {index}" for index in range(count))
     return Maps(maps, names, 0.5, photo(*size), {} if stages else None)
-
-
-@given(maps_strategy)
-def test_min_max_reaches_both_ends(maps: np.ndarray) -> None:
-    out = min_max(maps)
-    for before, after in zip(maps, out, strict=True):
-        if before.max() > before.min():
-            assert after.min() == 0
-            assert after.max() == pytest.approx(1)
-        else:
-            assert (after == 0).all()
-
-
-@given(maps_strategy, st.floats(0, 1))
-def test_threshold_keeps_raw_values(maps: np.ndarray, level: float) -> None:
-    before = maps.copy()
-    out = threshold(maps, level)
-    assert (maps == before).all()
-    assert ((out == 0) | (out == maps)).all()
-    assert (out[min_max(maps) >= level] == maps[min_max(maps) >= level]).all()
-
-
-@pytest.mark.parametrize(
-    ("classes", "rule", "expected"),
-    [
-        (1, "few", True),
-        (2, "few", True),
-        (3, "few", False),
-        (9, "always", True),
-        (1, "never", False),
-    ],
-)
-def test_background_rule(classes: int, rule: str, expected: bool) -> None:
-    assert needs_background(classes, rule) is expected
 
 
 def test_background_plane_is_where_nothing_is() -> None:
@@ -335,14 +291,6 @@ def test_large_pictures_are_refined_smaller() -> None:
     assert small.planes.shape == (3, 45, 80)
     assert (small.labels == large.labels).mean() > 0.97
     assert len(small.scores) == 3
-
-
-def test_shrink() -> None:
-    image = photo(90, 160)
-    assert shrink(image, None) is image
-    assert shrink(image, 160) is image
-    assert shrink(image, 40).shape == (22, 40, 3)
-    assert shrink(photo(1, 900), 30).shape == (1, 30, 3)
 
 
 def test_picklable_for_workers() -> None:
