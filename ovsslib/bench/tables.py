@@ -45,8 +45,9 @@ def heading(record: dict[str, Any]) -> list[str]:
     return [
         f"{case['vlm']}, {where['dtype']} on {where['device']} ({where['processor']}, "
         f"{case['threads']} threads)",
-        f"{case['image_size']} pixels, {case['classes']} classes, {case['rounds']} rounds, "
-        f"layer {case['layer']}, {head}",
+        f"{case['image_size']} pixels, "
+        + (f"{case['classes']} classes, " if "classes" in case else "")
+        + f"{case['rounds']} rounds, layer {case['layer']}, {head}",
     ]
 
 
@@ -109,6 +110,24 @@ def refine_text(record: dict[str, Any]) -> str:
             f"labels are {same} for all numbers of workers",
         ]
     return "\n".join(lines)
+
+
+def pipeline_text(record: dict[str, Any]) -> str:
+    """What refinement costs beside salience."""
+    percent = ("share", "alike")
+    rows = [
+        row | {name: 100 * row[name] for name in percent if name in row} for row in record["rows"]
+    ]
+    return "\n".join(
+        [
+            *heading(record),
+            text(rows),
+            "salience, pipeline: images per second; share: % of the pipeline's time that "
+            "refinement takes",
+            f"({record['settings']['refiners']} processes for what is not refined in batches); "
+            "alike: % of pixels labelled as by pydensecrf",
+        ]
+    )
 
 
 def evaluation_text(record: dict[str, Any]) -> str:

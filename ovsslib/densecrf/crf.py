@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovsslib.densecrf.kernels import Kernel, bilateral, gaussian, joined
+from ovsslib.densecrf.kernels import Kernel, bilateral, gaussian
 from ovsslib.densecrf.meanfield import mean_field
-from ovsslib.densecrf.shared import lattices
+from ovsslib.densecrf.shared import Lattices, lattices, lattices_elsewhere
+
+NOT_FINITE = "a unary with NaN or infinity: clip probabilities before the logarithm"
 
 
 @dataclass(frozen=True)
 class DenseCRF:
     """Fully connected CRF (Kraehenbuehl and Koltun 2011), the kernels normalised symmetrically.
 
-    Lattices are remembered for a while and shared by all settings of the same image.
+    Lattices are remembered for a while and shared by all settings of the same images.
 
     Attributes:
         gaussian_sxy: Standard deviation in pixels of the smoothness kernel, above 0.
@@ -32,7 +34,8 @@ class DenseCRF:
         bilateral_srgb: Its standard deviation in grey levels (0 to 255), above 0.
         bilateral_compat: Its weight, at least 0; 0 leaves it out.
         iterations: Of the mean field, at least 0.
-        deterministic: Whether sums are always taken in the same order. On a CPU they are anyhow.
+        deterministic: Whether sums are always taken in the same order. On CPUs and CUDA they are
+            anyhow.
 
     Raises:
         ValueError: A setting is out of range.
@@ -68,7 +71,8 @@ class DenseCRF:
         Args:
             unary: (C, H, W) energies, a tensor or an array of any floating type; smaller is
                 likelier. Gradients flow back to it. Its device is where everything is computed.
-            image: (H, W, 3), 0 to 255, a tensor or an array.
+            image: (H, W, 3), 0 to 255, a tensor or an array; best on the CPU, where its
+                values can be checked without waiting for a GPU.
 
         Returns:
             (C, H, W) probabilities, float64 if the unary is, else float32.
@@ -105,6 +109,11 @@ class DenseCRF:
         device = pairs[0][0].device
         if any(unary.device != device for unary, _ in pairs):
             raise ValueError("unaries lie on several devices: move them to one")
+        # One question for all: the answer of a GPU has to be waited for.
+        if not torch.stack([unary.isfinite().all() for unary, _ in pairs]).all():
+            raise ValueError(
+                "a unary with NaN or infinity: clip probabilities before the logarithm"
+            )
         if together is None:
             together = device.type != "cpu"
         groups = [pairs] if together else [[pair] for pair in pairs]
@@ -119,43 +128,41 @@ class DenseCRF:
             torch.nn.functional.pad(u.flatten(1).t(), (0, most - len(u)), value=math.inf)
             for u in unaries
         ]
-        kernels = [self._terms(image) for _, image in pairs]
-        weights = [weight for weight, _ in kernels[0]]
-        merged = [
-            (
-                weight,
-                joined([terms[i][1] for terms in kernels]) if len(pairs) > 1 else kernels[0][i][1],
-            )
-            for i, weight in enumerate(weights)
-        ]
+        terms = self._terms([image for _, image in pairs], rows[0].device)
         bags = self.deterministic or in_order(rows[0])
-        marginals = mean_field(torch.cat(rows), merged, self.iterations, bags=bags)
+        marginals = mean_field(torch.cat(rows), terms, self.iterations, bags=bags)
         parts = marginals.split([len(one) for one in rows])
         return [
             part[:, : len(unary)].t().reshape(unary.shape)
             for part, unary in zip(parts, unaries, strict=True)
         ]
 
-    def _terms(self, image: Tensor) -> list[tuple[float, Kernel]]:
-        """Weights and kernels for an image."""
-        height, width = image.shape[:2]
+    def _terms(self, images: list[Tensor], device: torch.device) -> list[tuple[float, Kernel]]:
+        """Weights and kernels for images that are computed at once."""
+        kept = lattices if device.type == "cpu" else lattices_elsewhere
         terms = []
         if self.gaussian_compat:
+            sizes = tuple((image.shape[0], image.shape[1]) for image in images)
             sxy = self.gaussian_sxy
-            size = ("gaussian", height, width, sxy, image.device)
-            found = lattices.get(size, lambda: gaussian(height, width, sxy, image.device))
-            terms.append((float(self.gaussian_compat), found))
+            key = ("gaussian", sizes, sxy, device)
+            smooth = kept.get(key, lambda: gaussian(sizes, sxy, device))
+            terms.append((float(self.gaussian_compat), smooth))
         if self.bilateral_compat:
             settings = (self.bilateral_sxy, self.bilateral_srgb)
-            content = ("bilateral", *lattices.digest(image), *settings)
-            found = lattices.get(content, lambda: bilateral(image, *settings))
-            terms.append((float(self.bilateral_compat), found))
+            content = ("bilateral", *map(Lattices.digest, images), *settings, device)
+            colour = kept.get(
+                content, lambda: bilateral([image.to(device) for image in images], *settings)
+            )
+            terms.append((float(self.bilateral_compat), colour))
         return terms
 
 
 def in_order(rows: Tensor) -> bool:
-    """Whether sums are taken in order where nobody asks: on a CPU, where this is the fastest."""
-    return rows.device.type == "cpu"
+    """Whether sums are taken in order where nobody asks: without memory for the products.
+
+    On a CPU this is also the fastest.
+    """
+    return rows.device.type in ("cpu", "cuda")
 
 
 def unary_from_probabilities(probabilities: Any, least: float = 1e-5) -> Tensor:
@@ -173,7 +180,7 @@ def unary_from_probabilities(probabilities: Any, least: float = 1e-5) -> Tensor:
 
 
 def _checked(unary: Any, image: Any) -> tuple[Tensor, Tensor]:
-    """Energies and image as tensors on one device.
+    """Energies and image as tensors; the image stays where it is, to be looked at there.
 
     Raises:
         ValueError: See `DenseCRF.__call__`.
@@ -186,11 +193,8 @@ def _checked(unary: Any, image: Any) -> tuple[Tensor, Tensor]:
     if image.shape != (*unary.shape[1:], 3):
         size = " x ".join(map(str, unary.shape[1:]))
         raise ValueError(f"an image of shape {tuple(image.shape)} for a unary of {size} pixels")
-    if not unary.isfinite().all():
-        raise ValueError("a unary with NaN or infinity: clip probabilities before the logarithm")
-    image = image.to(unary.device)
     # Written so that NaN is refused too.
-    if not ((image >= 0) & (image <= 255)).all():
+    if image.dtype != torch.uint8 and not ((image >= 0) & (image <= 255)).all():
         raise ValueError("an image with values outside 0 to 255: scale them")
     return unary, image
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ovsslib.densecrf.lattice import build
-from ovsslib.densecrf.rows import Rows, product, stacked
+from ovsslib.densecrf.rows import Rows, product
 
 CHANNELS = 64
 """Channels that are filtered at once: bounds the memory for values at the vertices."""
@@ -73,7 +73,7 @@ class Kernel:
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-def kernel(features: Tensor) -> Kernel:
+def kernel(features: Tensor, sizes: Sequence[int]) -> Kernel:
     """A Gaussian kernel of standard deviation 1 between points.
 
     The authors' code works on four points at a time and fills the last group with points at the
@@ -81,18 +81,28 @@ def kernel(features: Tensor) -> Kernel:
     these; so they are made here too.
 
     Args:
-        features: (d, N) float32.
+        features: (d, N) float32, image after image.
+        sizes: How many of the points are of each image; images do not see each other.
 
     Raises:
         ValueError: As `ovsslib.densecrf.lattice.build`.
     """
     d, count = features.shape
-    lattice = build(torch.nn.functional.pad(features, (0, -count % GROUP)))
-    points, size = lattice.points, d + 1
-    # The points that were added give nothing and get nothing.
-    inside = (torch.arange(points, device=features.device) < count).float()
-    splat = lattice.splat.scaled(columns=inside)
-    splat = splat._replace(columns=splat.columns.clamp(max=count - 1))
+    added = [-size % GROUP for size in sizes]
+    owner = None
+    if len(sizes) > 1:
+        numbers = torch.arange(len(sizes)).repeat(2)
+        owner = numbers.repeat_interleave(torch.tensor([*sizes, *added])).to(features.device)
+    padded = torch.nn.functional.pad(features, (0, sum(added)))
+    lattice = build(padded, owner, len(sizes))
+    size = d + 1
+    splat = lattice.splat
+    if sum(added):
+        # The points that were added give nothing and get nothing.
+        splat = splat._replace(
+            columns=splat.columns.clamp(max=count - 1),
+            weights=splat.weights * (splat.columns < count),
+        )
     offsets, columns, weights = lattice.slice
     alpha = 1 / (1 + 2.0**-d)
     back = Rows(offsets[: count + 1], columns[: count * size], weights[: count * size] * alpha)
@@ -102,36 +112,39 @@ def kernel(features: Tensor) -> Kernel:
     return replace(plain, splat=splat.scaled(columns=factor), slice=back.scaled(rows=factor))
 
 
-def gaussian(height: int, width: int, sxy: float, device: Any = "cpu") -> Kernel:
+def gaussian(sizes: Sequence[tuple[int, int]], sxy: float, device: Any = "cpu") -> Kernel:
     """The smoothness kernel: positions alone.
 
     Args:
-        height: H.
-        width: W.
+        sizes: H and W of each image.
         sxy: Standard deviation in pixels.
         device: Where it lies.
 
     Raises:
         ValueError: As `ovsslib.densecrf.lattice.build`.
     """
-    return kernel(_positions(height, width, device) / sxy)
+    places = [_positions(height, width, device) for height, width in sizes]
+    return kernel(torch.cat(places, 1) / sxy, [height * width for height, width in sizes])
 
 
-def bilateral(image: Tensor, sxy: float, srgb: float) -> Kernel:
+def bilateral(images: Sequence[Tensor], sxy: float, srgb: float) -> Kernel:
     """The appearance kernel: positions and colours.
 
     Args:
-        image: (H, W, 3), 0 to 255.
+        images: Each (H, W, 3), 0 to 255.
         sxy: Standard deviation in pixels.
         srgb: Standard deviation in grey levels.
 
     Raises:
         ValueError: As `ovsslib.densecrf.lattice.build`.
     """
-    height, width = image.shape[:2]
-    colours = image.reshape(-1, 3).t().float()
-    places = _positions(height, width, image.device)
-    return kernel(torch.cat([places / sxy, colours / srgb]))
+    parts = []
+    for image in images:
+        colours = image.reshape(-1, 3).t().float()
+        height, width = image.shape[:2]
+        places = _positions(height, width, image.device)
+        parts.append(torch.cat([places / sxy, colours / srgb]))
+    return kernel(torch.cat(parts, 1), [part.shape[1] for part in parts])
 
 
 def _positions(height: int, width: int, device: Any) -> Tensor:
@@ -139,21 +152,3 @@ def _positions(height: int, width: int, device: Any) -> Tensor:
     y = torch.arange(height, dtype=torch.float32, device=device)
     x = torch.arange(width, dtype=torch.float32, device=device)
     return torch.stack([x.repeat(height), y.repeat_interleave(width)])
-
-
-def joined(kernels: Sequence[Kernel]) -> Kernel:
-    """One kernel for the pixels of several images, which do not see each other.
-
-    Args:
-        kernels: With equally many features.
-    """
-    vertices = [one.vertices + 1 for one in kernels]
-    pixels = [one.pixels for one in kernels]
-    axes = zip(*(one.blur for one in kernels), strict=True)
-    return Kernel(
-        sum(pixels),
-        sum(vertices) - 1,
-        stacked([one.splat for one in kernels], pixels),
-        tuple(stacked(axis, vertices) for axis in axes),
-        stacked([one.slice for one in kernels], vertices),
-    )

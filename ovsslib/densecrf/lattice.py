@@ -48,11 +48,14 @@ class Lattice:
     slice: Rows
 
 
-def build(features: Tensor) -> Lattice:
+def build(features: Tensor, owner: Tensor | None = None, images: int = 1) -> Lattice:
     """Find the vertices around points, and how they are connected.
 
     Args:
         features: (d, N) float32, in standard deviations of the kernel; N at least 1.
+        owner: (N,) the image of each point, from 0; points of different images share no vertex.
+            None where there is one image.
+        images: How many there are.
 
     Returns:
         The lattice, on the device of the features.
@@ -68,10 +71,12 @@ def build(features: Tensor) -> Lattice:
     low = base.amin(1) - 1  # room for the digits of neighbours on both sides
     spans = (base.amax(1) - low + 3).tolist()
     steps = [math.prod(spans[i + 1 : d]) for i in range(d)] + [0]
-    if math.prod(spans[:d]) >= 2**62:
+    if images * math.prod(spans[:d]) >= 2**62:
         raise ValueError(TOO_SMALL)
     step = torch.tensor(steps, device=features.device)
     codes = ((base[:d] - low[:d, None]).long() * step[:d, None]).sum(0)
+    if owner is not None:
+        codes += owner * math.prod(spans[:d])
     by_rank = torch.empty_like(rank).scatter_(0, rank, step[:, None].expand(d + 1, count))
     found: list[Tensor] = []
     members: list[Tensor] = []
@@ -90,7 +95,7 @@ def build(features: Tensor) -> Lattice:
         names[remainder][order] = number
         found.append(ordered[starts])
         members.append(order)
-        sizes.append(torch.diff(starts, append=starts.new_tensor([count])))
+        sizes.append(torch.diff(starts, append=starts.new_full((1,), count)))
         total += len(starts)
     weights = torch.cat([shares[r][order] for r, order in enumerate(members)])
     sizes.append(sizes[0].new_zeros(1))
@@ -182,9 +187,8 @@ def _blur(found: list[Tensor], steps: list[int]) -> tuple[Rows, ...]:
         for remainder, codes in enumerate(found):
             # All coordinates go down by 1, the axis's own up by d. Below remainder 0 comes d.
             other = remainder - 1 if remainder else len(found) - 1
-            here, there = _common(codes + (step if remainder else step - sum(steps)), found[other])
-            here += starts[remainder]
-            there += starts[other]
+            moved = codes + (step if remainder else step - sum(steps))
+            here, there = _common(moved, found[other], starts[remainder], starts[other], count)
             columns[0, here] = there.int()
             columns[2, there] = here.int()
         out.append(Rows(offsets, columns.t().reshape(-1), weights))
@@ -207,18 +211,32 @@ def _sorted(codes: Tensor) -> tuple[Tensor, Tensor]:
     return ordered, order
 
 
-def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the numbers that are in both of two ascending lists are in each."""
+def _common(a: Tensor, b: Tensor, first: int, second: int, nowhere: int) -> tuple[Tensor, Tensor]:
+    """Which numbers are in both of two ascending lists.
+
+    Args:
+        a: Numbers.
+        b: Others.
+        first: What to add to places in `a`.
+        second: What to add to places in `b`.
+        nowhere: Both places of a number that is in one list alone, if such are not left out.
+
+    Returns:
+        Places in `a` and in `b` of the same numbers.
+    """
     if _has_numpy(a):
         # A stable sort merges two ascending runs in one sweep.
         both = np.concatenate([a.numpy(), b.numpy()])
         order = np.argsort(both, kind="stable")
         ordered = both[order]
         twice = np.flatnonzero(ordered[1:] == ordered[:-1])
-        return torch.from_numpy(order[twice]), torch.from_numpy(order[twice + 1] - len(a))
+        places = order[twice] + first, order[twice + 1] + (second - len(a))
+        return torch.from_numpy(places[0]), torch.from_numpy(places[1])
     place = torch.searchsorted(b, a).clamp_(max=len(b) - 1)
-    here = (b[place] == a).nonzero()[:, 0]
-    return here, place[here]
+    same = b[place] == a
+    # To leave out the others, the program would have to wait until a GPU has counted them.
+    here = torch.arange(first, first + len(a), device=a.device)
+    return torch.where(same, here, nowhere), torch.where(same, place + second, nowhere)
 
 
 def _has_numpy(numbers: Tensor) -> bool:

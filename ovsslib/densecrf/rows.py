@@ -5,7 +5,6 @@ Letters: R rows, E entries, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,7 +29,8 @@ class Rows(NamedTuple):
         """With each row multiplied by a number of `rows` (R,), each column by one of `columns`."""
         weights = self.weights
         if rows is not None:
-            weights = weights * torch.repeat_interleave(rows, self.offsets.diff())
+            counts = self.offsets.diff()
+            weights = weights * rows.repeat_interleave(counts, output_size=len(weights))
         if columns is not None:
             weights = weights * columns[self.columns]
         return self._replace(weights=weights)
@@ -65,24 +65,3 @@ def product(matrix: Rows, dense: Tensor, *, bags: bool) -> Tensor:
     )
     out = dense.new_zeros(count, dense.shape[1])
     return out.index_add_(0, row, dense[matrix.columns] * weights[:, None])
-
-
-def stacked(matrices: Sequence[Rows], widths: Sequence[int]) -> Rows:
-    """Matrices along the diagonal of one.
-
-    Args:
-        matrices: At least one.
-        widths: How many columns each has.
-
-    Example:
-        >>> one = Rows(torch.tensor([0, 1]), torch.tensor([1]), torch.tensor([5.0]))
-        >>> [part.tolist() for part in stacked([one, one], [2, 2])]
-        [[0, 1, 2], [1, 3], [5.0, 5.0]]
-    """
-    offsets, columns, entries, left = [matrices[0].offsets[:1]], [], 0, 0
-    for matrix, width in zip(matrices, widths, strict=True):
-        offsets.append(matrix.offsets[1:] + entries)
-        columns.append(matrix.columns + left)
-        entries += len(matrix.columns)
-        left += width
-    return Rows(torch.cat(offsets), torch.cat(columns), torch.cat([m.weights for m in matrices]))

@@ -1,4 +1,4 @@
-"""Lattices that are remembered, to be shared by settings of the same image."""
+"""Lattices that are remembered, to be shared by settings of the same images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ovsslib.densecrf.kernels import Kernel
 
 LIMIT = 128 << 20
 """Bytes of lattices that are kept: those of about four photographs of 500 x 375 pixels."""
+LIMIT_ELSEWHERE = 2 << 30
+"""The same on other devices than CPUs, for a batch of some 60."""
 
 
 class Lattices:
@@ -56,4 +58,6 @@ class Lattices:
 
 
 lattices = Lattices()
-"""Those of this process."""
+"""Those of this process on the CPU."""
+lattices_elsewhere = Lattices(LIMIT_ELSEWHERE)
+"""Those on other devices."""

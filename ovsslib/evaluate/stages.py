@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from ovsslib.protocols.protocol import Protocol
 from ovsslib.protocols.windows import window_maps
 
 if TYPE_CHECKING:
+    import torch
+
     from ovsslib.pnp.result import Maps
     from ovsslib.vlm.protocol import ImageTextMatcher
 
@@ -53,7 +56,7 @@ class Pending:
     Attributes:
         setting: Name of the setting.
         image: Name of the image.
-        maps: Its salience maps.
+        maps: Its salience maps, or its labels where it is refined already.
         config: The setting.
         looked_for: Data-set label of each of the maps' classes (`Protocol.expand`).
         truth: (H, W) data-set labels.
@@ -63,7 +66,7 @@ class Pending:
 
     setting: str
     image: str
-    maps: Maps
+    maps: Maps | np.ndarray
     config: PnPConfig
     looked_for: tuple[int, ...]
     truth: np.ndarray
@@ -83,20 +86,29 @@ class Done:
 
 
 def refine_and_score(pending: Pending) -> Done:
-    """Refine one image's maps and count its pixels; runs in a worker process.
+    """Refine one image's maps, if that is not done, and count its pixels; for a worker process.
 
     Raises:
         OvssError: As `refine_maps`; the message names the image.
     """
     start = time.perf_counter()
-    try:
-        prediction = refine_maps(pending.maps, pending.config).labels
-    except OvssError as error:
-        raise OvssError(f"{pending.image}: {error}") from error
+    prediction = pending.maps
+    if not isinstance(prediction, np.ndarray):
+        with named(pending.image):
+            prediction = refine_maps(prediction, pending.config).labels
     middle = time.perf_counter()
     tally = pending.protocol.tally(prediction, pending.looked_for, pending.truth, pending.labels)
     end = time.perf_counter()
     return Done(pending.setting, pending.image, tally, middle - start, end - middle)
+
+
+@contextlib.contextmanager
+def named(image: str) -> Iterator[None]:
+    """Put an image's name in front of errors."""
+    try:
+        yield
+    except OvssError as error:
+        raise OvssError(f"{image}: {error}") from error
 
 
 def salience_groups(configs: Mapping[str, PnPConfig]) -> list[list[str]]:
@@ -115,6 +127,11 @@ def salience_groups(configs: Mapping[str, PnPConfig]) -> list[list[str]]:
     return list(groups.values())
 
 
+def in_batches(config: PnPConfig, device: torch.device) -> bool:
+    """Whether a batch is refined at once: not on a CPU, where other processes may do it."""
+    return config.crf_backend == "torch" and device.type != "cpu"
+
+
 def pending_images(
     matcher: ImageTextMatcher,
     configs: Mapping[str, PnPConfig],
@@ -122,7 +139,11 @@ def pending_images(
     execution: Execution,
     log: Log,
 ) -> Iterator[Pending]:
-    """Salience maps of every image, once per group of settings."""
+    """Salience maps of every image, once per group of settings.
+
+    Where a whole batch is refined at once (`ovsslib.pnp.batched`), that is done here, too.
+    """
+    from ovsslib.pnp.batched import labels_of
     from ovsslib.pnp.pipeline import PnPOVSS
 
     groups = salience_groups(configs)
@@ -137,12 +158,18 @@ def pending_images(
                     [sample.classes for sample in batch],
                     task.protocol.window,
                 )
-            for sample, maps in zip(batch, batch_maps, strict=True):
+            ready: dict[str, Sequence[Maps | np.ndarray]] = dict.fromkeys(group, batch_maps)
+            ends = dict.fromkeys((batch[0].name, batch[-1].name))
+            for name in group:
+                if in_batches(configs[name], model.device):
+                    with log.timed("refine"), named(" to ".join(ends)):
+                        ready[name] = labels_of(batch_maps, configs[name], model.device)
+            for index, sample in enumerate(batch):
                 for name in group:
                     yield Pending(
                         setting=name,
                         image=sample.name,
-                        maps=maps,
+                        maps=ready[name][index],
                         config=configs[name],
                         looked_for=sample.looked_for,
                         truth=sample.truth,

@@ -39,7 +39,6 @@ from ovsslib.metrics.counts import Counts, confusion_matrix, counts_from_confusi
 from ovsslib.peers.kept import features_kept
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
-from ovsslib.pnp.refine import refine_maps
 from ovsslib.protocols.adapter import windowed
 from ovsslib.protocols.perturb import Words, read_words, shipped_words
 from ovsslib.protocols.vocabulary import Vocabulary
@@ -99,7 +98,7 @@ def answers(
         config = _config(segmenter, protocol, dataset)
         model = PnPOVSS(segmenter.matcher, config)
         maps = window_maps(model, images, names, protocol.window)
-        return [refine_maps(each, config).labels for each in maps]
+        return [each.labels for each in model.refine(maps)]
     found = windowed(segmenter, protocol, dataset).segment_batch(images, names)
     return [each.labels for each in found]
 

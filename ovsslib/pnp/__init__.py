@@ -2,6 +2,7 @@
 
 `config` (settings), `presets` (settings of each model), `prompt` (words and their tokens),
 `salience` (attention and GradCAM), `dropout` (Salience DropOut), `refine` (threshold, blur, dense
-CRF), `result` (what comes out), `pipeline` (the five steps together). `departures` lists where the
-released code does something else than the paper.
+CRF), `result` (what comes out), `pipeline` (the five steps together). `threshold` and `resample`
+are parts of the refinement, `planes` and `batched` the same in PyTorch. `departures` lists where
+the released code does something else than the paper.
 """

@@ -46,7 +46,8 @@ class PnPConfig:
         crf_bilateral_sxy: Standard deviation in pixels of the appearance kernel.
         crf_bilateral_srgb: Standard deviation in grey levels (0 to 255) of the appearance kernel.
         crf_bilateral_compat: Its weight.
-        crf_backend: What computes the CRF: `"pydensecrf"`, or `"torch"` (`ovsslib.densecrf`).
+        crf_backend: What computes the CRF: `"pydensecrf"`, or `"torch"` (`ovsslib.densecrf`) and
+            with it all of refinement, on the model's device (`ovsslib.pnp.batched`).
         pamr: Iterations of pixel-adaptive mask refinement (`ovsslib.pnp.pamr`), 0 for none. It
             works on the planes that the CRF would get, after the blur and, where the CRF runs,
             too, before it; to have it in place of the CRF, set `crf` to False.

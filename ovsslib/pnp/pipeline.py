@@ -70,6 +70,11 @@ class PnPOVSS:
         self.config = config
         self.name = name
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(getattr(self.matcher, "device", "cpu"))
+
     def segment(
         self, image: ImageLike, classes: Sequence[str], *, stages: bool = False
     ) -> Segmentation:
@@ -111,7 +116,14 @@ class PnPOVSS:
         Raises:
             OvssError: As `segment`, except for empty lists.
         """
-        batch = self.maps(images, classes_per_image, stages=stages)
+        return self.refine(self.maps(images, classes_per_image, stages=stages))
+
+    def refine(self, batch: Sequence[Maps]) -> list[Segmentation]:
+        """Step 5: what `maps` gave, to labels; with `crf_backend="torch"` on the model's device."""
+        if self.config.crf_backend == "torch":
+            from ovsslib.pnp.batched import refine_batch
+
+            return refine_batch(batch, self.config, self.device)
         return [refine_maps(maps, self.config) for maps in batch]
 
     @own_state()

@@ -2,8 +2,8 @@
 
 In this order: threshold, upsampling, background plane, blur, PAMR, dense CRF, the strongest plane.
 
-Needs numpy and pydensecrf; torch for PAMR and for the CRF's own backend only, so that worker
-processes start fast.
+Needs numpy and pydensecrf, so that worker processes start fast; torch for PAMR only, and for
+`crf_backend="torch"`, which `ovsslib.pnp.batched` computes from beginning to end.
 Letters: K classes, C = K planes or 1 + K with the background first, h x w patches, H x W pixels.
 """
 
@@ -15,48 +15,10 @@ import numpy as np
 
 from ovsslib.errors import OvssError
 from ovsslib.pnp.config import PnPConfig
-from ovsslib.pnp.resample import gaussian, upsample
-from ovsslib.pnp.result import Maps, Segmentation
+from ovsslib.pnp.resample import gaussian, shrink, upsample
+from ovsslib.pnp.result import Maps, Segmentation, unlabelled
+from ovsslib.pnp.threshold import needs_background, threshold
 from ovsslib.vlm.finite import check_scores
-
-
-def min_max(plane: np.ndarray) -> np.ndarray:
-    """Stretch each of (K, h, w) maps to [0, 1]; a map without contrast becomes 0.
-
-    Example:
-        >>> min_max(np.array([[[1.0, 3.0]], [[2.0, 2.0]]])).tolist()
-        [[[0.0, 1.0]], [[0.0, 0.0]]]
-    """
-    low = plane.min(axis=(1, 2), keepdims=True)
-    span = plane.max(axis=(1, 2), keepdims=True) - low
-    return np.where(span > 0, (plane - low) / np.where(span > 0, span, 1), 0)
-
-
-def threshold(maps: np.ndarray, level: float) -> np.ndarray:
-    """Clear weak salience: 0 where the min-max normalised value is below the level.
-
-    Args:
-        maps: (K, h, w), not negative; not changed.
-        level: In [0, 1].
-
-    Returns:
-        (K, h, w), elsewhere the *raw* values.
-
-    Example:
-        >>> threshold(np.array([[[1.0, 2.0, 11.0]]]), 0.15).tolist()
-        [[[0.0, 0.0, 11.0]]]
-    """
-    return np.where(min_max(maps) >= level, maps, 0).astype(maps.dtype)
-
-
-def needs_background(classes: int, rule: str) -> bool:
-    """Whether a background plane competes with this number of classes.
-
-    Example:
-        >>> [needs_background(k, "few") for k in (2, 3)]
-        [True, False]
-    """
-    return rule == "always" or (rule == "few" and classes < 3)
 
 
 def add_background(planes: np.ndarray) -> np.ndarray:
@@ -111,46 +73,13 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -
         (C, H, W) float32 probabilities after the mean-field iterations.
 
     Raises:
-        OvssError: Pydensecrf is wanted and missing, the shapes differ, or a standard deviation is
-            too small for `ovsslib.densecrf`.
+        OvssError: Pydensecrf is missing, or the shapes differ.
     """
     count, height, width = probabilities.shape
     if image.shape != (height, width, 3):
         raise OvssError(f"image of shape {image.shape} for planes of {height} x {width} pixels")
     if count == 1:
         return np.ones_like(probabilities, dtype=np.float32)
-    backend = _torch_crf if config.crf_backend == "torch" else _pydensecrf
-    return backend(probabilities, image, config)
-
-
-def _torch_crf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -> np.ndarray:
-    """`dense_crf` by `ovsslib.densecrf`, on the CPU."""
-    import torch
-
-    from ovsslib.densecrf import DenseCRF, unary_from_probabilities
-
-    if np.isnan(probabilities).any():
-        # As in pydensecrf, for `constant_planes="nan"`: after the softmax NaN is in all planes.
-        return np.full_like(probabilities, np.nan, dtype=np.float32)
-    crf = DenseCRF(
-        gaussian_sxy=config.crf_gaussian_sxy,
-        gaussian_compat=config.crf_gaussian_compat,
-        bilateral_sxy=config.crf_bilateral_sxy,
-        bilateral_srgb=config.crf_bilateral_srgb,
-        bilateral_compat=config.crf_bilateral_compat,
-        iterations=config.crf_iterations,
-    )
-    unary = unary_from_probabilities(torch.from_numpy(probabilities.astype(np.float32)))
-    try:
-        with torch.no_grad():
-            marginals: np.ndarray = crf(unary, np.array(image, dtype=np.uint8)).numpy()
-    except ValueError as error:
-        raise OvssError(f"the dense CRF: {error}") from error
-    return np.ascontiguousarray(marginals)
-
-
-def _pydensecrf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig) -> np.ndarray:
-    """`dense_crf` by pydensecrf."""
     try:
         from pydensecrf import densecrf
         from pydensecrf.utils import unary_from_softmax
@@ -158,7 +87,6 @@ def _pydensecrf(probabilities: np.ndarray, image: np.ndarray, config: PnPConfig)
         raise OvssError(
             "the dense CRF needs pydensecrf2: install it, or set crf_backend=torch or crf=false"
         ) from error
-    count, height, width = probabilities.shape
     crf = densecrf.DenseCRF2D(width, height, count)
     crf.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities)))
     crf.addPairwiseGaussian(sxy=config.crf_gaussian_sxy, compat=config.crf_gaussian_compat)
@@ -236,14 +164,17 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         where there is one; the last three only if these steps run).
 
     Raises:
-        OvssError: The maps are not finite, or as `dense_crf`.
+        OvssError: The maps are not finite, a standard deviation is too small for
+            `ovsslib.densecrf`, or as `dense_crf`.
     """
     check_scores(np.append(maps.maps, maps.match), "the model's match and salience")
     full = maps.image.shape[:2]
     if not maps.classes:
-        labels = np.full(full, -1, np.int16)
-        empty = np.zeros((0, *full), np.float32)
-        return Segmentation(labels, empty, (), maps.match, (), maps.image, maps.stages)
+        return unlabelled(maps)
+    if config.crf_backend == "torch":
+        from ovsslib.pnp.batched import refine_batch
+
+        return refine_batch([maps], config)[0]
     image = shrink(maps.image, config.max_side)
     background = needs_background(len(maps.classes), config.background)
     kept = threshold(maps.maps, config.threshold)
@@ -275,18 +206,6 @@ def refine_maps(maps: Maps, config: PnPConfig) -> Segmentation:
         image=maps.image,
         stages=stages if maps.stages is not None else None,
     )
-
-
-def shrink(image: np.ndarray, longest: int | None) -> np.ndarray:
-    """The image with its longer side at most `longest` pixels (None: as it is)."""
-    height, width = image.shape[:2]
-    if longest is None or max(height, width) <= longest:
-        return image
-    from PIL import Image
-
-    scale = longest / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
 def _enlarge(

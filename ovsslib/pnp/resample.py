@@ -122,3 +122,15 @@ def _resized(maps: np.ndarray, size: tuple[int, int], *, align_corners: bool) ->
     planes = torch.from_numpy(np.ascontiguousarray(maps))[None]
     resized = functional.interpolate(planes, size, mode="bilinear", align_corners=align_corners)
     return np.asarray(resized[0])
+
+
+def shrink(image: np.ndarray, longest: int | None) -> np.ndarray:
+    """The image with its longer side at most `longest` pixels (None: as it is)."""
+    height, width = image.shape[:2]
+    if longest is None or max(height, width) <= longest:
+        return image
+    from PIL import Image
+
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))

@@ -66,6 +66,13 @@ class Segmentation:
         return overlay(self.image, self.labels, self.classes, ax=ax, title=title)
 
 
+def unlabelled(maps: Maps) -> Segmentation:
+    """The result where no class was looked for."""
+    size = maps.image.shape[:2]
+    labels, planes = np.full(size, -1, np.int16), np.zeros((0, *size), np.float32)
+    return Segmentation(labels, planes, (), maps.match, (), maps.image, maps.stages)
+
+
 class Segmenter(Protocol):
     """Anything that finds given classes in images."""
 

@@ -14,6 +14,7 @@ TEXTS = {
     "bench-dask": tables.dask_text,
     "bench-evaluation": tables.evaluation_text,
     "bench-peers": tables.peers_text,
+    "bench-pipeline": tables.pipeline_text,
     "bench-refine": tables.refine_text,
     "bench-salience": tables.versus_text,
     "bench-training": tables.training_text,

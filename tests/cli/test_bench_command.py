@@ -17,7 +17,7 @@ from ovsslib.cli.main import app
 from ovsslib.errors import OvssError
 from support.helpers import one_error
 
-COMMANDS = ["salience", "refine", "evaluation", "dask", "tuning", "peers", "training"]
+COMMANDS = ["salience", "refine", "pipeline", "evaluation", "dask", "tuning", "peers", "training"]
 
 
 def ovss(words: str) -> Any:
@@ -37,6 +37,10 @@ def ovss(words: str) -> Any:
         ("refine --size 500", "--size '500'"),
         ("refine --classes 0", "--classes '0'"),
         ("refine --refine-workers -1", "--refine-workers '-1'"),
+        ("pipeline --crf torhc", "did you mean 'torch'"),
+        ("pipeline --batches 0", "--batches '0'"),
+        ("pipeline --classes x", "--classes 'x'"),
+        ("pipeline --size 500", "--size '500'"),
         ("training --models micro-tlc", "did you mean 'micro-tcl'"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ovsslib.densecrf.rows import Rows, product, stacked
+from ovsslib.densecrf.rows import Rows, product
 
 
 def some(rows: int, columns: int, seed: int) -> tuple[Rows, torch.Tensor]:
@@ -37,9 +37,3 @@ def test_scaled() -> None:
     found = product(matrix.scaled(rows=rows, columns=columns), torch.eye(6), bags=True)
     assert torch.allclose(found, rows[:, None] * full * columns)
     assert torch.equal(product(matrix, torch.eye(6), bags=True), full)
-
-
-def test_stacked() -> None:
-    (one, first), (two, second) = some(3, 5, 2), some(4, 2, 3)
-    found = product(stacked([one, two, one], [5, 2, 5]), torch.eye(12), bags=True)
-    assert torch.allclose(found, torch.block_diag(first, second, first))

@@ -38,12 +38,12 @@ def test_settings_share_lattices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_oldest_goes_first() -> None:
-    one = gaussian(5, 5, 3)
+    one = gaussian([(5, 5)], 3)
     kept = Lattices(2 * one.bytes)
     for key in ("a", "b", "a", "c"):
         kept.get(key, lambda: one)
     assert len(kept) == 2
-    fresh = gaussian(5, 5, 3)
+    fresh = gaussian([(5, 5)], 3)
     assert kept.get("a", lambda: fresh) is one
     assert kept.get("b", lambda: fresh) is fresh
     kept.clear()
@@ -52,7 +52,7 @@ def test_the_oldest_goes_first() -> None:
 
 def test_what_is_too_large_is_not_kept() -> None:
     kept = Lattices(10)
-    assert kept.get("a", lambda: gaussian(5, 5, 3)).pixels == 25
+    assert kept.get("a", lambda: gaussian([(5, 5)], 3)).pixels == 25
     assert len(kept) == 0
 
 

@@ -12,7 +12,7 @@ import ovsslib
 from ovsslib.datasets import load_dataset
 from ovsslib.errors import OvssError
 from ovsslib.evaluate import run as benchmark
-from ovsslib.evaluate.result import RunResult
+from ovsslib.evaluate.result import RunResult, figure, figures
 from ovsslib.evaluate.spec import Execution, RunSpec
 from ovsslib.evaluate.task import Task, make_task
 from ovsslib.metrics import iou as metrics
@@ -155,3 +155,14 @@ def test_run_many_shares_the_model(tmp_path: Path) -> None:
     assert same(alone, got["b"])
     assert got["a"].limit is None
     assert got["all"].filter == "all"
+
+
+def test_mean_iou_does_not_depend_on_what_computes_the_crf() -> None:
+    """To 0.02 points, on shipped images with the shipped model and its settings."""
+    backends = ("pydensecrf", "torch")
+    specs = {name: RunSpec(limit=20, config={"crf_backend": name}) for name in backends}
+    results = benchmark.run_many(specs, Execution(device="cpu"))
+    assert [result.config.get("crf_backend") for result in results.values()] == [None, "torch"]
+    one, two = (100 * figure(figures(result), "miou") for result in results.values())
+    assert one > 50
+    assert abs(one - two) <= 0.02

@@ -7,14 +7,24 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 
 import ovsslib
 from ovsslib.datasets import load_dataset
+from ovsslib.errors import OvssError
+from ovsslib.evaluate import stages
 from ovsslib.evaluate.spec import Execution, Log
-from ovsslib.evaluate.stages import REFINEMENT, pending_images, refine_and_score, salience_groups
+from ovsslib.evaluate.stages import (
+    REFINEMENT,
+    in_batches,
+    pending_images,
+    refine_and_score,
+    salience_groups,
+)
 from ovsslib.evaluate.task import Task, make_task
 from ovsslib.pnp.config import PnPConfig
 from ovsslib.pnp.pipeline import PnPOVSS
+from ovsslib.pnp.result import Maps
 from support.helpers import make_tiny_blip, write_voc
 
 BASE = PnPConfig(layer=1, head=None, rounds=2, patches_per_round=5, crf_iterations=2)
@@ -63,6 +73,37 @@ def test_a_job_travels_and_does_what_segmenting_does(vlm: object, work: Task) ->
         assert np.array_equal(done.tally.confusion, expected.confusion)
         assert done.refining > 0
         assert done.scoring > 0
+
+
+def test_batches_that_are_refined_at_once_give_the_same(
+    vlm: object, work: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; the pixels counted are those of refinement in other processes."""
+    torch_crf = BASE.replace(crf_backend="torch")
+    configs = {"torch": torch_crf, "sharp": torch_crf.replace(blur=0.0), "other": BASE}
+    apart = list(pending_images(vlm, configs, work, Execution(batch=2), Log()))
+    assert all(isinstance(job.maps, Maps) for job in apart)
+    log = Log()
+    monkeypatch.setattr(stages, "in_batches", lambda config, _: config.crf_backend == "torch")
+    at_once = list(pending_images(vlm, configs, work, Execution(batch=2), log))
+    assert log.stages["refine"] > 0
+    for one, two in zip(apart, at_once, strict=True):
+        assert (one.setting, one.image) == (two.setting, two.image)
+        assert isinstance(two.maps, np.ndarray) == (two.setting != "other")
+        counted = [refine_and_score(job).tally.confusion for job in (one, two)]
+        assert np.array_equal(*counted)
+
+
+def test_a_batch_that_cannot_be_refined_is_named(
+    vlm: object, work: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = BASE.replace(crf_backend="torch", crf_bilateral_sxy=1e-3, crf_bilateral_srgb=1e-3)
+    monkeypatch.setattr(stages, "in_batches", lambda *_: True)
+    with pytest.raises(OvssError, match=f"{work.ids[0]} to {work.ids[1]}: the dense CRF: "):
+        list(pending_images(vlm, {"one": config}, work, Execution(batch=2), Log()))
+    assert not in_batches(config, torch.device("cpu"))
+    assert in_batches(config, torch.device("cuda"))
+    assert not in_batches(BASE, torch.device("cuda"))
 
 
 OTHER = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 
-from ovsslib.pnp.resample import gaussian, line_filter, line_weights, upsample
+from ovsslib.pnp.resample import gaussian, line_filter, line_weights, shrink, upsample
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,11 @@ def test_the_same_size_is_a_copy() -> None:
     assert (out == maps).all()
     out[0, 0, 0] = 9
     assert maps[0, 0, 0] != 9
+
+
+def test_shrink() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    assert shrink(image, None) is image
+    assert shrink(image, 160) is image
+    assert shrink(image, 40).shape == (22, 40, 3)
+    assert shrink(image[:1], 30).shape == (1, 30, 3)

@@ -75,6 +75,7 @@ def test_modules_are_short():
 # Modules that are tested with another one: module -> test file, which must name it or its command.
 TESTED_WITH = {
     "cli/bench/peers.py": "bench/test_peers.py",
+    "cli/bench/pipeline.py": "bench/test_pipeline.py",
     "cli/bench/training.py": "bench/test_training.py",
     "cli/bench/tuning.py": "bench/test_tuning.py",
     "cli/deviations.py": "evaluate/test_comparison.py",

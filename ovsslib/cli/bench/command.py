@@ -15,6 +15,7 @@ from ovsslib.bench.tables import (
 )
 from ovsslib.cli._common import debugging, new_app, note, numbers, plain_output, sizes_of
 from ovsslib.cli.bench.peers import peers
+from ovsslib.cli.bench.pipeline import pipeline
 from ovsslib.cli.bench.training import training
 from ovsslib.cli.bench.tuning import OUT, finish, tuning
 
@@ -35,6 +36,7 @@ def bench() -> None:
     Examples:
       ovss bench salience
       ovss bench refine
+      ovss bench pipeline
       ovss bench evaluation
       ovss bench dask
       ovss bench tuning
@@ -234,6 +236,7 @@ def dask(
         raise typer.Exit(1)
 
 
+app.command()(pipeline)
 app.command()(tuning)
 app.command()(peers)
 app.command()(training)
