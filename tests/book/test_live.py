@@ -178,13 +178,18 @@ def test_the_method(changed: dict, pictures, served: Path, blip, card, tmp_path:
     }
     for each, found in zip(pictures, run_node(METHOD, given, tmp_path), strict=True):
         (maps,) = PnPOVSS(blip, config).maps([each.image], [each.classes], stages=True)
-        labels = refine_maps(maps, config).labels
+        refined = refine_maps(maps, config)
+        labels = refined.labels
         assert abs(found["match"] - maps.match) < 1e-4
         for stage in ("attention", "sum"):
             want = maps.stages[stage].reshape(len(each.classes), -1)
             assert np.abs(np.array(found[stage]) - want).max() < 1e-4 * min(1, want.max())
         assert np.array_equal(np.array(found["dropped"]).ravel(), maps.stages["dropped"].ravel())
-        assert found["labels"] == labels.ravel().tolist()
+        equal = np.array(found["labels"]).reshape(labels.shape) == labels
+        # Rounding decides only where two planes are as strong as each other.
+        weakest, strongest = np.sort(refined.stages["blurred"], axis=0)[-2:]
+        assert ((strongest - weakest)[~equal] < 1e-5).all()
+        assert equal.mean() > 0.9998
         scored = each.truth != 255
         for k, name in enumerate(each.classes):
             said, true = labels[scored] == k, each.truth[scored] == names.index(name) + 1

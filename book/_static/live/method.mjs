@@ -89,7 +89,7 @@ function probability([no, yes]) {
 }
 
 /** Clear weak salience of one map: 0 where the min-max normalised value is below the level. */
-function threshold(map, level) {
+export function threshold(map, level) {
   const low = map.reduce((a, b) => Math.min(a, b));
   const span = fround(map.reduce((a, b) => Math.max(a, b)) - low);
   const share = (value) => (span > 0 ? fround(fround(value - low) / span) : 0);
