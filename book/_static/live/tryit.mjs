@@ -19,31 +19,32 @@ const sliders = (card) => ({
 });
 
 const page = (card, { pictures }) => `
-<div class="try-grid">
-<form class="try-controls">
+<form class="try-grid">
+<div class="try-question">
   <fieldset class="try-pictures"><legend>Picture</legend>
   ${pictures.map(thumbnail).join("")}</fieldset>
-  <label class="try-drop">Your own picture (it stays on your device)
-    <input type="file" accept="image/*"></label>
+  <label>Your own picture, which stays on your device <input type="file" accept="image/*"></label>
   <details class="try-draw"><summary>Draw one</summary><div></div></details>
   <label>Class names, with commas between them
     <input type="text" name="classes" autocomplete="off" spellcheck="false"></label>
   <p class="try-error" role="alert"></p>
-  ${Object.entries(sliders(card)).map(slider).join("")}
-  <p><button type="button" data-reset>Settings of ${card.model}</button></p>
-</form>
-<div class="try-result">
-  <p class="try-status" role="status">Loading the model …</p>
+</div>
+<div class="try-answer">
   <div class="try-pair">
     <figure><canvas data-labels role="img"></canvas><figcaption>Labels found</figcaption></figure>
     <figure data-truth-figure><canvas data-truth role="img"></canvas>
       <figcaption>True labels</figcaption></figure>
   </div>
+  <p class="try-status" role="status">Loading the model …</p>
   <table class="try-legend"><thead><tr><th scope="col">Class</th><th scope="col">Share</th>
     <th scope="col">IoU</th></tr></thead><tbody></tbody></table>
-  <fieldset class="try-show"><legend>Maps below are those of</legend></fieldset>
 </div>
+<div class="try-settings">
+  ${Object.entries(sliders(card)).map(slider).join("")}
+  <p><button type="button" data-reset>Settings of ${card.model}</button></p>
 </div>
+</form>
+<fieldset class="try-show"><legend>Maps of</legend></fieldset>
 <div class="try-rounds" role="group" aria-label="Round by round"></div>`;
 
 const thumbnail = ({ id, classes }, k) => `<label><input type="radio" name="image" value="${id}">
@@ -74,7 +75,6 @@ export async function render({ model, el }) {
     ["model.json", "pictures.json"].map((name) => get(assets, name, "json")),
   );
   el.innerHTML = page(card, shelf);
-  el.setAttribute("aria-busy", "true");
   const explorer = new Explorer(el, assets, card, shelf);
   explorer.listen();
   await explorer.start();
@@ -115,7 +115,7 @@ class Explorer {
     on(this.form, "submit", (event) => event.preventDefault());
     on(this.form, "input", ({ target }) => {
       if (target.name === "image") this.pick(target.value);
-      else if (target.type !== "file" && target.name in this.form.elements) this.update();
+      else if (target.name === "classes" || target.name in this.usual) this.update();
     });
     on(this.find("input[type=file]"), "change", ({ target }) => this.open(target.files[0]));
     on(this.find("[data-reset]"), "click", () => {
@@ -147,7 +147,6 @@ class Explorer {
     await this.fromAddress();
     this.ask = await loaded;
     await this.update();
-    this.el.removeAttribute("aria-busy");
   }
 
   stop() {
@@ -173,6 +172,7 @@ class Explorer {
   /** Show one of the shelf's pictures, and look for the classes that are in it unless others are given. */
   async pick(id, names = null) {
     const { classes } = this.shelf.pictures.find((each) => each.id === id);
+    this.el.setAttribute("aria-busy", "true");
     this.form.elements.image.value = id;
     if (!this.pictures.has(id)) {
       const [image, truth] = await Promise.all(
@@ -212,16 +212,15 @@ class Explorer {
     for (const [key, [, , , , spell]] of Object.entries(sliders(this.card)))
       this.form.elements[`${key}_shown`].value = spell(this.settings[key]);
     this.stale = true;
+    this.el.setAttribute("aria-busy", "true");
     if (!this.ask || this.running) return;
     this.running = true;
-    try {
-      while (this.stale) {
-        this.stale = false;
-        await this.compute();
-      }
-    } finally {
-      this.running = false;
+    while (this.stale) {
+      this.stale = false;
+      await this.compute();
     }
+    this.running = false;
+    this.el.removeAttribute("aria-busy");
   }
 
   async compute() {
