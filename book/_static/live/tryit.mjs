@@ -7,6 +7,7 @@ import { LONGEST, loadPixels, paintLabels, paintMap, pixelsOf } from "./paint.mj
 import { splitClasses } from "./text.mjs";
 
 const OWN = "own";
+const DRAWN = "sky, grass"; // what the empty drawing pad shows
 
 /** Sliders: setting -> label, range, step, and how a value reads. */
 const sliders = (card) => ({
@@ -131,9 +132,11 @@ class Explorer {
         event.preventDefault();
         if (name === "drop") this.open(event.dataTransfer.files[0]);
       });
-    const use = makePad(this.find(".try-draw div"), (canvas) =>
-      this.useOwn(pixelsOf(canvas, canvas.width, canvas.height)),
-    );
+    const use = makePad(this.find(".try-draw div"), (canvas) => {
+      const box = this.form.elements.classes;
+      if (this.id !== OWN && box.value === this.offered) box.value = DRAWN;
+      this.useOwn(pixelsOf(canvas, canvas.width, canvas.height));
+    });
     on(this.find(".try-draw"), "toggle", ({ target }) => target.open && use());
     on(window, "hashchange", () => location.hash.slice(1) !== this.address && this.fromAddress());
   }
@@ -183,7 +186,8 @@ class Explorer {
       this.pictures.set(id, { image, truth: truth.data.filter((_, at) => at % 3 === 0) });
     }
     Object.assign(this, { id, ...this.pictures.get(id) });
-    this.form.elements.classes.value = names ?? classes.join(", ");
+    this.offered = classes.join(", ");
+    this.form.elements.classes.value = names ?? this.offered;
     await this.update();
   }
 
