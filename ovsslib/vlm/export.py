@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ovsslib.errors import OvssError
 from ovsslib.vlm.blip.matcher import BlipMatcher
@@ -53,8 +54,8 @@ def export_onnx(matcher: ImageTextMatcher, image_size: int | None = None) -> byt
         The file's content.
 
     Raises:
-        OvssError: It is another model, has another type or place, is too large for one file, or
-            the packages of the extra `export` are missing.
+        OvssError: It is another model, has another type or place, is too large for one file, the
+            side is not a multiple of the patch, or the packages of the extra `export` are missing.
     """
     if not isinstance(matcher, BlipMatcher) or matcher.device.type != "cpu":
         raise OvssError(
@@ -72,10 +73,10 @@ def export_onnx(matcher: ImageTextMatcher, image_size: int | None = None) -> byt
         import onnxscript  # noqa: F401 - what torch.onnx translates with
     except ImportError as error:
         raise OvssError(f"{error}; install them: pip install 'ovsslib[export]'") from None
-    side = image_size or matcher.image_size
-    example = torch.zeros(1, 3, side, side), torch.full((1, 9), matcher._pad)
+    pixels = matcher.preprocess([Image.new("RGB", (1, 1))], image_size)
+    example = pixels, torch.full((1, 9), matcher._pad)
     with own_state(), _quiet():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             _record(matcher, example),
             dynamo=True,
             external_data=False,  # a browser would look for a second file
@@ -87,11 +88,11 @@ def export_onnx(matcher: ImageTextMatcher, image_size: int | None = None) -> byt
     return buffer.getvalue()
 
 
-def describe(matcher: ImageTextMatcher) -> dict[str, Any]:
+def describe(matcher: Any) -> dict[str, Any]:
     """What a program needs beside the graph to prepare its inputs.
 
     Args:
-        matcher: The model.
+        matcher: The `ovsslib.vlm.matcher.Matcher` that was exported.
 
     Returns:
         JSON values: sizes, colours (`image_mean`, `image_std`) and `tokenizer`, the content of a
@@ -117,6 +118,7 @@ def _record(matcher: BlipMatcher, example: tuple[torch.Tensor, torch.Tensor]) ->
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     net, first = matcher.model, torch.tensor([[matcher._enc]])
+    decompositions: Any = core_aten_decompositions()
 
     def read(pixels: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         image = net.vision_model(pixels)
@@ -133,7 +135,7 @@ def _record(matcher: BlipMatcher, example: tuple[torch.Tensor, torch.Tensor]) ->
     with sdpa_kernel(SDPBackend.MATH):
         graph = make_fx(
             read,
-            decomposition_table=core_aten_decompositions(),
+            decomposition_table=decompositions,
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
         )(*example)

@@ -130,7 +130,8 @@ SETTINGS = [
 ]
 METHOD = """const ort = await import(`${given.served}/runtime/ort.wasm.min.mjs`);
 ort.env.wasm.numThreads = 1;
-const session = await ort.InferenceSession.create(readFileSync(new URL(`${given.served}/model.onnx`)));
+const file = readFileSync(new URL(`${given.served}/model.onnx`));
+const session = await ort.InferenceSession.create(file);
 const { findLabels, findMaps, iou } = await live("method");
 const ask = async (pixels, ids) => {
   const feeds = {

@@ -17,7 +17,7 @@ import pytest
 CHROMIUM = shutil.which("chromium")
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None or find_spec("playwright") is None,
-    reason="chromium with Playwright is not here (apt-get install chromium; pip install playwright)",
+    reason="chromium with Playwright is not here: apt-get install chromium, pip install playwright",
 )
 
 

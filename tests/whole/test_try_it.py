@@ -1,4 +1,4 @@
-"""The page "Try it" in a real browser: by mouse, keyboard and touch, its labels are the library's."""
+"""The page "Try it" in a real browser, by mouse, keyboard and touch: labels as the library's."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (book / "executed").mkdir(parents=True)
     for name in ("_config.yml", "book/references.bib", "book/try.md"):
         shutil.copy(ROOT / name, root / name)
-    shutil.copytree(
-        ROOT / "book" / "_static", book / "_static", ignore=lambda *_: {"generated"}
-    )
+    shutil.copytree(ROOT / "book" / "_static", book / "_static", ignore=lambda *_: {"generated"})
     live.prepare(book / "_static" / "generated" / "live")
     others = sorted(set(re.findall(r"\{doc\}`([^`]+)`", (book / "try.md").read_text())))
     for name in others:
@@ -228,5 +226,7 @@ def test_without_its_files(browser: Any, home: str) -> None:
     with watched(browser, home, **DESK) as (page, _):
         page.route("**/model.json", lambda route: route.fulfill(status=404))
         page.goto(f"{home}/try.html")
-        page.wait_for_function("document.querySelector('#explorer').textContent.includes('missing')")
+        page.wait_for_function(
+            "document.querySelector('#explorer').textContent.includes('missing')"
+        )
         assert "model.json is missing from this copy of the book" in page.inner_text("#explorer")
