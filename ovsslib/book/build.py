@@ -6,6 +6,7 @@ numbers after a change in the library.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ovsslib.book import live
 from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
 from ovsslib.io.files import only_one
@@ -135,5 +137,21 @@ def make_book(
             raise OvssError(
                 f"not executed yet: {', '.join(missing)}; run `ovss book` without --only"
             )
+        _prepare_live(root, say)
         say("building the pages")
         return build(root)
+
+
+def _prepare_live(root: Path, say: Say) -> None:
+    """Make what the page "Try it" runs, if this book has that page.
+
+    A machine without npm or network still gets its book: the page then says what it lacks.
+    """
+    if not (root / "book" / "try.md").is_file():
+        return
+    try:
+        live.prepare(root / "book" / "_static" / "generated" / "live", say)
+    except OvssError as error:
+        if os.environ.get("OVSS_STRICT") == "1":
+            raise
+        say(f"warning: the page Try it will not run: {error}")

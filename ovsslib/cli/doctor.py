@@ -31,6 +31,9 @@ OLDEST = (3, 11)
 PURPOSES = {
     "dask": "runs spread over a cluster",
     "dask-jobqueue": "runs through SLURM",
+    "onnx": "ovss export",
+    "onnxruntime": "ovss export",
+    "onnxscript": "ovss export",
     "openai": "class names from a GPT-4o server",
     "optuna": "tuning",
     "pycocotools": "COCO's data sets",

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diorama": ("ovsslib.cli.diorama", "Make the miniature data set."),
     "train": ("ovsslib.cli.train", "Train the micro models."),
     "localise": ("ovsslib.cli.localise", "Show which layers and heads attend to the right places."),
+    "export": ("ovsslib.cli.export", "Write a BLIP with its gradient as one ONNX file."),
     "bench": ("ovsslib.cli.bench.command", "Measure speed and memory on this machine."),
     "doctor": ("ovsslib.cli.doctor", "Show what is installed, found and missing."),
     "book": ("ovsslib.cli.book", "Execute the notebooks and build the book."),

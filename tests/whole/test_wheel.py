@@ -30,7 +30,8 @@ EXTRAS = {
     "jupyter-book": "jupyter_book", "jupyterlab": "jupyterlab", "nbclient": "nbclient",
     "nbformat": "nbformat", "papermill": "papermill", "hypothesis": "hypothesis", "mypy": "mypy",
     "nbstripout": "nbstripout", "pytest": "pytest", "scikit-image": "skimage",
-    "torchmetrics": "torchmetrics",
+    "onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript",
+    "playwright": "playwright", "torchmetrics": "torchmetrics",
 }  # fmt: skip
 BLOCKER = f"""
 import sys
@@ -104,7 +105,7 @@ def test_its_metadata_are_ready_for_an_index(wheel: Path) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload().strip() == (ROOT / "README.md").read_text().strip()
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra")) == {"full", "book", "dev", "train"}
+    assert set(metadata.get_all("Provides-Extra")) == {"full", "book", "dev", "export", "train"}
 
 
 def test_every_extra_is_kept_away() -> None:
