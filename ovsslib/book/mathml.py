@@ -30,7 +30,7 @@ def mathml(formula: str, *, display: bool = False) -> str:
         A `<math>` element.
 
     Raises:
-        OvssError: The formula holds a command that is not known, or is not closed.
+        OvssError: The formula holds a command that is not known, or its braces do not match.
 
     Example:
         >>> "<mo>ReLU</mo>" in mathml(r"\relu(x)")
@@ -41,8 +41,8 @@ def mathml(formula: str, *, display: bool = False) -> str:
     text = formula.strip()
     for name, meaning in MACROS.items():
         text = re.sub(re.escape(name) + r"(?![a-zA-Z])", lambda _, meaning=meaning: meaning, text)
-    if display and r"\\" in text and r"\begin" not in text:
-        text = rf"\begin{{aligned}}{text}\end{{aligned}}"
+    if text.count("{") != text.count("}"):
+        raise OvssError(f"the formula {formula!r} has braces that do not match")
     try:
         found = convert(text, display="block" if display else "inline")
     except Exception as error:  # noqa: BLE001 - its errors have no common class

@@ -105,7 +105,7 @@ def _dress(app: Sphinx, pagename: str, template: str, context: dict[str, Any], t
         source, path = f"notebooks/{name}.ipynb", Path(app.srcdir) / f"{pagename}.ipynb"
         metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
         made = metadata.get(PROVENANCE_KEY, made)
-        links = []
+        links = ['<li class="ovss-what">Download</li>']
         for text, target in downloads(name, os.environ.get(REPOSITORY)):
             outside = target.startswith("https:")
             address = target if outside else context["pathto"](target, 1)

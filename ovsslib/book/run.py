@@ -195,6 +195,8 @@ def tidy(notebook: Any, name: str) -> Any:
         for output in cell.outputs:
             if found := output.get("metadata", {}).get(PROVENANCE_KEY):
                 notebook.metadata[PROVENANCE_KEY] = found
+                names.remove("hide-input")  # the page's stamp says it in words
+                cell.metadata["tags"] = sorted({*names, "hide-cell"})
     return notebook
 
 
