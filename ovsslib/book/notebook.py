@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ovsslib.book.numbers import PROVENANCE_KEY
 from ovsslib.book.parameters import check, plain
 from ovsslib.errors import OvssError
 from ovsslib.lookup import check_names, fits, spell
@@ -152,8 +153,9 @@ def glue(name: str, value: Any) -> None:
 def figure(fig: Any, name: str, alt: str, caption: str | None = None) -> None:
     """Show a matplotlib figure with alternative text, and save it for the book's pages.
 
-    It is saved as `book/_static/generated/<name>.png` (nowhere, outside a checkout). One figure
-    per cell: the book takes the texts for the whole cell.
+    Charts are drawn as vectors (SVG), figures that hold pictures as pixels (PNG, 256 colours).
+    The PNG is saved as `book/_static/generated/<name>.png` (nowhere, outside a checkout). One
+    figure per cell: the book takes the texts for the whole cell.
 
     Args:
         fig: The matplotlib figure; it is closed.
@@ -165,21 +167,52 @@ def figure(fig: Any, name: str, alt: str, caption: str | None = None) -> None:
         OvssError: There is no alternative text.
     """
     import matplotlib.pyplot as plt
-    from IPython.display import Image, display
+    from IPython.display import SVG, Image, display
 
     from ovsslib.io.files import write_atomic
 
     if not alt.strip():
         raise OvssError(f"figure {name!r} has no alternative text: say what it shows")
+    pixels = _png(fig)
+    texts = {"name": f"fig-{name}", "alt": " ".join(alt.split()), "caption": caption}
+    drawn = SVG(_svg(fig)) if _is_chart(fig) else Image(data=pixels)
+    plt.close(fig)
+    display(drawn, metadata={FIGURE_KEY: texts})
+    folder = _figures()
+    if folder is not None:
+        write_atomic(folder / f"{name}.png", pixels)
+
+
+def _is_chart(fig: Any) -> bool:
+    """Whether a figure holds lines and text only: no picture, no heat map, and few marks."""
+    parts = [part for axes in fig.axes for part in axes.collections]
+    pictures = any(axes.images for axes in fig.axes)
+    grids = any(hasattr(part, "get_coordinates") for part in parts)  # hairlines between cells
+    return not (pictures or grids) and sum(len(part.get_offsets()) for part in parts) < 2000
+
+
+def _png(fig: Any) -> bytes:
+    """A figure's pixels in at most 256 colours, a third of the bytes of all colours."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     # opaque white: readable in the book's dark mode too
     fig.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
-    plt.close(fig)
-    texts = {"name": f"fig-{name}", "alt": " ".join(alt.split()), "caption": caption}
-    display(Image(data=buffer.getvalue()), metadata={FIGURE_KEY: texts})
-    folder = _figures()
-    if folder is not None:
-        write_atomic(folder / f"{name}.png", buffer.getvalue())
+    few = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(256).save(few, "PNG", optimize=True)
+    return few.getvalue()
+
+
+def _svg(fig: Any) -> str:
+    """A figure's lines as SVG, the same text every time."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "ovsslib"}):
+        fig.savefig(
+            buffer, format="svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
+        )
+    return buffer.getvalue()
 
 
 def provenance(path: Path | None = None, **facts: Any) -> None:
@@ -202,7 +235,8 @@ def provenance(path: Path | None = None, **facts: Any) -> None:
     table = pd.DataFrame({"made with": cells}, index=list(record))
     with pd.option_context("display.max_colwidth", None):
         # HTML: MyST-NB reads Markdown outputs as CommonMark, which has no tables
-        display(HTML(table.to_html(border=0, justify="left")))
+        shown = HTML(table.to_html(border=0, justify="left"))
+        display(shown, metadata={PROVENANCE_KEY: json.loads(json.dumps(record, default=str))})
     if path is not None:
         write_atomic(path, json.dumps(record, indent=1, default=str) + "\n")
 

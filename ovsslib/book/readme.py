@@ -1,4 +1,4 @@
-"""The tables of results in README.md, written from the results files and never by hand."""
+"""The tables of results in README.md and on the book's first page, written from the results files and never by hand."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ FOLDER = Path("data") / "results"
 """The results that README shows: JSON files of `ovsslib.evaluate.result.save`."""
 OURS = "pnp-ovss"
 """The method whose settings one table compares; the other has all methods."""
+INTRO = Path("book") / "intro.md"
+"""The book's first page, which has a table, too."""
 IMAGE = Path("book") / "_static" / "readme.png"
 """The image in README, made by `draw`."""
 SHOWN = (3, 11, 40, 57)
@@ -110,6 +112,40 @@ def peers_table(records: list[dict[str, Any]]) -> str:
     )
 
 
+def short_table(records: list[dict[str, Any]]) -> str:
+    """PnP-OVSS and the best other system of each kind of supervision, as a Markdown table.
+
+    Args:
+        records: As for `peers_table`.
+
+    Returns:
+        Lines of Markdown: mIoU with all classes asked for and with those of the image.
+    """
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for record in records:
+        if record["protocol"]["name"] == _USUAL and by_preset(record):
+            key = record["method"], record["vlm"]
+            found.setdefault(key, {})[record["filter"]] = record
+    whole = {key: row for key, row in found.items() if {"all", "oracle"} <= row.keys()}
+    best = sorted(whole, key=lambda key: -_value(whole[key]["oracle"], "miou"))
+    shown: dict[str, tuple[str, str]] = {}
+    for key in best:
+        if key[0] != OURS:
+            shown.setdefault(known_methods()[key[0]].supervision, key)
+    ours = [key for key in best if key[0] == OURS]
+    rows = []
+    for method, model in [*ours, *(shown[kind] for kind in SUPERVISION if kind in shown)]:
+        row = {"method": method, "model": model}
+        row["trained with"] = known_methods()[method].supervision
+        for name, title in (("all", "all classes asked for"), ("oracle", "classes given")):
+            record = whole[method, model][name]
+            low, high = (100 * record["metrics"]["miou"][end] for end in ("low", "high"))
+            row[title] = f"{_percent(record, 'miou')} [{low:.1f}, {high:.1f}]"
+        rows.append(row)
+    align = ["left"] * 3 + ["right"] * 2
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True, colalign=align)
+
+
 def describe(config: dict[str, Any]) -> str:
     """A method's settings in a few words.
 
@@ -133,7 +169,7 @@ def fill(text: str, content: str, name: str = "results") -> str:
     """
     begin, end = (f"<!-- {name}:{side} -->" for side in ("begin", "end"))
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise OvssError(f"README.md must hold {begin} and {end} once each")
+        raise OvssError(f"the text must hold {begin} and {end} once each")
     before, rest = text.split(begin)
     after = rest.split(end)[1]
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
@@ -157,6 +193,12 @@ def render(root: Path) -> str:
     return fill(text, peers_table(records), "peers")
 
 
+def render_intro(root: Path) -> str:
+    """The book's first page as it must be, given the results files; see `render`."""
+    text = (root / INTRO).read_text(encoding="utf-8")
+    return fill(text, short_table(_read(root / FOLDER)))
+
+
 def _read(folder: Path) -> list[dict[str, Any]]:
     records = []
     for path in sorted(folder.glob("*.json")):
@@ -171,16 +213,18 @@ def _read(folder: Path) -> list[dict[str, Any]]:
 
 
 def write(root: Path) -> Path:
-    """Fill the table in README.md.
+    """Fill the tables in README.md and on the book's first page.
 
     Args:
         root: The checkout.
 
     Returns:
-        The file.
+        README.md.
     """
     from ovsslib.io.files import write_atomic
 
+    if (root / INTRO).is_file():
+        write_atomic(root / INTRO, render_intro(root))
     return write_atomic(root / "README.md", render(root))
 
 
@@ -222,7 +266,7 @@ def draw(root: Path) -> Path:
         sheet.paste(below, (x, top + gap))
         x += max(above.width, below.width) + gap
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.quantize(256).save(buffer, "PNG", optimize=True)  # a third of the bytes of all colours
     return write_atomic(root / IMAGE, buffer.getvalue())
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET
+from ovsslib.book.numbers import PROVENANCE_KEY
 from ovsslib.errors import OvssError
 from ovsslib.io.pool import check_main
 from ovsslib.lookup import check_names
@@ -163,8 +164,10 @@ def _clean(path: Path) -> None:
 def tidy(notebook: Any, name: str) -> Any:
     """Prepare an executed notebook for the book.
 
-    Defaults that were replaced are removed, parameters are folded away, and the texts left by
-    `ovsslib.book.notebook.figure` go where MyST-NB reads them: into the cell's metadata.
+    Defaults that were replaced are removed. Code is folded away under one line that says what it
+    does: the comment that a cell begins with. The texts left by `ovsslib.book.notebook.figure` go
+    where MyST-NB reads them, into the cell's metadata; what `provenance` gathered goes into the
+    notebook's.
 
     Args:
         notebook: An executed notebook (nbformat 4).
@@ -180,15 +183,31 @@ def tidy(notebook: Any, name: str) -> Any:
     tags = [set(cell.metadata.get("tags", [])) for cell in notebook.cells]
     injected = any("injected-parameters" in names for names in tags)
     for cell, names in zip(notebook.cells, tags, strict=True):
-        if "parameters" in names:
-            names.add("remove-cell" if injected else "hide-input")
-        if "injected-parameters" in names:
-            names.add("hide-input")
-        if names:
-            cell.metadata["tags"] = sorted(names)
-        if cell.cell_type == "code":
-            _lift_texts(cell, name)
+        if cell.cell_type != "code":
+            continue
+        names.add("remove-cell" if injected and "parameters" in names else "hide-input")
+        cell.metadata["tags"] = sorted(names)
+        _lift_texts(cell, name)
+        shown = dict(cell.metadata.get("mystnb", {}))
+        for way in ("show", "hide"):
+            shown[f"code_prompt_{way}"] = _summary(cell.source, names)
+        cell.metadata["mystnb"] = shown
+        for output in cell.outputs:
+            if found := output.get("metadata", {}).get(PROVENANCE_KEY):
+                notebook.metadata[PROVENANCE_KEY] = found
+                names.remove("hide-input")  # the page's stamp says it in words
+                cell.metadata["tags"] = sorted({*names, "hide-cell"})
     return notebook
+
+
+def _summary(source: str, tags: set[str]) -> str:
+    """What a cell does, in one line."""
+    first = source.partition("\n")[0]
+    if tags & {"parameters", "injected-parameters"}:
+        return "Code: parameters"
+    if first.startswith("# "):
+        return f"Code: {first.removeprefix('# ').rstrip('.')}"
+    return "Code"
 
 
 def _lift_texts(cell: Any, name: str) -> None:

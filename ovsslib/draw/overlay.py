@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ovsslib.io.palette import class_colours, ink
+from ovsslib.draw.colours import class_colours
+from ovsslib.io.palette import ink
 
 _LEAST_SIDE, _MOST_SIDE = 480, 1600
 ALPHA = 0.55
@@ -16,24 +17,29 @@ ALPHA = 0.55
 
 
 def blend(
-    image: np.ndarray | Image.Image, labels: np.ndarray, *, alpha: float = ALPHA
+    image: np.ndarray | Image.Image,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    alpha: float = ALPHA,
 ) -> np.ndarray:
     """Lay class colours over an image, with white lines between regions.
 
     Args:
         image: (H, W, 3) uint8, or a Pillow image.
         labels: (H, W) integers, index into the classes, -1 background (left clear).
+        classes: K names, which decide the colours.
         alpha: Weight of the colours, 0..1.
 
     Returns:
         (H, W, 3) uint8.
 
     Example:
-        >>> blend(np.zeros((1, 2, 3), np.uint8), np.array([[0, 0]]), alpha=0.5)[0, 0].tolist()
-        [64, 0, 0]
+        >>> blend(np.zeros((1, 2, 3)), np.array([[0, 0]]), ["water"], alpha=0.5)[0, 0].tolist()
+        [0, 57, 89]
     """
     out = np.array(image, np.float32)
-    colours = class_colours(int(labels.max(initial=-1)) + 1).astype(np.float32)
+    colours = class_colours(classes).astype(np.float32)
     inside = labels >= 0
     out[inside] = (1 - alpha) * out[inside] + alpha * colours[labels[inside]]
     edge = np.zeros(labels.shape, bool)
@@ -66,7 +72,7 @@ def overlay_image(
     if size != image.size:
         labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
         image = image.resize(size, Image.Resampling.BICUBIC)
-    top = Image.fromarray(blend(image, labels))
+    top = Image.fromarray(blend(image, labels, classes))
     legend = _legend(labels, classes, max(top.width, 240))
     sheet = Image.new("RGB", (max(top.width, legend.width), top.height + legend.height), "white")
     sheet.paste(top, (0, 0))
@@ -89,7 +95,7 @@ def _legend(labels: np.ndarray, classes: Sequence[str], width: int) -> Image.Ima
         x += length + pad
     sheet = Image.new("RGB", (width, y + row + pad), "white")
     draw = ImageDraw.Draw(sheet)
-    colours = class_colours(len(classes))
+    colours = class_colours(classes)
     for left, top, length, text, k in boxes:
         colour = colours[k] if k >= 0 else np.array([255, 255, 255])
         box = (left, top, left + length, top + row)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ovsslib.draw.colours import class_colours
 from ovsslib.draw.overlay import ALPHA, blend, found_classes, percent
-from ovsslib.io.palette import class_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +50,8 @@ def overlay(
     from matplotlib.patches import Patch
 
     ax = _axes(ax, np.asarray(image).shape)
-    ax.imshow(blend(image, labels, alpha=alpha), interpolation="nearest")
-    colours = class_colours(len(names)) / 255
+    ax.imshow(blend(image, labels, names, alpha=alpha), interpolation="nearest")
+    colours = class_colours(names) / 255
     shown = found_classes(labels, names)
     if most is not None:
         shown = sorted(sorted(shown, key=lambda item: -item[2])[:most])

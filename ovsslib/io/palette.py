@@ -1,4 +1,4 @@
-"""Colours of classes: PASCAL VOC's colour map, and the readable ink to write on a colour.
+"""Colours of label files: PASCAL VOC's colour map; and the readable ink to write on a colour.
 
 The map is the official one (VOC development kit, `VOClabelcolormap`): the bits of the class id
 are spread over the high bits of red, green and blue, so that neighbouring ids look different.
@@ -30,22 +30,6 @@ def voc_palette() -> np.ndarray:
                 np.uint8
             )
     return palette
-
-
-def class_colours(n: int) -> np.ndarray:
-    """Colours of classes 1..`n`, the ones their pixels have in a label PNG.
-
-    Args:
-        n: Number of classes, 0..254.
-
-    Returns:
-        (n, 3) uint8.
-
-    Example:
-        >>> class_colours(2).tolist()
-        [[128, 0, 0], [0, 128, 0]]
-    """
-    return voc_palette()[1 : n + 1]
 
 
 def ink(colour: np.ndarray) -> tuple[int, int, int]:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ovsslib.book.readme import FOLDER, describe, fill, peers_table, render, table, write
+from ovsslib.book.readme import (
+    FOLDER,
+    describe,
+    fill,
+    peers_table,
+    render,
+    short_table,
+    table,
+    write,
+)
 from ovsslib.errors import OvssError
 from ovsslib.pnp.presets import PRESETS
 
@@ -98,3 +107,23 @@ def test_systems_in_one_table():
     assert cells[1] == ["pnp-ovss", "micro-blip", "image-text", "10.0", "", "", "50.0"]
     assert [row[2] for row in cells[3:]] == ["captions", "masks"]
     assert not peers_table([record(0.9, config={**preset, "crf": False})])
+
+
+def test_the_short_table_has_the_best_of_each_kind():
+    preset = PRESETS["micro-blip"].to_dict()
+
+    def pair(miou, **other):
+        return [record(miou, **other), record(miou / 2, **other, filter="all")]
+
+    rows = short_table(
+        [
+            *pair(0.5, config=preset),
+            *pair(0.6, method="naclip", vlm="micro-clip", config={}),
+            *pair(0.7, method="sclip", vlm="micro-clip", config={}),
+            *pair(0.3, method="groupvit", vlm="g", config={}),
+            record(0.9, method="gem", vlm="micro-clip", config={}),  # with one filter only
+        ]
+    ).splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[0] for row in cells] == ["pnp-ovss", "sclip", "groupvit"]
+    assert cells[1][2:] == ["image-text", "35.0 [33.0, 37.0]", "70.0 [68.0, 72.0]"]

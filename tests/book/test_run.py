@@ -7,6 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ovsslib.book.notebook import FIGURE_KEY
+from ovsslib.book.numbers import PROVENANCE_KEY
 from ovsslib.book.run import check_parameters, execute, select, tidy
 from ovsslib.errors import OvssError
 from support.notebooks import write_notebook
@@ -84,12 +85,27 @@ def test_tidy_moves_the_texts_and_leaves_its_argument():
     texts = {"name": "fig-a", "alt": "A cat", "caption": "A cat."}
     source = shown({FIGURE_KEY: texts})
     cell = tidy(source, "01_a").cells[0]
-    assert cell.metadata["mystnb"] == {
-        "image": {"alt": "A cat"},
-        "figure": {"caption": "A cat.", "name": "fig-a"},
-    }
+    assert cell.metadata["mystnb"]["image"] == {"alt": "A cat"}
+    assert cell.metadata["mystnb"]["figure"] == {"caption": "A cat.", "name": "fig-a"}
     assert FIGURE_KEY not in cell.outputs[0].metadata
     assert FIGURE_KEY in source.cells[0].outputs[0].metadata
+
+
+def test_code_is_folded_under_what_it_does():
+    cells = [new_code_cell(source) for source in ("# Draw a cat.\nx = 1", "x = 1\n# a note")]
+    cells[1].metadata["tags"] = ["parameters"]
+    first, second = tidy(new_notebook(cells=cells), "01_a").cells
+    assert first.metadata["tags"] == ["hide-input"]
+    assert first.metadata["mystnb"]["code_prompt_show"] == "Code: Draw a cat"
+    assert second.metadata["mystnb"]["code_prompt_show"] == "Code: parameters"
+
+
+def test_the_origin_goes_into_the_notebook_and_is_folded():
+    made = {"git": None, "time": "2026-11-28T17:00:00+00:00"}
+    output = new_output("display_data", {"text/html": "<table>"}, metadata={PROVENANCE_KEY: made})
+    done = tidy(new_notebook(cells=[new_code_cell("# Origin.", outputs=[output])]), "01_a")
+    assert done.metadata[PROVENANCE_KEY] == made
+    assert done.cells[0].metadata["tags"] == ["hide-cell"]
 
 
 def test_tidy_refuses_pictures_without_text_and_two_figures():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovsslib.draw.colours import class_colours
 from ovsslib.draw.overlay import blend, found_classes, overlay_image, shares
-from ovsslib.io.palette import class_colours
 
 LABELS = np.zeros((30, 40), np.int16)
 LABELS[:, 20:] = 1
@@ -19,8 +19,8 @@ LABELS[20:] = -1
 
 def test_blend_colours_classes_and_leaves_background() -> None:
     image = np.full((30, 40, 3), 100, np.uint8)
-    out = blend(image, LABELS, alpha=0.5)
-    colours = class_colours(2).astype(int)
+    out = blend(image, LABELS, ["cat", "grass"], alpha=0.5)
+    colours = class_colours(["cat", "grass"]).astype(int)
     assert np.abs(out[5, 5].astype(int) - (100 + colours[0]) / 2).max() <= 1
     assert np.abs(out[5, 30].astype(int) - (100 + colours[1]) / 2).max() <= 1
     assert out[28, 5].tolist() == [100, 100, 100]
@@ -45,7 +45,7 @@ def test_legend_is_white_and_shows_only_classes_found() -> None:
     legend = sheet[-20:]
     assert (sheet[-3:] == 255).all()
     present = {tuple(c) for c in sheet[360:].reshape(-1, 3).tolist()}
-    first, second, third = (tuple(c) for c in class_colours(3).tolist())
+    first, second, third = (tuple(c) for c in class_colours(classes).tolist())
     assert first in present
     assert second in present
     assert third not in present

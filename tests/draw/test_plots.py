@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from ovsslib.draw import plots
-from ovsslib.io.palette import class_colours
+from ovsslib.draw.colours import class_colours
 
 IMAGE = np.full((30, 40, 3), 90, np.uint8)
 LABELS = np.full((30, 40), -1, np.int16)
@@ -29,7 +29,7 @@ def test_overlay_legend_names_the_classes_found() -> None:
     legend = ax.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["grass 17 %"]
     colour = legend.get_patches()[0].get_facecolor()[:3]
-    assert colour == pytest.approx(tuple(class_colours(2)[1] / 255))
+    assert colour == pytest.approx(tuple(class_colours(["cat", "grass"])[1] / 255))
     assert ax.get_title() == "a cat?"
     assert ax.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovsslib.io.palette import class_colours, ink, voc_palette
+from ovsslib.io.palette import ink, voc_palette
 from support.helpers import SHARED, needs_realdata
 
 
@@ -28,10 +28,6 @@ def test_palette_of_a_real_voc_label() -> None:
     path = SHARED / "VOCdevkit/VOC2012/SegmentationClass/2007_000129.png"
     stored = np.array(Image.open(path).getpalette("RGB")).reshape(-1, 3)
     assert (stored == voc_palette()[: len(stored)]).all()
-
-
-def test_class_colours_follow_the_label_values() -> None:
-    assert (class_colours(20) == voc_palette()[1:21]).all()
 
 
 @pytest.mark.parametrize("k", range(21))

@@ -131,9 +131,9 @@ def test_a_module_tested_with_another_is_named_there(module):
 
 
 def test_each_test_file_has_its_module():
-    """Those in `tests/whole`, `tests/lavis` and `tests/slurm` test no single module."""
+    """Those in `tests/browser`, `tests/whole`, `tests/lavis` and `tests/slurm` test no single module."""
     known = {path for module in LIBRARY for path in homes_of(module)}
-    apart = {ROOT / "tests" / name for name in ("whole", "lavis", "slurm")}
+    apart = {ROOT / "tests" / name for name in ("browser", "whole", "lavis", "slurm")}
     files = [p for p in (ROOT / "tests").rglob("test_*.py") if p.parent not in apart]
     assert sorted(name_of(path) for path in files if path not in known) == []
 
@@ -194,9 +194,10 @@ def test_every_cited_work_is_in_the_bibliography_and_used():
 
 
 def test_readme_shows_the_results_files():
-    from ovsslib.book.readme import render
+    from ovsslib.book.readme import INTRO, render, render_intro
 
     assert (ROOT / "README.md").read_text() == render(ROOT)
+    assert (ROOT / INTRO).read_text() == render_intro(ROOT)
 
 
 def test_readme_links_and_picture_exist():

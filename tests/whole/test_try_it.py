@@ -19,13 +19,11 @@ from ovsslib.paths import data
 from ovsslib.pnp.pipeline import PnPOVSS
 from ovsslib.pnp.presets import default_config
 from ovsslib.vlm import load_vlm
-from support.browser import chromium, needs_browser, serving_folder, watched
+from support.browser import served, started, visit
 from support.helpers import ROOT
 
-pytestmark = [needs_browser, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
-DESK = {"viewport": {"width": 1280, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PATIENCE = 120_000  # milliseconds, for machines that have other work
 IDLE = "#explorer:not([aria-busy]) .try-rounds canvas"
 
@@ -51,34 +49,34 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(site: Path) -> Iterator[str]:
-    with serving_folder(site) as address:
+    with served(site) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as one:
+    with started() as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def theme_faults(browser: Any, home: str) -> set[str]:
     """What the theme logs on an empty page, too."""
-    with watched(browser, home, **DESK) as (page, faults):
-        page.goto(f"{home}/intro.html")
-        page.wait_for_load_state("networkidle")
-    return set(faults)
+    with visit(browser, home) as seen:
+        seen.open("intro.html")
+    return {*seen.errors, *seen.failed}
 
 
 @pytest.fixture
 def page(request: pytest.FixtureRequest, browser: Any, home: str, theme_faults: set[str]) -> Any:
     """The page with its first answer; in the end nothing may have gone wrong on it."""
-    with watched(browser, home, **getattr(request, "param", DESK)) as (one, faults):
+    with visit(browser, home, getattr(request, "param", "desk")) as seen:
+        one = seen.page
         one.set_default_timeout(PATIENCE)
         one.goto(f"{home}/try.html")
         one.wait_for_selector(IDLE)
         yield one
-        assert set(faults) <= theme_faults
+        assert {*seen.errors, *seen.failed} <= theme_faults
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +155,7 @@ def test_by_keyboard(page: Any, blip: Any) -> None:
     check(page, blip, dataset.image(second), names, **changed)
 
 
-@pytest.mark.parametrize("page", [PHONE], indirect=True)
+@pytest.mark.parametrize("page", ["phone"], indirect=True)
 def test_by_touch_on_a_phone(page: Any, blip: Any) -> None:
     third = dataset.ids[2]
     page.tap(f"input[value={third}]")
@@ -223,7 +221,8 @@ def test_names_that_cannot_be_used(page: Any) -> None:
 
 
 def test_without_its_files(browser: Any, home: str) -> None:
-    with watched(browser, home, **DESK) as (page, _):
+    with visit(browser, home) as seen:
+        page = seen.page
         page.route("**/model.json", lambda route: route.fulfill(status=404))
         page.goto(f"{home}/try.html")
         page.wait_for_function(
