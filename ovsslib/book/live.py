@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ovsslib.draw.colours import class_colours
 from ovsslib.errors import OvssError
 from ovsslib.io.class_names import class_names
 from ovsslib.io.download import cache_folder
 from ovsslib.io.files import make_folder, write_atomic
 from ovsslib.io.json import dumps
-from ovsslib.io.palette import class_colours
 from ovsslib.paths import PACKAGE, data
 
 MODEL = "micro-blip"
@@ -115,7 +115,8 @@ def write_pictures(target: Path) -> None:
     record = {
         "pictures": listed,
         "classes": list(names),
-        "colours": class_colours(COLOURS).tolist(),
+        # Behind those of the classes, what names of the reader's own get.
+        "colours": class_colours([*names, *map(str, range(len(names), COLOURS))]).tolist(),
     }
     write_atomic(target / "pictures.json", dumps(record))
 
