@@ -101,8 +101,9 @@ def _dress(app: Sphinx, pagename: str, template: str, context: dict[str, Any], t
         return
     name, made = pagename.removeprefix(_EXECUTED), app.ovss_build  # type: ignore[attr-defined]
     source = f"book/{pagename}.md"
-    if pagename.startswith(_EXECUTED):
-        source, path = f"notebooks/{name}.ipynb", Path(app.srcdir) / f"{pagename}.ipynb"
+    path = Path(app.srcdir) / f"{pagename}.ipynb"
+    if pagename.startswith(_EXECUTED) and path.is_file():
+        source = f"notebooks/{name}.ipynb"
         metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
         made = metadata.get(PROVENANCE_KEY, made)
         links = ['<li class="ovss-what">Download</li>']
