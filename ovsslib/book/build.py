@@ -7,14 +7,13 @@ numbers after a change in the library.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ovsslib.book.run import Say, execute, is_current, select, surroundings
+from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
 from ovsslib.io.files import only_one
 
@@ -48,8 +47,6 @@ def build(root: Path) -> Path:
     log.write_text(done.stdout + done.stderr, encoding="utf-8")
     page = root / "_build" / "html" / "index.html"
     if done.returncode or not page.is_file():
-        # Pages that have been read are not read again, and would not warn again.
-        shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
         plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         lines = [line for line in plain.splitlines() if re.search(r"WARNING:|ERROR:|rror:", line)]
         first = "; ".join(dict.fromkeys(lines[:5])) or f"exit status {done.returncode}"
@@ -107,9 +104,6 @@ def make_book(
 ) -> Path:
     """Run the notebooks (or some, or none), then build the book.
 
-    A notebook is not run again while it, the library, the data and the installed packages are the
-    same (`ovsslib.book.run.is_current`), unless `only` names it or there are parameters.
-
     Args:
         root: The checkout: `notebooks/`, `book/` and `_config.yml`.
         only: Beginnings of the names of those to run again.
@@ -131,21 +125,9 @@ def make_book(
         target = root / "book" / "executed"
         if not skip_execute:
             chosen = select(root / "notebooks", only)
+            say(f"running {len(chosen)} notebooks, {jobs} at a time")
             figures = root / "book" / "_static" / "generated"
-            around = None if given else surroundings()
-            if around is not None and not only:
-                count = len(chosen)
-                chosen = [
-                    path
-                    for path in chosen
-                    if not is_current(path, target / path.name, around, figures)
-                ]
-                if len(chosen) < count:
-                    say(f"{count - len(chosen)} notebooks have not changed since they were run")
-            if chosen:
-                say(f"running {len(chosen)} notebooks, {jobs} at a time")
-                how: dict[str, Any] = {"figures": figures, "jobs": jobs, "around": around}
-                execute(chosen, target, given or {}, say=say, **how)
+            execute(chosen, target, given or {}, figures=figures, jobs=jobs, say=say)
         missing = [
             path.stem for path in select(root / "notebooks") if not (target / path.name).is_file()
         ]

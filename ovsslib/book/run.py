@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import ast
 import copy
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import distributions
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,9 @@ from ovsslib.book.notebook import FIGURE_KEY, FIGURES, QUIET
 from ovsslib.errors import OvssError
 from ovsslib.io.pool import check_main
 from ovsslib.lookup import check_names
-from ovsslib.paths import PACKAGE, data
 from ovsslib.redact import redacted
 
 Say = Callable[[str], None]
-MADE_FROM = "made_from"
-"""Metadata of an executed copy: `stamp` of what it was made from."""
 
 
 def select(folder: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -72,48 +67,6 @@ def check_parameters(notebook: Path, given: Mapping[str, Any]) -> None:
     check_names(f"notebook {notebook.stem} parameter", given, declared)
 
 
-def surroundings() -> str:
-    """A hash of what notebooks depend on beside themselves: library, data, packages, settings."""
-    found = hashlib.sha256()
-    for folder in (PACKAGE, data()):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                content = path.read_bytes()
-                found.update(f"{path.relative_to(folder)} {len(content)} ".encode() + content)
-    packages = {f"{each.name} {each.version}" for each in distributions()}
-    variables = {
-        f"{name}={value}" for name, value in os.environ.items() if name.startswith("OVSS_")
-    }
-    found.update("\n".join([*sorted(packages), *sorted(variables)]).encode())
-    return found.hexdigest()
-
-
-def stamp(source: Path, around: str) -> str:
-    """A hash of a notebook and its `surroundings`."""
-    return hashlib.sha256(around.encode() + source.read_bytes()).hexdigest()
-
-
-def is_current(source: Path, copied: Path, around: str, figures: Path) -> bool:
-    """Whether an executed copy is what the notebook would give again, its figures included.
-
-    Args:
-        source: The notebook.
-        copied: The executed copy; it need not exist.
-        around: See `surroundings`.
-        figures: Folder of the figures.
-    """
-    import nbformat
-
-    try:
-        done = nbformat.read(copied, as_version=4)
-    except (OSError, ValueError):
-        return False
-    shown = [cell.metadata.get("mystnb", {}).get("figure") for cell in done.cells]
-    names = [figure["name"].removeprefix("fig-") for figure in shown if figure]
-    there = all((figures / f"{name}.png").is_file() for name in names)
-    return there and done.metadata.get(MADE_FROM) == stamp(source, around)
-
-
 def execute(
     notebooks: Sequence[Path],
     target: Path,
@@ -121,7 +74,6 @@ def execute(
     *,
     figures: Path,
     jobs: int = 2,
-    around: str | None = None,
     say: Say = lambda line: None,
 ) -> None:
     """Run notebooks in processes of their own and write the executed copies.
@@ -134,7 +86,6 @@ def execute(
         given: Parameters put in the place of each notebook's defaults.
         figures: Folder where `ovsslib.book.notebook.figure` saves the images.
         jobs: How many run at a time, each with one computing thread.
-        around: `surroundings`, to be kept in the copies for `is_current`; None keeps nothing.
         say: Called with a line when a notebook is done.
 
     Raises:
@@ -148,14 +99,7 @@ def execute(
     # spawned, not forked: the children start without this process's threads
     with ProcessPoolExecutor(max(1, jobs), mp_context=get_context("spawn")) as pool:
         running = {
-            pool.submit(
-                _execute_one,
-                path,
-                target / path.name,
-                dict(given),
-                figures,
-                None if around is None else stamp(path, around),
-            ): path
+            pool.submit(_execute_one, path, target / path.name, dict(given), figures): path
             for path in notebooks
         }
         for done in as_completed(running):
@@ -168,7 +112,7 @@ def execute(
 
 
 def _execute_one(
-    source: Path, target: Path, given: dict[str, Any], figures: Path, made_from: str | None
+    source: Path, target: Path, given: dict[str, Any], figures: Path
 ) -> tuple[float, str]:
     """Run one notebook; seconds, and what went wrong (empty when nothing)."""
     import nbformat
@@ -194,8 +138,6 @@ def _execute_one(
             extra_arguments=["--log-level=40"],  # errors only: the terminal is for progress
         )
         notebook = tidy(nbformat.read(target, as_version=4), source.stem)
-        if made_from is not None:
-            notebook.metadata[MADE_FROM] = made_from
         nbformat.write(notebook, target)
     except PapermillExecutionError as error:
         problem = (

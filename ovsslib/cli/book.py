@@ -29,9 +29,6 @@ def book(
 ) -> None:
     r"""Execute the notebooks and build the book; prints where its first page is.
 
-    A notebook that was run with the same library, data and packages is not run again, unless
-    --only names it.
-
     \b
     Examples:
       ovss book

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovsslib.book import build as module
 from ovsslib.book.build import build, faults, make_book
-from ovsslib.book.run import is_current, surroundings
 from ovsslib.errors import OvssError
 from ovsslib.io.files import only_one
 from support.helpers import ROOT
@@ -74,45 +72,6 @@ def test_a_missing_number_stops_the_build(checkout: Path) -> None:
         copy.write_text(source.read_text())
     with pytest.raises(OvssError, match=r"the book does not build: .*intro\.md.*nothing"):
         build(checkout)
-
-
-@pytest.mark.slow
-def test_what_has_not_changed_is_not_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "build", lambda root: root)
-    source = write_notebook(tmp_path / "notebooks" / "01_rise.ipynb", DRAW, "1 + 1")
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "_toc.yml").write_text("")
-    copied = tmp_path / "book" / "executed" / source.name
-    figure = tmp_path / "book" / "_static" / "generated" / "rise.png"
-
-    def was_run(**given: object) -> bool:
-        lines: list[str] = []
-        before = copied.stat().st_mtime_ns if copied.exists() else 0
-        make_book(tmp_path, jobs=1, say=lines.append, **given)  # type: ignore[arg-type]
-        again = copied.stat().st_mtime_ns != before
-        assert again == any("running 1 notebooks" in line for line in lines)
-        assert again != ("1 notebooks have not changed since they were run" in lines)
-        return again
-
-    assert was_run()
-    assert figure.is_file()
-    assert not was_run()
-    assert was_run(only=["01"])
-    assert not was_run()
-    assert was_run(given={"limit": 5})
-    assert not is_current(source, copied, surroundings(), figure.parent)
-
-
-@pytest.mark.slow
-def test_pages_are_read_again_after_a_fault(checkout: Path) -> None:
-    """Sphinx warns of a page only when it reads it."""
-    (checkout / "book" / "intro.md").write_text("# Start\n\n{doc}`nowhere`\n")
-    (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    for _ in range(2):
-        with pytest.raises(OvssError, match="nowhere"):
-            build(checkout)
 
 
 def test_outside_a_checkout(tmp_path: Path) -> None:

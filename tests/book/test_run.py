@@ -6,17 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from ovsslib.book import run
 from ovsslib.book.notebook import FIGURE_KEY
-from ovsslib.book.run import (
-    MADE_FROM,
-    check_parameters,
-    execute,
-    is_current,
-    select,
-    stamp,
-    tidy,
-)
+from ovsslib.book.run import check_parameters, execute, select, tidy
 from ovsslib.errors import OvssError
 from support.notebooks import write_notebook
 
@@ -107,46 +98,3 @@ def test_tidy_refuses_pictures_without_text_and_two_figures():
     texts = {"name": "fig-a", "alt": "A cat", "caption": None}
     with pytest.raises(OvssError, match="shows 2 figures"):
         tidy(shown({FIGURE_KEY: texts}, {FIGURE_KEY: texts}), "01_a")
-
-
-def test_a_copy_is_current_while_nothing_has_changed(tmp_path):
-    source = write_notebook(tmp_path / "01_a.ipynb", "1 + 1")
-    copied = tmp_path / "out" / source.name
-    assert not is_current(source, copied, "now", tmp_path)
-    note = nbformat.read(source, as_version=4)
-    note.metadata[MADE_FROM] = stamp(source, "now")
-    figure = {"mystnb": {"figure": {"name": "fig-rise"}}}
-    note.cells.append(new_code_cell("2", metadata=figure))
-    copied.parent.mkdir()
-    nbformat.write(note, copied)
-    assert not is_current(source, copied, "now", tmp_path)
-    (tmp_path / "rise.png").touch()
-    assert is_current(source, copied, "now", tmp_path)
-    assert not is_current(source, copied, "later", tmp_path)
-    write_notebook(source, "1 + 2")
-    assert not is_current(source, copied, "now", tmp_path)
-    copied.write_text("{")
-    assert not is_current(source, copied, "now", tmp_path)
-
-
-def test_surroundings_are_library_data_packages_and_settings(tmp_path, monkeypatch):
-    library, files = tmp_path / "library", tmp_path / "data"
-    for folder in (library, files):
-        folder.mkdir()
-        (folder / "a").write_text("1")
-    monkeypatch.setattr(run, "PACKAGE", library)
-    monkeypatch.setattr(run, "data", lambda: files)
-    hashes = [run.surroundings()]
-    assert run.surroundings() == hashes[0]
-    (library / "__pycache__").mkdir()
-    (library / "__pycache__" / "a.pyc").write_text("1")
-    assert run.surroundings() == hashes[0]
-    (library / "a").write_text("2")
-    hashes.append(run.surroundings())
-    (files / "a").rename(files / "b")
-    hashes.append(run.surroundings())
-    monkeypatch.setenv("OVSS_SOMETHING", "1")
-    hashes.append(run.surroundings())
-    monkeypatch.setattr(run, "distributions", lambda: [])
-    hashes.append(run.surroundings())
-    assert len(set(hashes)) == 5

@@ -52,9 +52,9 @@ def method(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         data = load_dataset("diorama", None, "tune")
         for each in data.ids[:6]:
             data.image(each).save(archive / f"{each}.png")
-        options |= {"archive": str(archive), "retrieved": 2}
+        options["archive"] = str(archive)
     if name == "pnp-ovss":
-        options |= {"layer": 1, "head": 1, "rounds": 2, "crf": False}
+        options |= {"layer": 1, "head": 1, "crf": False}
     return ovsslib.load(name, **options)
 
 
