@@ -37,6 +37,22 @@ def test_settings_share_lattices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(built) == 7
 
 
+def test_a_batch_has_one_lattice_for_all_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Lattices()
+    monkeypatch.setattr(crf, "lattices", kept)
+    sizes = [(12, 10), (7, 9)]
+    images = [noise(size, seed) for seed, size in enumerate(sizes)]
+    for classes in (3, 5):
+        unaries = [energies(classes, size) for size in sizes]
+        DenseCRF(iterations=classes).batch(unaries, images, together=True)
+    assert len(kept) == 2
+    # In another order it is another batch; alone, another image.
+    DenseCRF().batch(unaries[::-1], images[::-1], together=True)
+    assert len(kept) == 4
+    DenseCRF()(unaries[0], images[0])
+    assert len(kept) == 6
+
+
 def test_the_oldest_goes_first() -> None:
     one = gaussian([(5, 5)], 3)
     kept = Lattices(2 * one.bytes)
