@@ -60,8 +60,8 @@ _FILES: tuple[tuple[str, ...], ...] = (
 _CLIP_FILES = (("open_clip_config.json",), ("open_clip_model.safetensors",), ("tokenizer.json",))
 SHIPPED: dict[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(MICRO_MODELS, _FILES),
-    "micro-clip": _CLIP_FILES,
-    **dict.fromkeys(("micro-dino", "micro-pacl"), _FILES[:2]),
+    **dict.fromkeys(("micro-clip", "micro-clippy"), _CLIP_FILES),
+    **dict.fromkeys(("micro-dino", "micro-pacl", "micro-tcl"), _FILES[:2]),
 }
 """Model that comes with the project -> the files that it needs."""
 DATA_COMMANDS = {
