@@ -222,11 +222,12 @@ def test_names_that_cannot_be_used(page: Any) -> None:
     assert page.is_hidden(".try-error")
 
 
-def test_without_its_files(browser: Any, home: str) -> None:
+@pytest.mark.parametrize("missing", ["model.json", "model.onnx"])
+def test_without_its_files(missing: str, browser: Any, home: str) -> None:
     with watched(browser, home, **DESK) as (page, _):
-        page.route("**/model.json", lambda route: route.fulfill(status=404))
+        page.set_default_timeout(PATIENCE)
+        page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
         page.goto(f"{home}/try.html")
-        page.wait_for_function(
-            "document.querySelector('#explorer').textContent.includes('missing')"
-        )
-        assert "model.json is missing from this copy of the book" in page.inner_text("#explorer")
+        code = "document.querySelector('#explorer').textContent.includes('does not run here')"
+        page.wait_for_function(code)
+        assert f"{missing} is missing from this copy of the book" in page.inner_text("#explorer")

@@ -72,13 +72,15 @@ async function get(assets, name, kind) {
  */
 export async function render({ model, el }) {
   const assets = new URL(model.get("assets"), document.baseURI);
+  const loading = loadModel(assets);
+  loading.catch(() => {}); // reported where it is awaited
   const [card, shelf] = await Promise.all(
     ["model.json", "pictures.json"].map((name) => get(assets, name, "json")),
   );
   el.innerHTML = page(card, shelf);
   const explorer = new Explorer(el, assets, card, shelf);
   explorer.listen();
-  await explorer.start();
+  await explorer.start(loading);
   return () => explorer.stop();
 }
 
@@ -141,14 +143,12 @@ class Explorer {
     on(window, "hashchange", () => location.hash.slice(1) !== this.address && this.fromAddress());
   }
 
-  async start() {
+  async start(loading) {
     for (const image of this.el.querySelectorAll("img[data-picture]"))
       image.src = new URL(`${image.dataset.picture}.png`, this.assets).href;
-    const loaded = loadModel(this.assets, this.card);
-    loaded.catch(() => {}); // reported below
     this.settings = this.usual;
     await this.fromAddress();
-    this.ask = await loaded;
+    this.ask = await loading;
     await this.update();
   }
 
