@@ -155,6 +155,8 @@ def test_by_keyboard(page: Any, blip: Any) -> None:
 
     page.reload()  # the address holds it all
     check(page, blip, dataset.image(second), names, **changed)
+    page.click("a[href='#what-you-see'] >> visible=true")
+    check(page, blip, dataset.image(second), names, **changed)
 
 
 @pytest.mark.parametrize("page", [PHONE], indirect=True)
@@ -179,6 +181,18 @@ def test_a_picture_of_one_s_own(page: Any, blip: Any, tmp_path: Path) -> None:
     page.fill("input[name=classes]", "sky, zebra")
     check(page, blip, own, ["sky", "zebra"])
     assert page.is_hidden("[data-truth-figure]")
+    page.evaluate(
+        """async (address) => {
+          const blob = await (await fetch(address)).blob();
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          const drop = new DragEvent("drop", { dataTransfer, bubbles: true });
+          document.querySelector(".try-answer").dispatchEvent(drop);
+        }""",
+        f"_static/generated/live/{dataset.ids[4]}.png",
+    )
+    page.wait_for_function("document.querySelector('#explorer').result.image.width === 200")
+    check(page, blip, dataset.image(dataset.ids[4]), ["sky", "zebra"])
     (tmp_path / "own.txt").write_text("no picture")
     page.set_input_files("input[type=file]", tmp_path / "own.txt")
     page.wait_for_function("document.querySelector('.try-error').textContent")
