@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _CELL = 150
 """Width in pixels of a round's picture."""
+_BRIGHT = np.array([253, 231, 37], np.float32)
+"""The strongest salience: from grey to yellow, readable without telling red from green."""
 _MOST_ROUNDS, _MOST_PATCHES = 8, 60
 
 
@@ -162,8 +164,7 @@ def _strip(result: Segmentation, k: int) -> Image.Image:
         share = values / top if top > 0 else values
         heat = Image.fromarray(share.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
         level = np.asarray(heat)[..., None]
-        # From grey to yellow: readable without telling red from green.
-        cell = grey[..., None] * (1 - 0.8 * level) + 0.8 * level * np.float32([253, 231, 37])
+        cell = grey[..., None] * (1 - 0.8 * level) + 0.8 * level * _BRIGHT
         hidden = np.asarray(Image.fromarray(gone).resize(size, Image.Resampling.NEAREST))
         cells.append(np.where(hidden[..., None], 0, cell).clip(0, 255).astype(np.uint8))
     gap = np.full((size[1], 4, 3), 255, np.uint8)

@@ -187,10 +187,13 @@ def test_the_method(changed: dict, pictures, served: Path, blip, card, tmp_path:
             assert np.abs(np.array(found[stage]) - want).max() < 1e-4 * min(1, want.max())
         assert np.array_equal(np.array(found["dropped"]).ravel(), maps.stages["dropped"].ravel())
         equal = np.array(found["labels"]).reshape(labels.shape) == labels
-        # Rounding decides only where two planes are as strong as each other.
-        weakest, strongest = np.sort(refined.stages["blurred"], axis=0)[-2:]
-        assert ((strongest - weakest)[~equal] < 1e-5).all()
-        assert equal.mean() > 0.9998
+        if config.blur:
+            assert equal.all()
+        else:
+            # Two classes with one patch each have the same plane there; rounding decides.
+            weakest, strongest = np.sort(refined.stages["blurred"], axis=0)[-2:]
+            assert ((strongest - weakest)[~equal] < 1e-5).all()
+            assert equal.mean() > 0.99
         scored = each.truth != 255
         for k, name in enumerate(each.classes):
             said, true = labels[scored] == k, each.truth[scored] == names.index(name) + 1

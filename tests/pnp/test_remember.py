@@ -35,7 +35,8 @@ def test_maps_are_the_matcher_s(vlm: str, diorama_pictures) -> None:
             strict=True,
         )
         for got, want in pairs:
-            assert np.abs(got.maps - want.maps).max() < 1e-5 * want.maps.max()
+            # At most, not less: a head of BridgeTower has no positive gradient on one image.
+            assert np.abs(got.maps - want.maps).max() <= 1e-5 * want.maps.max()
             assert got.match == pytest.approx(want.match, abs=1e-6)
 
 

@@ -153,6 +153,8 @@ def test_by_keyboard(page: Any, blip: Any) -> None:
 
     page.reload()  # the address holds it all
     check(page, blip, dataset.image(second), names, **changed)
+    page.click("a[href='#what-you-see'] >> visible=true")
+    check(page, blip, dataset.image(second), names, **changed)
 
 
 @pytest.mark.parametrize("page", ["phone"], indirect=True)
@@ -177,6 +179,18 @@ def test_a_picture_of_one_s_own(page: Any, blip: Any, tmp_path: Path) -> None:
     page.fill("input[name=classes]", "sky, zebra")
     check(page, blip, own, ["sky", "zebra"])
     assert page.is_hidden("[data-truth-figure]")
+    page.evaluate(
+        """async (address) => {
+          const blob = await (await fetch(address)).blob();
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([blob], "dropped.png", { type: "image/png" }));
+          const drop = new DragEvent("drop", { dataTransfer, bubbles: true });
+          document.querySelector(".try-answer").dispatchEvent(drop);
+        }""",
+        f"_static/generated/live/{dataset.ids[4]}.png",
+    )
+    page.wait_for_function("document.querySelector('#explorer').result.image.width === 200")
+    check(page, blip, dataset.image(dataset.ids[4]), ["sky", "zebra"])
     (tmp_path / "own.txt").write_text("no picture")
     page.set_input_files("input[type=file]", tmp_path / "own.txt")
     page.wait_for_function("document.querySelector('.try-error').textContent")
@@ -220,12 +234,13 @@ def test_names_that_cannot_be_used(page: Any) -> None:
     assert page.is_hidden(".try-error")
 
 
-def test_without_its_files(browser: Any, home: str) -> None:
+@pytest.mark.parametrize("missing", ["model.json", "model.onnx"])
+def test_without_its_files(missing: str, browser: Any, home: str) -> None:
     with visit(browser, home) as seen:
         page = seen.page
-        page.route("**/model.json", lambda route: route.fulfill(status=404))
+        page.set_default_timeout(PATIENCE)
+        page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
         page.goto(f"{home}/try.html")
-        page.wait_for_function(
-            "document.querySelector('#explorer').textContent.includes('missing')"
-        )
-        assert "model.json is missing from this copy of the book" in page.inner_text("#explorer")
+        code = "document.querySelector('#explorer').textContent.includes('does not run here')"
+        page.wait_for_function(code)
+        assert f"{missing} is missing from this copy of the book" in page.inner_text("#explorer")

@@ -3,27 +3,27 @@
 const REMEMBERED = 64;
 
 /**
- * Load the runtime and the model.
+ * Load the runtime and the model, all parts at a time.
  * @param {URL} assets Folder with `runtime/` and `model.onnx`.
- * @param card The content of model.json.
  * @returns {Promise<(pixels: Float32Array, ids: number[]) => Promise<object>>} What
  *   `method.findMaps` asks.
  */
-export async function loadModel(assets, card) {
+export async function loadModel(assets) {
   const runtime = new URL("runtime/", assets);
-  const file = fetch(new URL("model.onnx", assets)).then((answer) => {
-    if (!answer.ok) throw new Error(`model.onnx cannot be fetched (${answer.status}).`);
-    return answer.arrayBuffer();
-  });
-  const ort = await import(new URL("ort.wasm.min.mjs", runtime).href);
+  const [ort, program, model] = await Promise.all([
+    import(new URL("ort.wasm.min.mjs", runtime).href),
+    fetchBytes(new URL("ort-wasm-simd-threaded.wasm", runtime)),
+    fetchBytes(new URL("model.onnx", assets)),
+  ]);
   ort.env.wasm.wasmPaths = runtime.href;
+  ort.env.wasm.wasmBinary = program;
   ort.env.wasm.numThreads = 1; // more would need headers that a static host does not send
-  const session = await ort.InferenceSession.create(new Uint8Array(await file));
+  const session = await ort.InferenceSession.create(new Uint8Array(model));
   const known = new Map();
   return async (pixels, ids) => {
     const key = `${hash(pixels)} ${ids}`;
     if (!known.has(key)) {
-      const side = card.image_size;
+      const side = Math.sqrt(pixels.length / 3);
       const out = await session.run({
         pixels: new ort.Tensor("float32", pixels, [1, 3, side, side]),
         ids: new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]),
@@ -33,6 +33,12 @@ export async function loadModel(assets, card) {
     }
     return known.get(key);
   };
+}
+
+async function fetchBytes(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url.pathname} is missing from this copy of the book.`);
+  return answer.arrayBuffer();
 }
 
 /** A short name of many numbers (FNV-1a over their bits, twice as wide). */

@@ -103,7 +103,10 @@ function neighbours(count, size) {
     const where = Math.max(fround(step - 0.5), 0);
     const low = Math.min(Math.floor(where), count - 1);
     const part = Math.min(1, Math.max(0, fround(where - low)));
-    return { low, high: Math.min(low + 1, count - 1), part, rest: fround(1 - part) };
+    const rest = fround(1 - part);
+    // Beyond the last cell's middle there is one neighbour, with both weights.
+    if (low === count - 1) return { low, high: low, part: 0, rest: fround(rest + part) };
+    return { low, high: low + 1, part, rest };
   });
 }
 

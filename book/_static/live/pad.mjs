@@ -64,6 +64,7 @@ export function makePad(el, changed) {
       ] ?? [];
     if (dx === undefined) return;
     event.preventDefault();
+    event.stopPropagation(); // arrow keys may turn the book's pages
     const to = {
       x: Math.min(WIDTH, Math.max(0, place.x + STEP * dx)),
       y: Math.min(HEIGHT, Math.max(0, place.y + STEP * dy)),

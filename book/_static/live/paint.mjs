@@ -33,26 +33,39 @@ export async function loadPixels(blob, longest) {
   return pixelsOf(bitmap, bitmap.width, bitmap.height, longest);
 }
 
-/** Paint colours on a canvas: `colour(x, y, at)` gives three numbers from 0 to 255. */
-function fill(canvas, width, height, colour) {
+/** RGB values on a canvas: `data` (H, W, 3), 0 to 255. */
+function put(canvas, width, height, data) {
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
-  for (let y = 0, at = 0; y < height; y++)
-    for (let x = 0; x < width; x++, at++) picture.data.set([...colour(x, y, at), 255], 4 * at);
+  for (let at = 0; at < width * height; at++) {
+    for (let c = 0; c < 3; c++) picture.data[4 * at + c] = data[3 * at + c];
+    picture.data[4 * at + 3] = 255;
+  }
   context.putImageData(picture, 0, 0);
 }
 
 /** Class colours over an image, with white lines between regions. */
 export function paintLabels(canvas, { width, height, data }, labels, colours) {
-  fill(canvas, width, height, (x, y, at) => {
-    if ((x && labels[at] !== labels[at - 1]) || (y && labels[at] !== labels[at - width]))
-      return [255, 255, 255];
-    const pixel = data.subarray(3 * at, 3 * at + 3);
-    if (labels[at] < 0) return pixel;
-    const over = colours[labels[at]];
-    return [...pixel].map((value, c) => (1 - ALPHA) * value + ALPHA * over[c]);
-  });
+  const out = Float32Array.from(data);
+  for (let y = 0, at = 0; y < height; y++)
+    for (let x = 0; x < width; x++, at++) {
+      const label = labels[at];
+      const edge = (x && label !== labels[at - 1]) || (y && label !== labels[at - width]);
+      for (let c = 0; c < 3; c++) {
+        if (edge) out[3 * at + c] = 255;
+        else if (label >= 0)
+          out[3 * at + c] = (1 - ALPHA) * data[3 * at + c] + ALPHA * colours[label][c];
+      }
+    }
+  put(canvas, width, height, out);
+}
+
+/** The colour of a strength from 0 to 1: its red, green or blue. */
+function heat(strength, c) {
+  const level = strength * (HEAT.length - 1);
+  const low = Math.min(Math.floor(level), HEAT.length - 2);
+  return HEAT[low][c] + (HEAT[low + 1][c] - HEAT[low][c]) * (level - low);
 }
 
 /**
@@ -61,20 +74,22 @@ export function paintLabels(canvas, { width, height, data }, labels, colours) {
  * @param top The value that is painted brightest.
  * @param dropped (P) patches that were black.
  */
-export function paintMap(canvas, image, map, top, dropped, side) {
-  const { width, height, data } = image;
+export function paintMap(canvas, { width, height, data }, map, top, dropped, side) {
   const strength = map && upsample(map, side, width, height);
-  fill(canvas, width, height, (x, y, at) => {
-    const patch = Math.floor((y * side) / height) * side + Math.floor((x * side) / width);
-    if (dropped[patch]) return [0, 0, 0];
-    const pixel = data.subarray(3 * at, 3 * at + 3);
-    if (!map) return pixel;
-    const grey = 0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2];
-    const level = top > 0 ? Math.min(1, strength[at] / top) * (HEAT.length - 1) : 0;
-    const low = Math.min(Math.floor(level), HEAT.length - 2);
-    return HEAT[low].map((value, c) => {
-      const heat = value + (HEAT[low + 1][c] - value) * (level - low);
-      return 0.35 * grey + 0.65 * heat;
-    });
-  });
+  const out = new Float32Array(data.length);
+  for (let y = 0, at = 0; y < height; y++) {
+    const row = Math.floor((y * side) / height) * side;
+    for (let x = 0; x < width; x++, at++) {
+      if (dropped[row + Math.floor((x * side) / width)]) continue;
+      const first = 3 * at;
+      if (!map) {
+        for (let c = 0; c < 3; c++) out[first + c] = data[first + c];
+        continue;
+      }
+      const grey = 0.3 * data[first] + 0.59 * data[first + 1] + 0.11 * data[first + 2];
+      const share = top > 0 ? Math.min(1, strength[at] / top) : 0;
+      for (let c = 0; c < 3; c++) out[first + c] = 0.35 * grey + 0.65 * heat(share, c);
+    }
+  }
+  put(canvas, width, height, out);
 }

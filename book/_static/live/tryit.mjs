@@ -24,7 +24,8 @@ const page = (card, { pictures }) => `
 <div class="try-question">
   <fieldset class="try-pictures"><legend>Picture</legend>
   ${pictures.map(thumbnail).join("")}</fieldset>
-  <label>Your own picture, which stays on your device <input type="file" accept="image/*"></label>
+  <label>Your own picture: choose or drop one here; it stays on your device
+    <input type="file" accept="image/*"></label>
   <details class="try-draw"><summary>Draw one</summary><div></div></details>
   <label>Class names, with commas between them
     <input type="text" name="classes" autocomplete="off" spellcheck="false"></label>
@@ -72,13 +73,15 @@ async function get(assets, name, kind) {
  */
 export async function render({ model, el }) {
   const assets = new URL(model.get("assets"), document.baseURI);
+  const loading = loadModel(assets);
+  loading.catch(() => {}); // reported where it is awaited
   const [card, shelf] = await Promise.all(
     ["model.json", "pictures.json"].map((name) => get(assets, name, "json")),
   );
   el.innerHTML = page(card, shelf);
   const explorer = new Explorer(el, assets, card, shelf);
   explorer.listen();
-  await explorer.start();
+  await explorer.start(loading);
   return () => explorer.stop();
 }
 
@@ -115,7 +118,8 @@ class Explorer {
     const on = (target, name, act) => target.addEventListener(name, act, { signal });
     on(this.form, "submit", (event) => event.preventDefault());
     on(this.form, "input", ({ target }) => {
-      if (target.name === "image") this.pick(target.value);
+      if (target.name === "image")
+        this.pick(target.value).catch((error) => this.complain(error.message));
       else if (target.name === "classes" || target.name in this.usual) this.update();
     });
     on(this.find("input[type=file]"), "change", ({ target }) => this.open(target.files[0]));
@@ -138,17 +142,19 @@ class Explorer {
       this.useOwn(pixelsOf(canvas, canvas.width, canvas.height));
     });
     on(this.find(".try-draw"), "toggle", ({ target }) => target.open && use());
-    on(window, "hashchange", () => location.hash.slice(1) !== this.address && this.fromAddress());
+    on(window, "hashchange", () => {
+      const said = location.hash.slice(1);
+      // The page's headings have addresses, too.
+      if (said.includes("image=") && said !== this.address) this.fromAddress();
+    });
   }
 
-  async start() {
+  async start(loading) {
     for (const image of this.el.querySelectorAll("img[data-picture]"))
       image.src = new URL(`${image.dataset.picture}.png`, this.assets).href;
-    const loaded = loadModel(this.assets, this.card);
-    loaded.catch(() => {}); // reported below
     this.settings = this.usual;
     await this.fromAddress();
-    this.ask = await loaded;
+    this.ask = await loading;
     await this.update();
   }
 
@@ -168,8 +174,13 @@ class Explorer {
   toAddress() {
     const said = new URLSearchParams({ image: this.id, classes: this.form.elements.classes.value });
     for (const [key, value] of Object.entries(this.settings)) said.set(key, value);
+    if (this.address === said.toString()) return;
     this.address = said.toString();
-    history.replaceState(history.state, "", `#${this.address}`);
+    try {
+      history.replaceState(history.state, "", `#${this.address}`);
+    } catch {
+      // Some browsers allow only so many changes a minute; the next one will do.
+    }
   }
 
   /** Show one of the shelf's pictures, and look for the classes that are in it unless others are given. */
@@ -185,6 +196,7 @@ class Explorer {
       );
       this.pictures.set(id, { image, truth: truth.data.filter((_, at) => at % 3 === 0) });
     }
+    if (this.form.elements.image.value !== id) return; // another was picked meanwhile
     Object.assign(this, { id, ...this.pictures.get(id) });
     this.offered = classes.join(", ");
     this.form.elements.classes.value = names ?? this.offered;
@@ -219,12 +231,15 @@ class Explorer {
     this.el.setAttribute("aria-busy", "true");
     if (!this.ask || this.running) return;
     this.running = true;
-    while (this.stale) {
-      this.stale = false;
-      await this.compute();
+    try {
+      while (this.stale) {
+        this.stale = false;
+        await this.compute();
+      }
+    } finally {
+      this.running = false;
+      this.el.removeAttribute("aria-busy");
     }
-    this.running = false;
-    this.el.removeAttribute("aria-busy");
   }
 
   async compute() {
