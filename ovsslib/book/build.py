@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ovsslib.book.changed import keep, stale
 from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
 from ovsslib.io.files import only_one
@@ -100,9 +101,10 @@ def make_book(
     *,
     jobs: int = 2,
     skip_execute: bool = False,
+    force: bool = False,
     say: Say = lambda line: None,
 ) -> Path:
-    """Run the notebooks (or some, or none), then build the book.
+    """Run the notebooks whose inputs changed (or some, or none), then build the book.
 
     Args:
         root: The checkout: `notebooks/`, `book/` and `_config.yml`.
@@ -110,6 +112,7 @@ def make_book(
         given: Parameters for all of them.
         jobs: How many run at a time.
         skip_execute: Use the executed copies that are there.
+        force: Run all notebooks, changed or not.
         say: Called with each line of progress.
 
     Returns:
@@ -125,9 +128,15 @@ def make_book(
         target = root / "book" / "executed"
         if not skip_execute:
             chosen = select(root / "notebooks", only)
+            if not (only or force):
+                every, chosen = chosen, stale(chosen, target, given or {}, root)
+                if len(chosen) < len(every):
+                    say(f"{len(every) - len(chosen)} notebooks are up to date (--force runs all)")
             say(f"running {len(chosen)} notebooks, {jobs} at a time")
             figures = root / "book" / "_static" / "generated"
             execute(chosen, target, given or {}, figures=figures, jobs=jobs, say=say)
+            for path in chosen:
+                keep(path, target, given or {}, root)
         missing = [
             path.stem for path in select(root / "notebooks") if not (target / path.name).is_file()
         ]

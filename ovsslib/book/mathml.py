@@ -40,7 +40,7 @@ def mathml(formula: str, *, display: bool = False) -> str:
 
     text = formula.strip()
     for name, meaning in MACROS.items():
-        text = re.sub(re.escape(name) + r"(?![a-zA-Z])", lambda _, meaning=meaning: meaning, text)
+        text = re.sub(re.escape(name) + r"(?![a-zA-Z])", meaning.replace("\\", r"\\"), text)
     if text.count("{") != text.count("}"):
         raise OvssError(f"the formula {formula!r} has braces that do not match")
     try:

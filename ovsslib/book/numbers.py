@@ -56,7 +56,7 @@ def grids(html: str) -> list[list[list[str]]]:
             for cell in line.find_all(["th", "td"]):
                 while (y, x) in grid:
                     x += 1
-                wide, high = (int(str(cell.get(f"{way}span", 1))) for way in ("col", "row"))
+                wide, high = (int(str(cell.get(f"{way}span") or 1)) for way in ("col", "row"))
                 text = cell.get_text(" ", strip=True)
                 grid |= {(y + j, x + i): text for j in range(high) for i in range(wide)}
                 x += wide

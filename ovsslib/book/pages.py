@@ -99,7 +99,7 @@ def _dress(app: Sphinx, pagename: str, template: str, context: dict[str, Any], t
     context["ovss_lean"] = lean
     if tree is None or "body" not in context:
         return
-    name, made = pagename.removeprefix(_EXECUTED), app.ovss_build  # type: ignore[attr-defined]
+    name, made = pagename.removeprefix(_EXECUTED), app.ovss_build
     source = f"book/{pagename}.md"
     if pagename.startswith(_EXECUTED):
         source, path = f"notebooks/{name}.ipynb", Path(app.srcdir) / f"{pagename}.ipynb"
@@ -122,7 +122,7 @@ def _dress(app: Sphinx, pagename: str, template: str, context: dict[str, Any], t
 def _begin(app: Sphinx) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     root = Path(app.srcdir).parent
-    app.ovss_build = {"git": git_state(root), "time": now}  # type: ignore[attr-defined]
+    app.ovss_build = {"git": git_state(root), "time": now}
 
 
 def _write(app: Sphinx, problem: Exception | None) -> None:

@@ -73,7 +73,9 @@ def test_a_page_fits_a_phone(browser: Any, book: str, name: str) -> None:
         assert over <= 0, elements
 
 
-@pytest.mark.parametrize(("term", "page"), [("dropout", "03_salience_dropout"), ("CRF", "densecrf")])
+@pytest.mark.parametrize(
+    ("term", "page"), [("dropout", "03_salience_dropout"), ("CRF", "densecrf")]
+)
 def test_search_finds_a_term(browser: Any, book: str, term: str, page: str) -> None:
     with visit(browser, book) as seen:
         seen.open(f"search.html?q={term}")
