@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw by themselves: no script, nothing fetched, readable aloud.
+"""Formulas as MathML, which browsers draw themselves: no script, nothing fetched.
 
 A Sphinx extension: `html_math_renderer: mathml` chooses it. It stands in for MathJax, which Sphinx
 loads from a server on the network.
@@ -45,7 +45,7 @@ def mathml(formula: str, *, display: bool = False) -> str:
         raise OvssError(f"the formula {formula!r} has braces that do not match")
     try:
         found = convert(text, display="block" if display else "inline")
-    except Exception as error:  # noqa: BLE001 - its errors have no common class
+    except Exception as error:  # its errors have no common class
         raise OvssError(f"the formula {formula!r} cannot be read: {error!r}") from error
     if unknown := re.search(r"<m[io]>(\\[a-zA-Z]+)</m[io]>", found):
         raise OvssError(f"the formula {formula!r} holds {unknown[1]}, which is not known")
