@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.book.changed import keep, stale
+from ovsslib.book.links import dead_links
 from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
 from ovsslib.io.files import only_one
@@ -53,6 +54,7 @@ def build(root: Path) -> Path:
         first = "; ".join(dict.fromkeys(lines[:5])) or f"exit status {done.returncode}"
         raise OvssError(f"the book does not build: {first} (the whole log: {log})")
     broken = [fault for html in sorted(page.parent.rglob("*.html")) for fault in faults(html)]
+    broken += dead_links(page.parent)
     if broken:
         raise OvssError(f"faults on the book's pages ({len(broken)}): {'; '.join(broken[:5])}")
     return page

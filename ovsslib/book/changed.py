@@ -16,7 +16,7 @@ from typing import Any
 
 from ovsslib.io.files import write_atomic
 
-_PAGES = ("build", "changed", "conf", "mathml", "pages", "protocol_tables", "readme")
+_PAGES = ("build", "changed", "conf", "links", "mathml", "pages", "protocol_tables", "readme")
 """Modules of `ovsslib.book` that make pages only: no notebook calls them."""
 
 
