@@ -1,4 +1,4 @@
-"""No measured number is typed: each decimal in prose is filled in, or listed here with its reason."""
+"""No measured number is typed: decimals in prose are filled in, or listed here with a reason."""
 
 from __future__ import annotations
 
