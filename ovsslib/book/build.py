@@ -134,7 +134,8 @@ def make_book(
                 every, chosen = chosen, stale(chosen, target, given or {}, root)
                 if len(chosen) < len(every):
                     say(f"{len(every) - len(chosen)} notebooks are up to date (--force runs all)")
-            say(f"running {len(chosen)} notebooks, {jobs} at a time")
+            if chosen:
+                say(f"running {len(chosen)} notebooks, {jobs} at a time")
             figures = root / "book" / "_static" / "generated"
             execute(chosen, target, given or {}, figures=figures, jobs=jobs, say=say)
             for path in chosen:
