@@ -15,7 +15,7 @@ STAMP_LAVIS := $(VENV_LAVIS)/.installed
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install book test lint lab install-lavis test-lavis test-slurm clean
+.PHONY: help install book test lint lab install-lavis test-lavis test-slurm test-book clean
 
 # One computing thread per process: the work is spread over processes instead.
 export OMP_NUM_THREADS ?= 1
@@ -56,7 +56,7 @@ $(STAMP): requirements.lock requirements-cuda.lock pyproject.toml
 	@echo "Installed."
 	@touch $@
 
-book: $(STAMP) ## run every notebook, build the book, say where it is
+book: $(STAMP) ## run the notebooks that changed, build the book, say where it is
 	$(BIN)/ovss book --jobs $(JOBS)
 
 test: $(STAMP) lint ## lint, types, recomputed numbers, tests and doctests with coverage
@@ -89,6 +89,12 @@ test-lavis: $(STAMP_LAVIS) ## the same maps through LAVIS's own BLIP, in its own
 # Needs Debian's or Ubuntu's slurm-wlm, which it installs when root.
 test-slurm: $(STAMP) ## a run through a real SLURM cluster of one node, on this machine alone
 	$(BIN)/python -m pytest tests/slurm
+
+# Needs Debian's or Ubuntu's chromium, which it installs when root.
+test-book: book ## every page of the built book in a real browser, the network cut
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get update -qq && apt-get install --yes -qq --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m pytest -n $(JOBS) tests/browser
 
 clean: ## remove what the builds wrote (the virtual environment stays)
 	rm -rf _build book/executed book/_static/generated results .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ovsslib.book import live
+from ovsslib.book.changed import keep, stale
+from ovsslib.book.links import dead_links
 from ovsslib.book.run import Say, execute, select
 from ovsslib.errors import OvssError
 from ovsslib.io.files import only_one
@@ -54,6 +56,7 @@ def build(root: Path) -> Path:
         first = "; ".join(dict.fromkeys(lines[:5])) or f"exit status {done.returncode}"
         raise OvssError(f"the book does not build: {first} (the whole log: {log})")
     broken = [fault for html in sorted(page.parent.rglob("*.html")) for fault in faults(html)]
+    broken += dead_links(page.parent)
     if broken:
         raise OvssError(f"faults on the book's pages ({len(broken)}): {'; '.join(broken[:5])}")
     return page
@@ -102,9 +105,10 @@ def make_book(
     *,
     jobs: int = 2,
     skip_execute: bool = False,
+    force: bool = False,
     say: Say = lambda line: None,
 ) -> Path:
-    """Run the notebooks (or some, or none), then build the book.
+    """Run the notebooks whose inputs changed (or some, or none), then build the book.
 
     Args:
         root: The checkout: `notebooks/`, `book/` and `_config.yml`.
@@ -112,6 +116,7 @@ def make_book(
         given: Parameters for all of them.
         jobs: How many run at a time.
         skip_execute: Use the executed copies that are there.
+        force: Run all notebooks, changed or not.
         say: Called with each line of progress.
 
     Returns:
@@ -127,9 +132,16 @@ def make_book(
         target = root / "book" / "executed"
         if not skip_execute:
             chosen = select(root / "notebooks", only)
-            say(f"running {len(chosen)} notebooks, {jobs} at a time")
+            if not (only or force):
+                every, chosen = chosen, stale(chosen, target, given or {}, root)
+                if len(chosen) < len(every):
+                    say(f"{len(every) - len(chosen)} notebooks are up to date (--force runs all)")
+            if chosen:
+                say(f"running {len(chosen)} notebooks, {jobs} at a time")
             figures = root / "book" / "_static" / "generated"
             execute(chosen, target, given or {}, figures=figures, jobs=jobs, say=say)
+            for path in chosen:
+                keep(path, target, given or {}, root)
         missing = [
             path.stem for path in select(root / "notebooks") if not (target / path.name).is_file()
         ]

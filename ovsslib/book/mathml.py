@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw by themselves: no script, nothing fetched, readable aloud.
+"""Formulas as MathML, which browsers draw themselves: no script, nothing fetched.
 
 A Sphinx extension: `html_math_renderer: mathml` chooses it. It stands in for MathJax, which Sphinx
 loads from a server on the network.
@@ -40,12 +40,12 @@ def mathml(formula: str, *, display: bool = False) -> str:
 
     text = formula.strip()
     for name, meaning in MACROS.items():
-        text = re.sub(re.escape(name) + r"(?![a-zA-Z])", lambda _, meaning=meaning: meaning, text)
+        text = re.sub(re.escape(name) + r"(?![a-zA-Z])", meaning.replace("\\", r"\\"), text)
     if text.count("{") != text.count("}"):
         raise OvssError(f"the formula {formula!r} has braces that do not match")
     try:
         found = convert(text, display="block" if display else "inline")
-    except Exception as error:  # noqa: BLE001 - its errors have no common class
+    except Exception as error:  # its errors have no common class
         raise OvssError(f"the formula {formula!r} cannot be read: {error!r}") from error
     if unknown := re.search(r"<m[io]>(\\[a-zA-Z]+)</m[io]>", found):
         raise OvssError(f"the formula {formula!r} holds {unknown[1]}, which is not known")

@@ -1,4 +1,4 @@
-"""The numbers of an executed notebook as data: what was glued, every table, where they come from."""
+"""The numbers of an executed notebook as data: glued values, tables, their origin."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def grids(html: str) -> list[list[list[str]]]:
             for cell in line.find_all(["th", "td"]):
                 while (y, x) in grid:
                     x += 1
-                wide, high = (int(str(cell.get(f"{way}span", 1))) for way in ("col", "row"))
+                wide, high = (int(str(cell.get(f"{way}span") or 1)) for way in ("col", "row"))
                 text = cell.get_text(" ", strip=True)
                 grid |= {(y + j, x + i): text for j in range(high) for i in range(wide)}
                 x += wide
@@ -79,7 +79,8 @@ def as_csv(found: dict[str, Any]) -> str:
     Example:
         >>> table = {"cell": "best", "rows": [["a"], ["1"]]}
         >>> as_csv({"values": {"miou": 0.5}, "tables": [table]}).splitlines()
-        ['kind,name,row,column,content', 'value,miou,,,0.5', 'table,1 best,0,0,a', 'table,1 best,1,0,1']
+        ['kind,name,row,column,content', 'value,miou,,,0.5',
+         'table,1 best,0,0,a', 'table,1 best,1,0,1']
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The tables of results in README.md and on the book's first page, written from the results files and never by hand."""
+"""The tables of README.md and of the book's first page: from the results files, never by hand."""
 
 from __future__ import annotations
 

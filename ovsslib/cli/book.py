@@ -23,8 +23,13 @@ def book(
     skip_execute: bool = typer.Option(
         False, "--skip-execute", help="Build from the executed copies that are there."
     ),
+    force: bool = typer.Option(
+        False, "--force", help="Run all notebooks, not only those whose inputs changed."
+    ),
     readme: bool = typer.Option(
-        False, "--readme", help="Only write README's table of results and draw its image."
+        False,
+        "--readme",
+        help="Only write the tables of README and first page, and draw their image.",
     ),
 ) -> None:
     r"""Execute the notebooks and build the book; prints where its first page is.
@@ -33,6 +38,7 @@ def book(
     Examples:
       ovss book
       ovss book --only 02,04
+      ovss book --force
       ovss book --skip-execute
     """
     root = checkout()
@@ -42,8 +48,10 @@ def book(
         typer.echo(draw(root))
         typer.echo(write(root))
         return
-    if skip_execute and (only or parameter):
-        raise OvssError("--skip-execute runs nothing: leave out --only and -p, or leave it out")
+    if skip_execute and (only or parameter or force):
+        raise OvssError(
+            "--skip-execute runs nothing: leave out --only, --force and -p, or leave it out"
+        )
     try:
         from ovsslib.book.build import make_book
     except ImportError as error:  # a plain installation, without the book's tools
@@ -54,6 +62,7 @@ def book(
         settings(parameter),
         jobs=jobs,
         skip_execute=skip_execute,
+        force=force,
         say=typer.echo,
     )
     typer.echo(f"the book: {page}")

@@ -29,7 +29,9 @@ def checkout(tmp_path_factory) -> Path:
     write_notebook(root / "notebooks" / "01_rise.ipynb", DRAW, GLUE, LAST)
     book = root / "book"
     book.mkdir()
-    for name in ("_config.yml", "book/references.bib"):
+    dress = ("book/_templates/layout.html", "book/_static/book.css")
+    for name in ("_config.yml", "book/references.bib", *dress):
+        (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text((ROOT / name).read_text())
     (book / "_toc.yml").write_text(
         "format: jb-book\nroot: intro\nchapters:\n  - file: executed/01_rise\n"
@@ -51,6 +53,9 @@ def test_a_book_from_its_notebooks(checkout: Path) -> None:
     assert page == checkout / "_build" / "html" / "index.html"
     assert (checkout / "book" / "_static" / "generated" / "rise.png").is_file()
     assert any(re.search(r"01_rise +\d+\.\d s$", line) for line in lines)
+    assert (page.parent / "numbers" / "01_rise.csv").read_text().count("value,answer,,,30.78") == 1
+    source = (checkout / "notebooks" / "01_rise.ipynb").read_text()
+    assert (page.parent / "notebooks" / "01_rise.ipynb").read_text() == source
 
     intro = (page.parent / "intro.html").read_text()
     assert "The answer is" in intro
@@ -59,6 +64,11 @@ def test_a_book_from_its_notebooks(checkout: Path) -> None:
     assert 'alt="A line that rises"' in executed
     assert "The rise." in executed
     assert re.search(r"<th>python</th>\s*<td>3\.", executed)  # the table of the last cell
+    assert 'class="ovss-stamp"' in executed
+    assert "cdn" not in executed
+    lines.clear()
+    make_book(checkout, given={"limit": 3}, jobs=1, say=lines.append)
+    assert lines[:2] == ["1 notebooks are up to date (--force runs all)", "building the pages"]
     assert "limit: int" not in executed.replace("</span>", "")  # replaced defaults are gone
 
 
@@ -120,7 +130,7 @@ def test_a_broken_page_stops_the_build(checkout: Path) -> None:
     faulty = '<p>| made with | |</p><figure></figure><img src="gone.png" alt="A cat">'
     (checkout / "book" / "intro.md").write_text(f"# Start\n\n{faulty}\n")
     (checkout / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    with pytest.raises(OvssError, match=r"pages \(3\): .*missing: gone\.png.*figure.*table"):
+    with pytest.raises(OvssError, match=r"pages \(4\): .*missing: gone\.png.*figure.*table"):
         build(checkout)
 
 

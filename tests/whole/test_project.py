@@ -131,7 +131,7 @@ def test_a_module_tested_with_another_is_named_there(module):
 
 
 def test_each_test_file_has_its_module():
-    """Those in `tests/browser`, `tests/whole`, `tests/lavis` and `tests/slurm` test no single module."""
+    """Those in `tests/browser`, `whole`, `lavis` and `slurm` test no single module."""
     known = {path for module in LIBRARY for path in homes_of(module)}
     apart = {ROOT / "tests" / name for name in ("browser", "whole", "lavis", "slurm")}
     files = [p for p in (ROOT / "tests").rglob("test_*.py") if p.parent not in apart]
@@ -275,9 +275,9 @@ def test_ci_runs_the_readme_commands():
     assert script.stat().st_mode & 0o111 == 0o111
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
-    assert lines[-3:] == ["make test", "make test-slurm", "make test-lavis"]
+    assert lines[-4:] == ["make test", "make test-book", "make test-slurm", "make test-lavis"]
     readme = (ROOT / "README.md").read_text().splitlines()
-    for command in lines[-3:]:
+    for command in lines[-4:]:
         assert any(line.startswith(f"{command} ") for line in readme)
 
 
