@@ -85,7 +85,7 @@ def peers(
     spec: Spec,
     methods: Sequence[str] = (),
     progress: Progress | None = None,
-    keep: Callable[[dict[str, Any]], None] | None = None,
+    keep: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Measure methods one after another, each in a new process where memory is measured.
 
