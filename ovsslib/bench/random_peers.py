@@ -2,7 +2,7 @@
 
 Sizes are those of the checkpoints in `ovsslib.methods.DEFAULTS`: the defaults of transformers'
 configurations, and beside each what its checkpoint has otherwise. PnP-OVSS has BLIP-large
-(`ovsslib.bench.random_models`).
+(`ovsslib.bench.random_models`), methods on a CLIP have ViT-B/16 (`ovsslib.bench.random_clip`).
 
 Random weights say nothing about quality, and two things about them change the time:
 
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 import ovsslib
+from ovsslib.bench.random_clip import ON_CLIP, clip_method
 from ovsslib.bench.random_models import LARGE, SEED, open_model
 from ovsslib.lookup import pick, resolve
 from ovsslib.paths import data
@@ -136,7 +137,7 @@ HUB: dict[str, tuple[str, str]] = {
     "sam3": ("ovsslib.peers.sam3:Sam3", "sam3"),
 }
 """Method -> the class of its model, and a key of `SIZES`; a pair has SAM 2 besides."""
-METHODS = ("pnp-ovss", *HUB)
+METHODS = ("pnp-ovss", *ON_CLIP, *HUB)
 """Methods that have a random model."""
 
 
@@ -207,6 +208,8 @@ def random_method(method: str, device: Any = None) -> Any:
     pick("method with a random model", method, dict.fromkeys(METHODS))
     if method == "pnp-ovss":
         return ovsslib.load(method, vlm=open_model(LARGE, device=device))
+    if method in ON_CLIP:
+        return clip_method(method, device)
     target, name = HUB[method]
     kind = resolve(target)
     detector = getattr(kind, "detector_class", None)

@@ -173,5 +173,5 @@ def test_pnp_ovss_has_blip_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert random_method("pnp-ovss", "cpu").name == "pnp-ovss"
     assert asked == [("blip-large-random", "cpu")]
     assert METHODS[0] == "pnp-ovss"
-    with pytest.raises(OvssError, match="unknown method with a random model 'gem'"):
-        random_method("gem")
+    with pytest.raises(OvssError, match="unknown method with a random model 'reco'"):
+        random_method("reco")

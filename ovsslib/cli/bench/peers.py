@@ -44,7 +44,7 @@ def peers(
 
     A method whose model is not on this machine is left out, with the reason; where it was named,
     the exit status is 1. Labels must not depend on the batch, else the exit status is 1. With
-    --random the methods are PnP-OVSS and those that read models from the hub.
+    --random the methods are PnP-OVSS, those on a CLIP (without ReCo) and those of the hub.
 
     \b
     Examples:
