@@ -21,6 +21,8 @@ from support.helpers import ROOT
 
 HTML = ROOT / "_build" / "html"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+LIVE = "/_static/generated/live/"
+"""Where the model and the runtime of the page "Try it" are."""
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 """Width and height of the windows, in CSS pixels."""
 
@@ -69,7 +71,7 @@ class Visit:
         address: Where the book is served.
         errors: What scripts wrote to the console as errors, and what they threw.
         failed: Requests that failed, were answered by an error, or left the book.
-        size: Bytes of everything that was loaded, uncompressed.
+        size: Bytes of everything that was loaded, uncompressed, without the model and what runs it.
     """
 
     page: Any
@@ -103,6 +105,7 @@ class Visit:
         self.size = self.page.evaluate(
             "performance.getEntriesByType('navigation')"
             ".concat(performance.getEntriesByType('resource'))"
+            f".filter(entry => !entry.name.includes('{LIVE}'))"
             ".reduce((sum, entry) => sum + entry.decodedBodySize, 0)"
         )
 
