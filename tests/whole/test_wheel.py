@@ -32,6 +32,7 @@ EXTRAS = {
     "nbstripout": "nbstripout", "pytest": "pytest", "scikit-image": "skimage",
     "onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript",
     "playwright": "playwright", "torchmetrics": "torchmetrics",
+    "axe-playwright-python": "axe_playwright_python", "latex2mathml": "latex2mathml",
 }  # fmt: skip
 BLOCKER = f"""
 import sys
