@@ -51,7 +51,9 @@ def write_clip(folder: Path) -> Path:
     import open_clip
 
     source = data("checkpoints", "micro-clip")
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"))
+    shutil.copytree(
+        source, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md", "training.json")
+    )
     path = folder / "open_clip_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     model, side = config["model_cfg"], CLIP["vision_cfg"]["image_size"]
@@ -95,10 +97,10 @@ def clip_method(method: str, device: Any = None) -> Any:
     Returns:
         See `ovsslib.load`.
     """
-    scratch = Path(tempfile.mkdtemp())
-    options: dict[str, Any] = {"vlm": str(write_clip(scratch / "vit-b-16-random"))}
+    scratch = tempfile.TemporaryDirectory()
+    options: dict[str, Any] = {"vlm": str(write_clip(Path(scratch.name, "vit-b-16-random")))}
     if "dino" in BESIDE.get(method, {}):
-        options["dino"] = str(write_dino(scratch / "dino-vitb16-random"))
+        options["dino"] = str(write_dino(Path(scratch.name, "dino-vitb16-random")))
     found = ovsslib.load(method, device=device, **options)
-    weakref.finalize(found, shutil.rmtree, scratch)  # the tokenizer is read later
+    weakref.finalize(found, scratch.cleanup)  # the tokenizer is read later
     return found

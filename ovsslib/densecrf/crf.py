@@ -34,8 +34,8 @@ class DenseCRF:
         bilateral_srgb: Its standard deviation in grey levels (0 to 255), above 0.
         bilateral_compat: Its weight, at least 0; 0 leaves it out.
         iterations: Of the mean field, at least 0.
-        deterministic: Whether sums are always taken in the same order. On CPUs and CUDA they are
-            anyhow.
+        deterministic: Whether sums are always taken in the same order. On CPUs they are anyhow,
+            and on CUDA the same operator is used (never run there by a test).
 
     Raises:
         ValueError: A setting is out of range.
@@ -111,9 +111,7 @@ class DenseCRF:
             raise ValueError("unaries lie on several devices: move them to one")
         # One question for all: the answer of a GPU has to be waited for.
         if not torch.stack([unary.isfinite().all() for unary, _ in pairs]).all():
-            raise ValueError(
-                "a unary with NaN or infinity: clip probabilities before the logarithm"
-            )
+            raise ValueError(NOT_FINITE)
         if together is None:
             together = device.type != "cpu"
         groups = [pairs] if together else [[pair] for pair in pairs]

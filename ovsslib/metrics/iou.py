@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -245,19 +245,8 @@ def paired_interval(
     Raises:
         OvssError: The runs have different images.
     """
-    if counts.truth.shape != base.truth.shape or not (counts.truth == base.truth).all():
-        raise OvssError("a paired difference needs two runs over the same images in the same order")
-    value = mean_iou(counts, classes, absent=absent) - mean_iou(base, classes, absent=absent)
-    return _percentiles(
-        value,
-        lambda weights: (
-            resampled(counts, classes, absent, weights) - resampled(base, classes, absent, weights)
-        ),
-        n=len(counts),
-        level=level,
-        resamples=resamples,
-        seed=seed,
-    )
+    options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
+    return runs_interval([counts], [base], classes, absent=absent, **options)
 
 
 def runs_interval(
@@ -294,7 +283,7 @@ def runs_interval(
         raise OvssError("an interval over runs needs at least one run")
     truth = runs[0].truth
     if any(not np.array_equal(one.truth, truth) for one in (*runs, *base)):
-        raise OvssError("an interval over runs needs runs over the same images in the same order")
+        raise OvssError("runs can be compared over the same images in the same order only")
 
     def means(some: Sequence[Counts], weights: np.ndarray) -> np.ndarray:
         values = np.stack([resampled(one, classes, absent, weights) for one in some])
