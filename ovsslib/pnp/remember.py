@@ -8,6 +8,7 @@ Letters: B images, R image-text pairs, L layers, A heads, T text tokens, P patch
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,8 @@ class RememberingMatcher:
 def _key(values: torch.Tensor) -> Hashable:
     """What tells tensors apart: shape, type and all numbers."""
     plain = values.detach().cpu().contiguous()
-    return plain.dtype, tuple(plain.shape), hash(plain.view(torch.uint8).numpy().tobytes())
+    content = plain.view(torch.uint8).numpy().tobytes()
+    return plain.dtype, tuple(plain.shape), hashlib.sha256(content).digest()
 
 
 def _recall(store: OrderedDict[Hashable, Any], key: Hashable, make: Any) -> Any:

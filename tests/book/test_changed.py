@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ovsslib.book import changed
 from ovsslib.book.changed import keep, stale
+from support.helpers import ROOT
 
 
 @pytest.fixture
@@ -65,3 +67,10 @@ def test_what_makes_pages_only_runs_nothing(checkout: Path) -> None:
 def test_modules_that_make_pages_exist() -> None:
     here = Path(changed.__file__).parent
     assert [name for name in changed._PAGES if not (here / f"{name}.py").is_file()] == []
+
+
+def test_no_notebook_uses_a_module_that_makes_pages_only() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in sources(ROOT))
+    used = set(re.findall(r"from ovsslib\.book(?:\.(\w+))? import (\w+)", text))
+    assert used, "notebooks use other modules of the book"
+    assert not {name for pair in used for name in pair} & {*changed._PAGES}
