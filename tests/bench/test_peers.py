@@ -183,7 +183,7 @@ def test_every_network_counts_once(tmp_path: Path) -> None:
         (["--methods", "naklip"], "did you mean 'naclip'"),
         (["--methods", "naclip,"], "unknown method ''"),
         (["--classes", "some"], "Known: all, present"),
-        (["--random", "--methods", "naclip"], "unknown method with a random model 'naclip'"),
+        (["--random", "--methods", "reco"], "unknown method with a random model 'reco'"),
         (["--random", "--vlm", "micro-blip"], "leave the model out"),
         (["--device", "nowhere", "--methods", "naclip"], "device 'nowhere' cannot be used"),
     ],
